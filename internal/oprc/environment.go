@@ -1,0 +1,93 @@
+package oprc
+
+import "time"
+
+// KindEnvironment is the `kind` of a document that declares an environment. A
+// document without a kind is a package.
+const KindEnvironment = "Environment"
+
+// An Environment is a place where classes run, served by one or more CRMs.
+type Environment struct {
+	Kind         string            `json:"kind,omitempty"`
+	Name         string            `json:"name"`
+	Availability float64           `json:"availability,omitempty"` // 0 < a < 1; 0: not declared
+	Capacity     *Capacity         `json:"capacity,omitempty"`
+	Default      bool              `json:"default,omitempty"`
+	Labels       map[string]string `json:"labels,omitempty"`
+	Templates    []string          `json:"templates,omitempty"`
+}
+
+// Capacity is what an environment can carry. Zero means not declared.
+type Capacity struct {
+	CPU    string `json:"cpu,omitempty"`    // Kubernetes quantity
+	Memory string `json:"memory,omitempty"` // Kubernetes quantity
+	Units  int    `json:"units,omitempty"`  // most units at once
+}
+
+// Health is what heartbeats say of an environment.
+type Health string
+
+// The healths of an environment.
+const (
+	HealthUnknown Health = "UNKNOWN" // no CRM has ever reported
+	Healthy       Health = "HEALTHY"
+	Degraded      Health = "DEGRADED" // some of its CRMs are silent
+	EnvDown       Health = "DOWN"     // all of them are
+)
+
+const (
+	// HeartbeatInterval is how often a CRM reports that it is alive.
+	HeartbeatInterval = 5 * time.Second
+	// HeartbeatTimeout is the silence after which a CRM counts as gone: three
+	// heartbeats missed.
+	HeartbeatTimeout = 3*HeartbeatInterval + HeartbeatInterval/2
+)
+
+// A Heartbeat is the last that was heard of one CRM.
+type Heartbeat struct {
+	CRM          string    `json:"crm"`
+	Time         time.Time `json:"ts"`
+	Since        time.Time `json:"since,omitzero"`         // start of the current unbroken run of heartbeats
+	Availability float64   `json:"availability,omitempty"` // 0: not reported
+	Capacity     *Capacity `json:"capacity,omitempty"`
+	Templates    []string  `json:"templates,omitempty"`
+}
+
+// HealthOf derives an environment's health from its CRMs' heartbeats.
+func HealthOf(beats []Heartbeat, now time.Time) Health {
+	alive := 0
+	for _, b := range beats {
+		if now.Sub(b.Time) <= HeartbeatTimeout {
+			alive++
+		}
+	}
+	switch {
+	case len(beats) == 0:
+		return HealthUnknown
+	case alive == 0:
+		return EnvDown
+	case alive < len(beats):
+		return Degraded
+	}
+	return Healthy
+}
+
+// An EnvironmentRecord is an environment as the ledger knows it.
+type EnvironmentRecord struct {
+	Spec      Environment `json:"spec"`
+	Rev       int64       `json:"rev"`
+	Origin    string      `json:"origin,omitempty"`
+	Source    *SourceRef  `json:"source,omitempty"`
+	AppliedAt time.Time   `json:"appliedAt,omitzero"`
+	AppliedBy string      `json:"appliedBy,omitempty"`
+}
+
+// An EnvironmentState is what placement sees of an environment: the record, and
+// what its CRMs say.
+type EnvironmentState struct {
+	EnvironmentRecord
+	Health       Health      `json:"health"`
+	Availability float64     `json:"availability,omitempty"` // reported, else declared; 0: unknown
+	Units        int         `json:"units"`                  // units that run or should run there now
+	Beats        []Heartbeat `json:"crms,omitempty"`
+}

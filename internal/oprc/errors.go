@@ -1,0 +1,51 @@
+package oprc
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The kinds of failure that callers may test for with errors.Is. Anything else
+// is the operator's problem: Redis, the network, the disk.
+var (
+	ErrInvalid  = errors.New("invalid")   // do not retry: the input is wrong
+	ErrNotFound = errors.New("not found") //
+	ErrConflict = errors.New("conflict")  // read again, then retry
+	ErrHeld     = errors.New("held")      // waits for a person's approval
+)
+
+// A ConflictError says which objects changed since a plan was made, or who owns
+// them. It is an [ErrConflict].
+type ConflictError struct {
+	Reason  string   // one clause, e.g. "live state moved since the plan was made"
+	Objects []string // "package/example: revision 7, now 8"; sorted
+}
+
+func (e *ConflictError) Error() string {
+	if len(e.Objects) == 0 {
+		return "conflict: " + e.Reason
+	}
+	return fmt.Sprintf("conflict: %s: %s", e.Reason, strings.Join(e.Objects, "; "))
+}
+
+// Unwrap makes errors.Is(err, ErrConflict) true.
+func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+// An InvalidError carries the findings that made input unacceptable. It is an
+// [ErrInvalid].
+type InvalidError struct{ Diagnostics Diagnostics }
+
+func (e *InvalidError) Error() string {
+	errs := e.Diagnostics.Errors()
+	switch len(errs) {
+	case 0:
+		return "invalid"
+	case 1:
+		return errs[0].String()
+	}
+	return fmt.Sprintf("%s (and %d more errors)", errs[0], len(errs)-1)
+}
+
+// Unwrap makes errors.Is(err, ErrInvalid) true.
+func (e *InvalidError) Unwrap() error { return ErrInvalid }

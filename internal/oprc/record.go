@@ -1,0 +1,107 @@
+package oprc
+
+import "time"
+
+// Kind names what a change, a digest or a listing is about.
+type Kind string
+
+// The kinds, in the order in which they are planned and shown.
+const (
+	KindEnv        Kind = "environment"
+	KindPackage    Kind = "package"
+	KindFunction   Kind = "function"
+	KindClass      Kind = "class"
+	KindDeployment Kind = "deployment"
+	KindUnit       Kind = "unit"
+
+	// Listed, never planned.
+	KindRuntime Kind = "runtime"
+	KindCRM     Kind = "crm"
+	KindSource  Kind = "source"
+)
+
+// The origins of packages that do not come from a Git source. A source's origin
+// is "git:" and its name.
+const (
+	OriginCLI = "cli"
+	OriginAPI = "api"
+)
+
+// A SourceRef says where a spec was read.
+type SourceRef struct {
+	Name   string `json:"name,omitempty"`
+	Commit string `json:"commit,omitempty"`
+	Path   string `json:"path,omitempty"`
+}
+
+// A PackageRecord is a package as it was applied.
+type PackageRecord struct {
+	Spec      Package    `json:"spec"`
+	Digest    string     `json:"digest"` // of Spec
+	Rev       int64      `json:"rev"`    // counts our writes, from 1
+	Origin    string     `json:"origin"`
+	Source    *SourceRef `json:"source,omitempty"`
+	AppliedAt time.Time  `json:"appliedAt"`
+	AppliedBy string     `json:"appliedBy,omitempty"`
+}
+
+// An ObjectDigest identifies what the ledger holds for one object of the catalogue.
+type ObjectDigest struct {
+	Rev  int64
+	Hash string // of the document
+	Blob string // content id of the file it came from, where known
+}
+
+// An Event is one thing that happened: an apply, a state change, a refusal.
+type Event struct {
+	ID      string    `json:"id,omitempty"` // stream id, given by the ledger
+	Time    time.Time `json:"ts"`
+	Type    string    `json:"type"` // applied, deleted, condition, environment, refused, held, source
+	Kind    Kind      `json:"kind,omitempty"`
+	Key     string    `json:"key,omitempty"`
+	Env     string    `json:"env,omitempty"`
+	From    string    `json:"from,omitempty"`
+	To      string    `json:"to,omitempty"`
+	Actor   string    `json:"actor,omitempty"`
+	Origin  string    `json:"origin,omitempty"`
+	PlanID  string    `json:"planId,omitempty"`
+	Commit  string    `json:"commit,omitempty"`
+	Message string    `json:"message,omitempty"`
+}
+
+// A HistoryEntry is one write of a package's record.
+type HistoryEntry struct {
+	ID      string    `json:"id,omitempty"`
+	Time    time.Time `json:"ts"`
+	Rev     int64     `json:"rev"`
+	Action  string    `json:"action"` // create, update, delete
+	PlanID  string    `json:"planId"`
+	Digest  string    `json:"digest,omitempty"`
+	Actor   string    `json:"actor,omitempty"`
+	Origin  string    `json:"origin"`
+	Commit  string    `json:"commit,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Spec    *Package  `json:"spec,omitempty"`
+}
+
+// A SourceStatus is how a Git source or directory is doing.
+type SourceStatus struct {
+	Name       string            `json:"name"`
+	URL        string            `json:"url"`
+	Ref        string            `json:"ref,omitempty"`
+	Path       string            `json:"path,omitempty"`
+	Revision   string            `json:"revision,omitempty"` // last seen
+	Applied    string            `json:"applied,omitempty"`  // last applied
+	Conditions []SourceCondition `json:"conditions,omitempty"`
+	LastTick   time.Time         `json:"lastTick,omitzero"`
+	PlanID     string            `json:"planId,omitempty"` // held plan
+}
+
+// A SourceCondition is one aspect of a source: Ready, Reconciling, Stalled, Healthy.
+type SourceCondition struct {
+	Type    string    `json:"type"`
+	Status  bool      `json:"status"`
+	Reason  string    `json:"reason,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Since   time.Time `json:"since"`
+}

@@ -1,0 +1,148 @@
+package plan
+
+import (
+	"encoding/json"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// FormatVersion is the version of the plan's JSON. It only grows.
+const FormatVersion = "1.0"
+
+// A Scope says for which packages a plan speaks. Nothing outside it is ever
+// deleted. The zero Scope deletes nothing.
+type Scope struct {
+	// Origin owns what the plan writes: "cli", "api" or "git:NAME".
+	Origin string `json:"origin"`
+	// Complete means that the documents are all that Origin wants: its other live
+	// packages are pruned. It is false for -f files.
+	Complete bool `json:"complete,omitempty"`
+	// Delete names packages (and environments, as "environment/NAME") to delete.
+	Delete []string `json:"delete,omitempty"`
+	// TakeOwnership lets the plan change packages that another origin owns.
+	TakeOwnership bool `json:"takeOwnership,omitempty"`
+}
+
+// Live is what the ledger holds: the other half of a plan's input.
+type Live struct {
+	Packages     map[string]oprc.PackageRecord
+	Environments map[string]oprc.EnvironmentState
+	Deployments  map[string]oprc.Deployment            // as last placed
+	Digests      map[string]oprc.ObjectDigest          // "<kind>/<key>" for package, class, function, deployment
+	Units        map[string]map[string]oprc.UnitDigest // env -> unit id
+	Statuses     map[string]map[string]oprc.Status     // env -> unit id
+}
+
+// Input is all that a plan depends on.
+type Input struct {
+	Documents   []oprc.Document
+	Diagnostics oprc.Diagnostics // what reading the documents found
+	Scope       Scope
+	Live        Live
+	// KeepGoing leaves packages with errors, and those that depend on their
+	// change, at their last good state and plans the others. Without it an error
+	// leaves the plan empty but for its diagnostics.
+	KeepGoing bool
+	// Heal redeploys units that a CRM reports with another specHash.
+	Heal bool
+}
+
+// A Plan is a decision: everything that apply will do, and nothing else.
+type Plan struct {
+	FormatVersion string           `json:"formatVersion"`
+	ID            string           `json:"planId"`
+	Scope         Scope            `json:"scope"`
+	Base          Base             `json:"base"`
+	Summary       Summary          `json:"summary"`
+	Changes       []Change         `json:"changes"`
+	Diagnostics   oprc.Diagnostics `json:"diagnostics"`
+	// Kept names packages that stay at their last good state because of an error
+	// in them or in a package that they depend on (KeepGoing only).
+	Kept []string `json:"kept,omitempty"`
+}
+
+// Empty reports whether applying the plan would do nothing.
+func (p *Plan) Empty() bool { return len(p.Changes) == 0 }
+
+// A Base is the live revision vector that the plan was made on. 0 means absent.
+type Base struct {
+	Packages     map[string]int64 `json:"packages"`
+	Environments map[string]int64 `json:"environments"`
+}
+
+// A Summary counts objects of the kinds package, class, function and deployment.
+type Summary struct {
+	Create    int           `json:"create"`
+	Update    int           `json:"update"`
+	Delete    int           `json:"delete"`
+	Unchanged int           `json:"unchanged"`
+	Commands  CommandCounts `json:"commands"`
+	Blast     Blast         `json:"blast"`
+}
+
+// CommandCounts counts what CRMs will be told.
+type CommandCounts struct {
+	Deploy   int `json:"deploy"`
+	Undeploy int `json:"undeploy"`
+}
+
+// A Blast is how far a plan reaches.
+type Blast struct {
+	Packages     int      `json:"packages"`
+	Classes      int      `json:"classes"`
+	Functions    int      `json:"functions"`
+	Units        int      `json:"units"`
+	Environments []string `json:"environments"`
+}
+
+// An Action is what happens to an object.
+type Action string
+
+// The actions.
+const (
+	Create   Action = "create"
+	Update   Action = "update"
+	Delete   Action = "delete"
+	Redeploy Action = "redeploy" // the same spec is sent again
+)
+
+// A Reason says why.
+type Reason string
+
+// The reasons.
+const (
+	ReasonNew       Reason = "new"
+	ReasonSpec      Reason = "spec-changed"
+	ReasonRemoved   Reason = "removed"
+	ReasonInherited Reason = "inherited" // a parent, bound function or required package changed
+	ReasonPlacement Reason = "placement"
+	ReasonDrift     Reason = "drift"
+	ReasonNoReport  Reason = "no-report" // the record is missing or was never dispatched
+	ReasonDisabled  Reason = "disabled"
+)
+
+// A Change is one decision about one object. Before and After are canonical JSON
+// of the object; nil where it does not exist.
+type Change struct {
+	Kind       oprc.Kind       `json:"kind"`
+	Key        string          `json:"key"`
+	Actions    []Action        `json:"actions"`
+	Reason     Reason          `json:"reason"`
+	Package    string          `json:"package,omitempty"`    // that declares the object
+	Generation int64           `json:"generation,omitempty"` // units: the generation that apply writes
+	Before     json.RawMessage `json:"before,omitempty"`
+	After      json.RawMessage `json:"after,omitempty"`
+	Fields     []Field         `json:"fields,omitempty"`
+	Source     *oprc.SourceRef `json:"source,omitempty"` // packages and environments: where the new spec was read
+	Blob       string          `json:"blob,omitempty"`
+}
+
+// A Field is one difference inside a changed object. Path is a JSON pointer in
+// which lists of named things are addressed by name: /functions/echo/access.
+type Field struct {
+	Path   string          `json:"path"`
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+	File   string          `json:"file,omitempty"`
+	Line   int             `json:"line,omitempty"`
+}

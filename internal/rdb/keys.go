@@ -1,0 +1,34 @@
+package rdb
+
+// Keys knows the name of every key and stream. N is the database name, T the
+// topic prefix, E an environment; braces are Redis Cluster hash tags: all keys
+// of the catalogue share one slot, all keys of one environment another.
+type Keys struct {
+	N string // default "oaas_pm"
+	T string // default "oaas.pm"
+}
+
+// Catalogue. Writer: Commit, unless said otherwise.
+func (k Keys) packages() string          { return k.N + ":{catalog}:packages" }     // HASH name -> PackageRecord
+func (k Keys) classes() string           { return k.N + ":{catalog}:classes" }      // HASH key -> Class
+func (k Keys) functions() string         { return k.N + ":{catalog}:functions" }    // HASH key -> Function
+func (k Keys) deployments() string       { return k.N + ":{catalog}:deployments" }  // HASH key -> Deployment
+func (k Keys) catalogueDigests() string  { return k.N + ":{catalog}:digests" }      // HASH kind/key -> "rev digest blob"
+func (k Keys) environments() string      { return k.N + ":{catalog}:environments" } // HASH name -> EnvironmentRecord
+func (k Keys) sources() string           { return k.N + ":{catalog}:sources" }      // HASH name -> SourceStatus; writer: the loop
+func (k Keys) history(pkg string) string { return k.N + ":{catalog}:history:" + pkg }
+func (k Keys) lease() string             { return k.N + ":{catalog}:lease" } // HASH holder, token, expires; writer: the leader
+func (k Keys) events() string            { return k.T + ".{catalog}.events" }
+
+func (k Keys) env(e, rest string) string { return k.N + ":{env:" + e + "}:" + rest }
+
+// One environment. Writer: Dispatch for units and digests, Ingest for the others.
+func (k Keys) units(e string) string        { return k.env(e, "units") }   // HASH unit id -> UnitRecord
+func (k Keys) unitDigests(e string) string  { return k.env(e, "digests") } // HASH unit id -> "generation specHash", "generation -" once undeployed
+func (k Keys) statuses(e string) string     { return k.env(e, "status") }  // HASH unit id -> Status
+func (k Keys) runtime(e, cls string) string { return k.env(e, "runtime:"+cls) }
+func (k Keys) crms(e string) string         { return k.env(e, "crms") } // HASH crm id -> Heartbeat
+
+func (k Keys) commands(e string) string { return k.T + ".{env:" + e + "}.commands" } // group crm
+func (k Keys) reports(e string) string  { return k.T + ".{env:" + e + "}.reports" }  // group package-manager
+func (k Keys) dead(e string) string     { return k.T + ".{env:" + e + "}.dead" }
