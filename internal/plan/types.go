@@ -59,6 +59,8 @@ type Plan struct {
 	// Kept names packages that stay at their last good state because of an error
 	// in them or in a package that they depend on (KeepGoing only).
 	Kept []string `json:"kept,omitempty"`
+	// Conflicts names packages of the request that another origin owns: "package/NAME: owned by ORIGIN".
+	Conflicts []string `json:"conflicts,omitempty"`
 }
 
 // Empty reports whether applying the plan would do nothing.

@@ -1,10 +1,23 @@
 // Package reconcile orders the I/O around the pure core: it reads live state,
-// asks plan what must change, and carries that out.
+// asks plan what must change, carries that out, and folds what runtimes report
+// back into live state.
+//
+//	files -> Plan -> Apply -> Dispatch -> CRMs -> Ingest -> live state -> next Plan
+//
+// The command line, the HTTP API and the daemon's [Loop] call the same two
+// methods, so a preview cannot differ from the run.
 package reconcile
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
@@ -17,7 +30,7 @@ type Ledger interface {
 
 	// Commit writes all of c to the catalogue or nothing. If a revision in c.Base
 	// no longer holds it fails with an *oprc.ConflictError that names each object
-	// that moved; if the fence is stale, with ErrFenced.
+	// that moved; so it does if c.Fence is a token that another leader has outrun.
 	Commit(ctx context.Context, c Commit) error
 
 	// Dispatch records each unit and queues its command: both or neither. A command
@@ -56,8 +69,6 @@ type Request struct {
 	Package   string      `json:"package,omitempty"` // name for a package that has none (--pkg)
 	KeepGoing bool        `json:"keepGoing,omitempty"`
 	Heal      bool        `json:"heal,omitempty"`
-	// Revision is what the files are a state of: a commit, or "" for files.
-	Revision oprc.SourceRef `json:"revision,omitzero"`
 }
 
 // An Actor is who acts, for the record.
@@ -73,13 +84,14 @@ type Result struct {
 	PlanID  string           `json:"planId"`
 	Summary plan.Summary     `json:"summary"`
 	Revs    map[string]int64 `json:"revs"`    // package -> revision now
-	Waiting []string         `json:"waiting"` // environments that got commands but have no CRM yet
+	Waiting []string         `json:"waiting"` // environments that got commands but have no live CRM
 }
 
 // A Reconciler plans and applies. Its fields are set once, before use; its
 // methods may be called concurrently.
 type Reconciler struct {
 	Ledger Ledger
+	Reader Reader
 	// Load reads packages and environments out of files, with all findings.
 	Load func(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics)
 	Now  func() time.Time
@@ -89,12 +101,136 @@ type Reconciler struct {
 
 // Plan decides what would make the request true. Findings are in the plan; with
 // errors among them, and without KeepGoing, it has no changes and Plan also
-// returns an *oprc.InvalidError.
-func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) { panic("skeleton") }
+// returns an *oprc.InvalidError. A package that another origin owns gives an
+// *oprc.ConflictError in the same way.
+func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) {
+	docs, found := r.Load(req.Files, req.Strict, req.Package)
+	live, err := r.Ledger.Live(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read live state: %w", err)
+	}
+	p := plan.Make(plan.Input{
+		Documents: docs, Diagnostics: found, Scope: req.Scope, Live: live,
+		KeepGoing: req.KeepGoing, Heal: req.Heal,
+	})
+	if req.KeepGoing {
+		return p, nil
+	}
+	if err := p.Diagnostics.Err(); err != nil {
+		return p, err
+	}
+	if len(p.Conflicts) > 0 {
+		return p, &oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts}
+	}
+	return p, nil
+}
 
 // Apply does what the plan says, exactly, or fails with an *oprc.ConflictError
 // and does nothing. If it is interrupted after the catalogue was written, the
 // next plan derives the commands that are missing.
 func (r *Reconciler) Apply(ctx context.Context, p *plan.Plan, by Actor) (*Result, error) {
-	panic("skeleton")
+	live, err := r.Ledger.Live(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read live state: %w", err)
+	}
+	if moved := Moved(p, live); len(moved) > 0 {
+		return nil, &oprc.ConflictError{Reason: "live state moved since the plan was made", Objects: moved}
+	}
+	now := r.Now().UTC()
+	commit, err := newCommit(p, live, by, now)
+	if err != nil {
+		return nil, err
+	}
+	if !p.Empty() {
+		if err := r.Ledger.Commit(ctx, commit); err != nil {
+			return nil, fmt.Errorf("write the catalogue: %w", err)
+		}
+	}
+	res := &Result{PlanID: p.ID, Summary: p.Summary, Revs: map[string]int64{}, Waiting: []string{}}
+	for name, rec := range commit.Packages {
+		res.Revs[name] = rec.Rev
+	}
+	if r.DispatchOff {
+		return res, nil
+	}
+	res.Waiting, err = r.dispatch(ctx, p, live, by, now)
+	return res, err
+}
+
+// dispatch sends the plan's commands, every environment on its own, and returns
+// those where no CRM is alive to hear them.
+func (r *Reconciler) dispatch(ctx context.Context, p *plan.Plan, live plan.Live, by Actor, now time.Time) ([]string, error) {
+	byEnv, waiting := p.Commands(), []string{}
+	errs := make([]error, 0, len(byEnv))
+	var g errgroup.Group
+	g.SetLimit(8)
+	for _, env := range slices.Sorted(maps.Keys(byEnv)) {
+		if h := live.Environments[env].Health; h != oprc.Healthy && h != oprc.Degraded {
+			waiting = append(waiting, env)
+		}
+		cmds := byEnv[env]
+		for i := range cmds {
+			cmds[i].Time, cmds[i].Revision = now, revisionOf(p, by)
+		}
+		errs = append(errs, nil)
+		at := &errs[len(errs)-1]
+		g.Go(func() error {
+			if err := r.Ledger.Dispatch(ctx, env, cmds, by.Fence); err != nil {
+				*at = fmt.Errorf("dispatch to %s: %w", env, err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the goroutines keep their errors, so that one environment cannot hide another's
+	return waiting, errors.Join(errs...)
+}
+
+// revisionOf is what units record as the change that asked for them.
+func revisionOf(p *plan.Plan, by Actor) string {
+	if by.Revision != "" {
+		return by.Revision
+	}
+	return p.ID
+}
+
+// Moved lists the objects that are no longer as they were when p was made, each
+// with both revisions; empty when p may be applied. The list is sorted.
+func Moved(p *plan.Plan, live plan.Live) []string {
+	var moved []string
+	for name, rev := range p.Base.Packages {
+		if now := live.Packages[name].Rev; now != rev {
+			moved = append(moved, fmt.Sprintf("package/%s: revision %d, now %d", name, rev, now))
+		}
+	}
+	for name, rev := range p.Base.Environments {
+		if now := live.Environments[name].Rev; now != rev {
+			moved = append(moved, fmt.Sprintf("environment/%s: revision %d, now %d", name, rev, now))
+		}
+	}
+	for _, c := range p.Changes {
+		if c.Kind != oprc.KindUnit {
+			continue
+		}
+		_, _, _, env, _ := oprc.ParseUnitID(c.Key)
+		if now := live.Units[env][c.Key].Generation; now != c.Generation-1 {
+			moved = append(moved, fmt.Sprintf("unit/%s: generation %d, now %d", c.Key, c.Generation-1, now))
+		}
+	}
+	slices.Sort(moved)
+	return moved
+}
+
+// sourceOf says where a change's spec was read, as the record keeps it.
+func sourceOf(c plan.Change, scope plan.Scope, by Actor) *oprc.SourceRef {
+	ref := oprc.SourceRef{Commit: by.Revision}
+	if name, ok := strings.CutPrefix(scope.Origin, "git:"); ok {
+		ref.Name = name
+	}
+	if c.Source != nil {
+		ref.Path = c.Source.Path
+	}
+	if ref == (oprc.SourceRef{}) {
+		return nil
+	}
+	return &ref
 }

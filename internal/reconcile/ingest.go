@@ -1,0 +1,358 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// Reports is where CRMs' reports wait, and where their effect is kept.
+type Reports interface {
+	// EnvironmentNames lists every environment that is declared or was heard of.
+	EnvironmentNames(ctx context.Context) ([]string, error)
+
+	// Reports returns entries that nobody has acknowledged: first those that this
+	// consumer or a dead one left, then new ones. It waits up to block.
+	Reports(ctx context.Context, env, consumer string, count int, block time.Duration) ([]oprc.ReportEntry, error)
+
+	UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error)
+	Statuses(ctx context.Context, env string) (map[string]oprc.Status, error)
+	Beats(ctx context.Context, env string) ([]oprc.Heartbeat, error)
+
+	// Fold writes each status if the stored one is still Old, and returns the ids of
+	// those that were not. Runtimes are written as they are.
+	Fold(ctx context.Context, env string, writes []StatusWrite, runtimes []oprc.ClassRuntime) ([]string, error)
+	Heartbeat(ctx context.Context, env string, beats []oprc.Heartbeat) error
+	Emit(ctx context.Context, events []oprc.Event) error
+
+	Ack(ctx context.Context, env string, ids ...string) error
+	// Bury keeps an entry that can never be used, with the reason, and acknowledges it.
+	Bury(ctx context.Context, env string, e oprc.ReportEntry, reason string) error
+	// Trim drops entries that nobody has pending.
+	Trim(ctx context.Context, env string) error
+}
+
+// A StatusWrite replaces one status by another.
+type StatusWrite struct {
+	ID       string
+	Old, New oprc.Status
+}
+
+// Ingest reads the reports of every environment and folds them into live state.
+// Fields are set before Run.
+type Ingest struct {
+	Reports  Reports
+	Consumer string // unique per process
+	Now      func() time.Time
+	Log      *slog.Logger
+	// Changed is called, from any goroutine, after live state changed; it must not block.
+	Changed func(env string)
+
+	mu     sync.Mutex
+	counts Counts
+}
+
+// Counts says what became of reports since the start.
+type Counts struct {
+	Folded, Stale, Refused, Buried, Heartbeats int
+}
+
+// Counts returns the counts so far.
+func (in *Ingest) Counts() Counts {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.counts
+}
+
+const (
+	batchSize      = 500
+	readBlock      = time.Second // a blocked read does not hear a cancel
+	discoverEvery  = 2 * time.Second
+	retryAfter     = time.Second
+	trimEveryBatch = 64
+)
+
+// Run ingests until ctx ends. Every environment has a reader of its own, so one
+// that is slow or poisoned does not hold the others up. A failure is logged and
+// tried again: nothing is acknowledged before its effect is kept.
+func (in *Ingest) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	reading := map[string]bool{}
+	for {
+		names, err := in.Reports.EnvironmentNames(ctx)
+		if err != nil && ctx.Err() == nil {
+			in.Log.Warn("list environments", "error", err)
+		}
+		for _, env := range names {
+			if !reading[env] {
+				reading[env] = true
+				g.Go(func() error { return in.runEnv(ctx, env) })
+			}
+		}
+		if !sleep(ctx, discoverEvery) {
+			return g.Wait()
+		}
+	}
+}
+
+func (in *Ingest) runEnv(ctx context.Context, env string) error {
+	for batch := 0; ctx.Err() == nil; batch++ {
+		err := in.step(ctx, env)
+		if err == nil && batch%trimEveryBatch == 0 {
+			err = in.Reports.Trim(ctx, env)
+		}
+		if err != nil && ctx.Err() == nil {
+			in.Log.Warn("ingest", "env", env, "error", err)
+			sleep(ctx, retryAfter)
+		}
+	}
+	return nil
+}
+
+// step takes one batch of one environment from the stream into live state.
+func (in *Ingest) step(ctx context.Context, env string) error {
+	entries, err := in.Reports.Reports(ctx, env, in.Consumer, batchSize, readBlock)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	b := &batch{env: env, now: in.Now().UTC()}
+	for _, e := range entries {
+		if e.Err != nil {
+			b.bury(e, e.Err.Error())
+			continue
+		}
+		if e.Report.Type == oprc.ReportHeartbeat {
+			b.beats = append(b.beats, e)
+			continue
+		}
+		b.statuses = append(b.statuses, e)
+	}
+	return in.carryOut(ctx, b)
+}
+
+// A batch is what one read of a stream amounts to.
+type batch struct {
+	env      string
+	now      time.Time
+	beats    []oprc.ReportEntry
+	statuses []oprc.ReportEntry
+	buried   []oprc.ReportEntry
+	reasons  []string
+	events   []oprc.Event
+	counts   Counts
+}
+
+func (b *batch) bury(e oprc.ReportEntry, reason string) {
+	b.buried, b.reasons = append(b.buried, e), append(b.reasons, reason)
+	b.counts.Buried++
+}
+
+func (in *Ingest) carryOut(ctx context.Context, b *batch) error {
+	changed, err := in.heartbeats(ctx, b)
+	if err != nil {
+		return err
+	}
+	folded, err := in.fold(ctx, b)
+	if err != nil {
+		return err
+	}
+	if len(b.events) > 0 {
+		if err := in.Reports.Emit(ctx, b.events); err != nil {
+			return fmt.Errorf("emit events: %w", err)
+		}
+	}
+	for i, e := range b.buried {
+		if err := in.Reports.Bury(ctx, b.env, e, b.reasons[i]); err != nil {
+			return fmt.Errorf("bury %s: %w", e.ID, err)
+		}
+	}
+	if ids := ids(b.beats, b.statuses); len(ids) > 0 {
+		if err := in.Reports.Ack(ctx, b.env, ids...); err != nil {
+			return fmt.Errorf("acknowledge: %w", err)
+		}
+	}
+	in.count(b.counts)
+	if (changed || folded) && in.Changed != nil {
+		in.Changed(b.env)
+	}
+	return nil
+}
+
+func ids(lists ...[]oprc.ReportEntry) []string {
+	var out []string
+	for _, l := range lists {
+		for _, e := range l {
+			out = append(out, e.ID)
+		}
+	}
+	return out
+}
+
+func (in *Ingest) count(c Counts) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.counts.Folded += c.Folded
+	in.counts.Stale += c.Stale
+	in.counts.Refused += c.Refused
+	in.counts.Buried += c.Buried
+	in.counts.Heartbeats += c.Heartbeats
+}
+
+// heartbeats keeps the last heartbeat of each CRM, stamped with our clock: CRMs'
+// clocks are never compared. changed is true when the environment's health did.
+func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err error) {
+	if len(b.beats) == 0 {
+		return false, nil
+	}
+	known, err := in.Reports.Beats(ctx, b.env)
+	if err != nil {
+		return false, fmt.Errorf("read heartbeats: %w", err)
+	}
+	byID := map[string]oprc.Heartbeat{}
+	for _, k := range known {
+		byID[k.CRM] = k
+	}
+	before := oprc.HealthOf(known, b.now)
+	fresh := map[string]oprc.Heartbeat{}
+	for _, e := range b.beats {
+		r := e.Report
+		since := byID[r.CRM].Since
+		if since.IsZero() || b.now.Sub(byID[r.CRM].Time) > oprc.HeartbeatTimeout {
+			since = b.now
+		}
+		fresh[r.CRM] = oprc.Heartbeat{
+			CRM: r.CRM, Time: b.now, Since: since,
+			Availability: r.Availability, Capacity: r.Capacity, Templates: r.Templates,
+		}
+	}
+	maps.Copy(byID, fresh)
+	b.counts.Heartbeats += len(b.beats)
+	if after := oprc.HealthOf(slices.Collect(maps.Values(byID)), b.now); after != before {
+		changed = true
+		b.events = append(b.events, oprc.Event{
+			Time: b.now, Type: "environment", Kind: oprc.KindEnv, Key: b.env, Env: b.env,
+			From: string(before), To: string(after),
+		})
+	}
+	beats := make([]oprc.Heartbeat, 0, len(fresh))
+	for _, id := range slices.Sorted(maps.Keys(fresh)) {
+		beats = append(beats, fresh[id])
+	}
+	if err := in.Reports.Heartbeat(ctx, b.env, beats); err != nil {
+		return false, fmt.Errorf("keep heartbeats: %w", err)
+	}
+	return changed, nil
+}
+
+var errRace = errors.New("statuses changed under us")
+
+// fold folds the batch's status reports, in stream order. changed is true when a
+// status did.
+func (in *Ingest) fold(ctx context.Context, b *batch) (changed bool, err error) {
+	if len(b.statuses) == 0 {
+		return false, nil
+	}
+	recs, err := in.Reports.UnitRecords(ctx, b.env)
+	if err != nil {
+		return false, fmt.Errorf("read unit records: %w", err)
+	}
+	old, err := in.Reports.Statuses(ctx, b.env)
+	if err != nil {
+		return false, fmt.Errorf("read statuses: %w", err)
+	}
+	now := maps.Clone(old)
+	touched := map[string]bool{}
+	for _, e := range b.statuses {
+		b.foldOne(recs[e.Report.ID], now, e, touched)
+	}
+	if len(touched) == 0 {
+		return false, nil
+	}
+	writes := make([]StatusWrite, 0, len(touched))
+	for _, id := range slices.Sorted(maps.Keys(touched)) {
+		writes = append(writes, StatusWrite{ID: id, Old: old[id], New: now[id]})
+	}
+	lost, err := in.Reports.Fold(ctx, b.env, writes, b.runtimes(recs, now, touched))
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("keep statuses: %w", err)
+	case len(lost) > 0: // another daemon folded first: read again, fold again
+		return false, errRace
+	}
+	return true, nil
+}
+
+// foldOne folds one report into now, or buries it.
+func (b *batch) foldOne(rec oprc.UnitRecord, now map[string]oprc.Status, e oprc.ReportEntry, touched map[string]bool) {
+	id := e.Report.ID
+	was := now[id]
+	st, passed, outcome := Fold(rec, was, e)
+	switch outcome {
+	case Stale:
+		b.counts.Stale++
+		return
+	case Folded:
+		b.counts.Folded++
+		now[id], touched[id] = st, true
+		from := cmpCondition(was, st)
+		for _, to := range passed {
+			b.events = append(b.events, oprc.Event{
+				Time: b.now, Type: "condition", Kind: oprc.KindUnit, Key: id, Env: b.env,
+				From: string(from), To: string(to), Message: st.ErrorMsg,
+			})
+			from = to
+		}
+		return
+	case Refused:
+		b.counts.Refused++
+	}
+	b.bury(e, describe(outcome, rec, was, e.Report))
+}
+
+// cmpCondition is the condition that a fold started from.
+func cmpCondition(was, is oprc.Status) oprc.Condition {
+	if was.Condition == "" || is.Generation > was.Generation {
+		return oprc.Pending
+	}
+	return was.Condition
+}
+
+// runtimes sums up every class that a touched unit belongs to.
+func (b *batch) runtimes(recs map[string]oprc.UnitRecord, now map[string]oprc.Status, touched map[string]bool) []oprc.ClassRuntime {
+	classes := map[string][]UnitView{}
+	for id := range touched {
+		classes[recs[id].Unit.ClsKey] = nil
+	}
+	for id, rec := range recs {
+		if us, ok := classes[rec.Unit.ClsKey]; ok {
+			classes[rec.Unit.ClsKey] = append(us, view(rec, now[id], oprc.Healthy))
+		}
+	}
+	var out []oprc.ClassRuntime
+	for _, cls := range slices.Sorted(maps.Keys(classes)) {
+		rt, _ := runtimeOf(cls, b.env, classes[cls], b.now)
+		out = append(out, rt) // without partitions: nothing of the class is left here
+	}
+	return out
+}
+
+// sleep waits for d; it returns false at once when ctx ends.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
