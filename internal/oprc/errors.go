@@ -13,6 +13,7 @@ var (
 	ErrNotFound = errors.New("not found") //
 	ErrConflict = errors.New("conflict")  // read again, then retry
 	ErrHeld     = errors.New("held")      // waits for a person's approval
+	ErrFenced   = errors.New("fenced")    // another daemon leads now: write nothing more
 )
 
 // A ConflictError says which objects changed since a plan was made, or who owns

@@ -19,6 +19,8 @@ func (k Keys) sources() string           { return k.N + ":{catalog}:sources" }  
 func (k Keys) history(pkg string) string { return k.N + ":{catalog}:history:" + pkg }
 func (k Keys) lease() string             { return k.N + ":{catalog}:lease" } // HASH holder, token, expires; writer: the leader
 func (k Keys) events() string            { return k.T + ".{catalog}.events" }
+func (k Keys) known() string             { return k.N + ":{catalog}:known" } // SET of environments ever dispatched to or heard of; writer: both
+func (k Keys) epoch() string             { return k.N + ":{catalog}:epoch" } // STRING, new when the catalogue was lost; caches end with it
 
 func (k Keys) env(e, rest string) string { return k.N + ":{env:" + e + "}:" + rest }
 
@@ -27,7 +29,8 @@ func (k Keys) units(e string) string        { return k.env(e, "units") }   // HA
 func (k Keys) unitDigests(e string) string  { return k.env(e, "digests") } // HASH unit id -> "generation specHash", "generation -" once undeployed
 func (k Keys) statuses(e string) string     { return k.env(e, "status") }  // HASH unit id -> Status
 func (k Keys) runtime(e, cls string) string { return k.env(e, "runtime:"+cls) }
-func (k Keys) crms(e string) string         { return k.env(e, "crms") } // HASH crm id -> Heartbeat
+func (k Keys) crms(e string) string         { return k.env(e, "crms") }    // HASH crm id -> Heartbeat
+func (k Keys) fence(e string) string        { return k.env(e, "fence") }   // STRING, highest fencing token seen; writer: every script that checks it
 
 func (k Keys) commands(e string) string { return k.T + ".{env:" + e + "}.commands" } // group crm
 func (k Keys) reports(e string) string  { return k.T + ".{env:" + e + "}.reports" }  // group package-manager

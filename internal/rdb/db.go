@@ -1,0 +1,89 @@
+// Package rdb keeps the ledger in Redis: the catalogue of what was applied, the
+// records of what was dispatched, the streams to and from the CRMs, and the
+// lease that decides which daemon acts.
+//
+// All keys of the catalogue share one cluster slot, all keys of one environment
+// another (see [Keys]). What must agree is written by one script inside one slot;
+// nothing that crosses slots relies on more than at-least-once.
+package rdb
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// How long Redis may take. A command fails in under five seconds when Redis is
+// away, whether its host refuses, swallows packets or answers nothing.
+const (
+	dialTimeout   = time.Second
+	openTimeout   = 3500 * time.Millisecond
+	answerTimeout = 3 * time.Second
+	bulkTimeout   = 30 * time.Second // for work that grows with the catalogue
+	maxBlock      = time.Second      // a blocked read does not see its context end
+	poolSize      = 256              // a blocked read per environment holds a connection
+)
+
+// Options say which Redis to use and under which names.
+type Options struct {
+	// URL is redis://, rediss://, unix:// or sentinel://HOST,HOST/DB?master=NAME;
+	// several addresses with commas between them make a Cluster.
+	URL      string
+	Keys     Keys
+	Group    string // consumer group for reports; default "package-manager"
+	Username string // over the URL's
+	Password string // over the URL's
+	TLS      *tls.Config
+	Now      func() time.Time // default time.Now
+}
+
+// A DB is a connection to the ledger. Its methods may be called concurrently.
+type DB struct {
+	c     redis.UniversalClient
+	k     Keys
+	group string
+	addr  string // of Redis, for messages; never with a password
+	now   func() time.Time
+	cache catalogueCache
+}
+
+// Open connects to Redis and makes sure, in under four seconds, that it answers.
+// If it does not, the error is an [ErrUnavailable] that names the address.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	where, err := parseURL(o)
+	if err != nil {
+		return nil, err
+	}
+	quietClient()
+	d := &DB{
+		c:     redis.NewUniversalClient(where),
+		k:     Keys{N: cmp.Or(o.Keys.N, "oaas_pm"), T: cmp.Or(o.Keys.T, "oaas.pm")},
+		group: cmp.Or(o.Group, "package-manager"),
+		addr:  display(where),
+		now:   o.Now,
+	}
+	if d.now == nil {
+		d.now = time.Now
+	}
+	if err := d.Ping(ctx); err != nil {
+		_ = d.c.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Ping asks Redis for an answer.
+func (d *DB) Ping(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	return d.wrap(ctx, d.c.Ping(bounded).Err())
+}
+
+// Close ends all connections.
+func (d *DB) Close() error { return d.c.Close() }
+
+// Addr names the Redis that d is connected to, without its password.
+func (d *DB) Addr() string { return d.addr }

@@ -1,0 +1,102 @@
+package rdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+var (
+	// ErrUnavailable means that Redis cannot be reached, or cannot serve now. The
+	// error that wraps it says which address.
+	ErrUnavailable = errors.New("redis is unavailable")
+	// ErrDenied means that Redis refuses the user, the password or the command.
+	ErrDenied = errors.New("redis denies access")
+)
+
+// unavailable is an [ErrUnavailable] with its address and cause.
+type unavailable struct {
+	addr, cause string
+	err         error
+}
+
+func (e *unavailable) Error() string   { return "redis at " + e.addr + ": " + e.cause }
+func (e *unavailable) Unwrap() []error { return []error{ErrUnavailable, e.err} }
+
+// wrap says in its error what a caller of rdb can tell apart: ctx ended, Redis is
+// unavailable, Redis denies, or anything else. ctx is the caller's, not the
+// one that was shortened for this call.
+func (d *DB) wrap(ctx context.Context, err error) error {
+	switch {
+	case err == nil || errors.Is(err, redis.Nil):
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, oprc.ErrConflict), errors.Is(err, oprc.ErrFenced), errors.Is(err, ErrUnavailable):
+		return err
+	}
+	if cause := networkCause(err); cause != "" {
+		return &unavailable{d.addr, cause, err}
+	}
+	if redis.IsAuthError(err) || redis.IsPermissionError(err) {
+		return fmt.Errorf("redis at %s: %w: %s", d.addr, ErrDenied, err)
+	}
+	if cannotServe(err) {
+		return &unavailable{d.addr, err.Error(), err}
+	}
+	return fmt.Errorf("redis at %s: %w", d.addr, err)
+}
+
+// networkCause puts a failure of the network in a few words; "" if err is none.
+func networkCause(err error) string {
+	var dns *net.DNSError
+	var op *net.OpError
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &dns):
+		return "host " + dns.Name + " not found"
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		return "no answer in time"
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, redis.ErrClosed):
+		return "connection closed"
+	case errors.As(err, &op):
+		return op.Err.Error()
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
+		return "no free connection"
+	case strings.HasPrefix(err.Error(), "redis: all sentinels specified in configuration are unreachable"):
+		return "no sentinel answers"
+	}
+	return ""
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
+// cannotServe reports that the server is up but not ready: starting, failing over,
+// or a cluster without its slots.
+func cannotServe(err error) bool {
+	return redis.IsLoadingError(err) || redis.IsReadOnlyError(err) || redis.IsClusterDownError(err) ||
+		redis.IsMasterDownError(err) || redis.IsTryAgainError(err) || redis.IsMaxClientsError(err) ||
+		redis.HasErrorPrefix(err, "BUSY ") || strings.HasPrefix(err.Error(), "BUSY ")
+}
+
+// quietClient keeps the client from writing to stderr: all it says comes back as
+// errors too.
+var quietClient = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
