@@ -236,13 +236,7 @@ func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err e
 	}
 	maps.Copy(byID, fresh)
 	b.counts.Heartbeats += len(b.beats)
-	if after := oprc.HealthOf(slices.Collect(maps.Values(byID)), b.now); after != before {
-		changed = true
-		b.events = append(b.events, oprc.Event{
-			Time: b.now, Type: "environment", Kind: oprc.KindEnv, Key: b.env, Env: b.env,
-			From: string(before), To: string(after),
-		})
-	}
+	changed = oprc.HealthOf(slices.Collect(maps.Values(byID)), b.now) != before // the loop tells of it
 	beats := make([]oprc.Heartbeat, 0, len(fresh))
 	for _, id := range slices.Sorted(maps.Keys(fresh)) {
 		beats = append(beats, fresh[id])
