@@ -17,6 +17,10 @@ type Scope struct {
 	// Complete means that the documents are all that Origin wants: its other live
 	// packages are pruned. It is false for -f files.
 	Complete bool `json:"complete,omitempty"`
+	// Maintain names origins whose live packages are planned again as they are
+	// recorded: placement follows environments that changed, lost records and (with
+	// Heal) drift are repaired. Their specs and owners stay as they are.
+	Maintain []string `json:"maintain,omitempty"`
 	// Delete names packages (and environments, as "environment/NAME") to delete.
 	Delete []string `json:"delete,omitempty"`
 	// TakeOwnership lets the plan change packages that another origin owns.
