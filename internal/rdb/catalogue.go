@@ -1,3 +1,279 @@
 package rdb
 
-type catalogueCache struct{}
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// A catalogueCache keeps decoded documents for as long as their digest entries
+// stay the same, so that a tick reads digests and only the documents that differ.
+// What it hands out is shared and must not be changed.
+type catalogueCache struct {
+	mu          sync.Mutex
+	epoch       string
+	packages    map[string]cached[oprc.PackageRecord]
+	deployments map[string]cached[oprc.Deployment]
+}
+
+type cached[T any] struct {
+	digest oprc.ObjectDigest
+	doc    T
+}
+
+// A catalogue is one consistent reading of it.
+type catalogue struct {
+	epoch        string
+	digests      map[string]oprc.ObjectDigest // by object
+	environments map[string]oprc.EnvironmentRecord
+	known        []string
+	packages     map[string]oprc.PackageRecord
+	deployments  map[string]oprc.Deployment
+}
+
+// torn is how often a reading may be cut in two by a commit before the documents
+// are taken as they are.
+const torn = 3
+
+// readCatalogue reads digests in one transaction and then the documents that the
+// cache lacks. A document that does not match its digest was written in between:
+// then it reads again. One that never matches is taken as it is, under the
+// revision of its digest, so that the next plan can put it right.
+func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
+	d.cache.mu.Lock()
+	defer d.cache.mu.Unlock()
+	for attempt := 1; ; attempt++ {
+		c, err := d.readDigests(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if c.epoch == "" || c.epoch != d.cache.epoch {
+			d.cache.epoch, d.cache.packages, d.cache.deployments = c.epoch, nil, nil
+		}
+		whole, err := d.readDocuments(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if whole || attempt == torn {
+			return c, nil
+		}
+	}
+}
+
+func (d *DB) readDigests(ctx context.Context) (*catalogue, error) {
+	var epoch *redis.StringCmd
+	var digests, environments *redis.MapStringStringCmd
+	var known *redis.StringSliceCmd
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	_, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
+		epoch = p.Get(bounded, d.k.epoch())
+		digests = p.HGetAll(bounded, d.k.catalogueDigests())
+		environments = p.HGetAll(bounded, d.k.environments())
+		known = p.SMembers(bounded, d.k.known())
+		return nil
+	})
+	if err := d.wrap(ctx, err); err != nil {
+		return nil, err
+	}
+	c := &catalogue{
+		epoch:        epoch.Val(),
+		digests:      make(map[string]oprc.ObjectDigest, len(digests.Val())),
+		environments: map[string]oprc.EnvironmentRecord{},
+		known:        known.Val(),
+	}
+	for name, entry := range digests.Val() {
+		c.digests[name] = parseDigest(entry)
+	}
+	for name, doc := range environments.Val() {
+		var rec oprc.EnvironmentRecord
+		if err := json.Unmarshal([]byte(doc), &rec); err != nil {
+			return nil, fmt.Errorf("environment/%s: its record cannot be read: %w", name, err)
+		}
+		c.environments[name] = rec
+	}
+	return c, nil
+}
+
+// parseDigest reads "rev digest blob"; "-" stands for no blob.
+func parseDigest(entry string) oprc.ObjectDigest {
+	rev, rest, _ := strings.Cut(entry, " ")
+	hash, blob, _ := strings.Cut(rest, " ")
+	n, _ := strconv.ParseInt(rev, 10, 64) // 0, as if absent, for what nobody wrote
+	if blob == "-" {
+		blob = ""
+	}
+	return oprc.ObjectDigest{Rev: n, Hash: hash, Blob: blob}
+}
+
+// readDocuments fills in packages and deployments. whole is false if one of them
+// does not match its digest.
+func (d *DB) readDocuments(ctx context.Context, c *catalogue) (whole bool, err error) {
+	packages, wholePackages, err := fetch(ctx, d, c.digests, oprc.KindPackage, d.k.packages(), d.cache.packages, decodePackage)
+	if err != nil {
+		return false, err
+	}
+	deployments, wholeDeployments, err := fetch(ctx, d, c.digests, oprc.KindDeployment, d.k.deployments(), d.cache.deployments, decodeDeployment)
+	if err != nil {
+		return false, err
+	}
+	d.cache.packages, d.cache.deployments = packages, deployments
+	c.packages, c.deployments = documents(packages), documents(deployments)
+	return wholePackages && wholeDeployments, nil
+}
+
+func documents[T any](from map[string]cached[T]) map[string]T {
+	out := make(map[string]T, len(from))
+	for key, c := range from {
+		out[key] = c.doc
+	}
+	return out
+}
+
+func decodePackage(key, doc string, want oprc.ObjectDigest) (oprc.PackageRecord, bool) {
+	var rec oprc.PackageRecord
+	err := json.Unmarshal([]byte(doc), &rec)
+	ok := err == nil && rec.Rev == want.Rev && rec.Digest == want.Hash
+	if !ok {
+		rec.Rev = want.Rev
+		rec.Spec.Name = key
+	}
+	return rec, ok
+}
+
+func decodeDeployment(_, doc string, want oprc.ObjectDigest) (oprc.Deployment, bool) {
+	var dep oprc.Deployment
+	err := json.Unmarshal([]byte(doc), &dep)
+	return dep, err == nil && oprc.DigestBytes([]byte(doc)) == want.Hash
+}
+
+// chunk is how many documents one command carries.
+const chunk = 500
+
+// fetch returns the documents of one kind: those of have whose digests still
+// hold, and the others from Redis. One that does not match its digest is
+// returned under no digest, so that the next reading asks for it again.
+func fetch[T any](ctx context.Context, d *DB, digests map[string]oprc.ObjectDigest, kind oprc.Kind, hash string,
+	have map[string]cached[T], decode func(key, doc string, want oprc.ObjectDigest) (T, bool),
+) (map[string]cached[T], bool, error) {
+	out := make(map[string]cached[T], len(have))
+	var missing []string
+	for name, digest := range digests {
+		key, ok := strings.CutPrefix(name, string(kind)+"/")
+		if !ok {
+			continue
+		}
+		if c, ok := have[key]; ok && c.digest == digest {
+			out[key] = c
+			continue
+		}
+		missing = append(missing, key)
+	}
+	slices.Sort(missing)
+	docs, err := d.hashFields(ctx, hash, missing)
+	if err != nil {
+		return nil, false, err
+	}
+	whole := true
+	for i, key := range missing {
+		digest := digests[object(kind, key)]
+		doc, ok := decode(key, docs[i], digest)
+		if !ok {
+			whole, digest = false, oprc.ObjectDigest{}
+		}
+		out[key] = cached[T]{digest, doc}
+	}
+	return out, whole, nil
+}
+
+// hashFields returns the values of fields, "" for one that is absent.
+func (d *DB) hashFields(ctx context.Context, hash string, fields []string) ([]string, error) {
+	if len(fields) == 0 {
+		return nil, nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	var parts []*redis.SliceCmd
+	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+		for names := range slices.Chunk(fields, chunk) {
+			parts = append(parts, p.HMGet(bounded, hash, names...))
+		}
+		return nil
+	})
+	if err := d.wrap(ctx, err); err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, len(fields))
+	for _, part := range parts {
+		for _, v := range part.Val() {
+			s, _ := v.(string)
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// Classes returns the catalogue's classes by key.
+func (d *DB) Classes(ctx context.Context) (map[string]oprc.Class, error) {
+	return readHash[oprc.Class](ctx, d, d.k.classes())
+}
+
+// Functions returns the catalogue's functions by key.
+func (d *DB) Functions(ctx context.Context) (map[string]oprc.Function, error) {
+	return readHash[oprc.Function](ctx, d, d.k.functions())
+}
+
+// Deployments returns the catalogue's deployments by key.
+func (d *DB) Deployments(ctx context.Context) (map[string]oprc.Deployment, error) {
+	c, err := d.readCatalogue(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.deployments, nil
+}
+
+// readHash decodes every value of a hash. It scans, because one big answer takes
+// several times as long as many small ones; a field that changes meanwhile is
+// returned as it was or as it is.
+func readHash[T any](ctx context.Context, d *DB, hash string) (map[string]T, error) {
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	out := map[string]T{}
+	for cursor := uint64(0); ; {
+		pairs, next, err := d.c.HScan(bounded, hash, cursor, "", chunk).Result()
+		if err != nil {
+			return nil, d.wrap(ctx, err)
+		}
+		for pair := range slices.Chunk(pairs, 2) {
+			var v T
+			if err := json.Unmarshal([]byte(pair[1]), &v); err != nil {
+				return nil, fmt.Errorf("%s: field %s cannot be read: %w", hash, pair[0], err)
+			}
+			out[pair[0]] = v
+		}
+		if cursor = next; cursor == 0 {
+			return out, nil
+		}
+	}
+}
+
+// names returns every environment that is declared or known, sorted.
+func (c *catalogue) names() []string {
+	all := map[string]bool{}
+	for _, name := range c.known {
+		all[name] = true
+	}
+	for name := range c.environments {
+		all[name] = true
+	}
+	return slices.Sorted(maps.Keys(all))
+}

@@ -1,0 +1,166 @@
+package rdb
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+)
+
+// Live reads everything that a plan compares against. The catalogue is one
+// consistent reading of it; each environment is another. What it returns shares
+// memory with other readings and must not be changed.
+func (d *DB) Live(ctx context.Context) (plan.Live, error) {
+	c, err := d.readCatalogue(ctx)
+	if err != nil {
+		return plan.Live{}, err
+	}
+	live := plan.Live{
+		Packages:     c.packages,
+		Environments: map[string]oprc.EnvironmentState{},
+		Deployments:  c.deployments,
+		Digests:      c.digests,
+		Units:        map[string]map[string]oprc.UnitDigest{},
+		Statuses:     map[string]map[string]oprc.Status{},
+	}
+	states, err := d.readEnvironments(ctx, c.names())
+	if err != nil {
+		return plan.Live{}, err
+	}
+	now := d.now()
+	for name, s := range states {
+		if len(s.units) > 0 {
+			live.Units[name] = s.units
+		}
+		if len(s.statuses) > 0 {
+			live.Statuses[name] = s.statuses
+		}
+		rec, declared := c.environments[name]
+		state := s.state(rec, now)
+		if !declared {
+			if state.Units == 0 && (state.Health == oprc.HealthUnknown || state.Health == oprc.EnvDown) {
+				continue // deleted, and nothing is left of it
+			}
+			state.Spec = oprc.Environment{Kind: oprc.KindEnvironment, Name: name}
+		}
+		live.Environments[name] = state
+	}
+	return live, nil
+}
+
+// An envReading is what the slot of one environment holds.
+type envReading struct {
+	units    map[string]oprc.UnitDigest
+	statuses map[string]oprc.Status
+	beats    []oprc.Heartbeat
+}
+
+// state is what placement sees of the environment.
+func (s envReading) state(rec oprc.EnvironmentRecord, now time.Time) oprc.EnvironmentState {
+	state := oprc.EnvironmentState{
+		EnvironmentRecord: rec,
+		Health:            oprc.HealthOf(s.beats, now),
+		Availability:      cmp.Or(reported(s.beats, now), rec.Spec.Availability),
+		Beats:             s.beats,
+	}
+	for _, u := range s.units {
+		if u.Runs() {
+			state.Units++
+		}
+	}
+	return state
+}
+
+// reported is the availability that an environment's CRMs report: the lowest, to
+// be on the safe side. While none is alive it is what they said last; 0 if they
+// never did.
+func reported(beats []oprc.Heartbeat, now time.Time) float64 {
+	var alive, ever float64
+	for _, b := range beats {
+		if b.Availability == 0 {
+			continue
+		}
+		if ever == 0 || b.Availability < ever {
+			ever = b.Availability
+		}
+		if now.Sub(b.Time) <= oprc.HeartbeatTimeout && (alive == 0 || b.Availability < alive) {
+			alive = b.Availability
+		}
+	}
+	return cmp.Or(alive, ever)
+}
+
+func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]envReading, error) {
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	type answers struct{ units, statuses, beats *redis.MapStringStringCmd }
+	got := map[string]answers{}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+		for _, e := range names {
+			got[e] = answers{
+				units:    p.HGetAll(bounded, d.k.unitDigests(e)),
+				statuses: p.HGetAll(bounded, d.k.statuses(e)),
+				beats:    p.HGetAll(bounded, d.k.crms(e)),
+			}
+		}
+		return nil
+	})
+	if err := d.wrap(ctx, err); err != nil {
+		return nil, err
+	}
+	out := make(map[string]envReading, len(names))
+	for e, a := range got {
+		out[e] = envReading{
+			units:    parseUnits(a.units.Val()),
+			statuses: decodeAll[oprc.Status](a.statuses.Val()),
+			beats:    sortedBeats(a.beats.Val()),
+		}
+	}
+	return out, nil
+}
+
+func parseUnits(entries map[string]string) map[string]oprc.UnitDigest {
+	out := make(map[string]oprc.UnitDigest, len(entries))
+	for id, entry := range entries {
+		generation, hash, _ := strings.Cut(entry, " ")
+		n, _ := strconv.ParseInt(generation, 10, 64) // 0, as if never dispatched, for what nobody wrote
+		if hash == "-" {
+			hash = ""
+		}
+		out[id] = oprc.UnitDigest{Generation: n, SpecHash: hash}
+	}
+	return out
+}
+
+// decodeAll decodes what reports made. A value that cannot be read counts as
+// never heard: the next report replaces it.
+func decodeAll[T any](docs map[string]string) map[string]T {
+	out := make(map[string]T, len(docs))
+	for key, doc := range docs {
+		var v T
+		if json.Unmarshal([]byte(doc), &v) == nil {
+			out[key] = v
+		}
+	}
+	return out
+}
+
+func sortedBeats(docs map[string]string) []oprc.Heartbeat {
+	var beats []oprc.Heartbeat
+	for _, b := range decodeAll[oprc.Heartbeat](docs) {
+		beats = append(beats, b)
+	}
+	slices.SortFunc(beats, func(a, b oprc.Heartbeat) int { return cmp.Compare(a.CRM, b.CRM) })
+	return beats
+}

@@ -1,0 +1,163 @@
+package rdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// dispatch records units and queues their commands. The generation after the
+// recorded one is the successor; where a CRM has reported a later one than is
+// recorded, because the records were lost, so is the one after that.
+//
+//	KEYS  1 units  2 digests  3 commands  4 fence  5 statuses
+//	ARGV  1 fence, 0 for none
+//	      then for each command: id, type, generation, specHash, revision, ts, unit, record
+//	      -> {"ok", id, generation now, …} with those that were refused, or {"fenced", token}
+var dispatch = redis.NewScript(`
+if ARGV[1] ~= "0" then
+  local seen = redis.call("GET", KEYS[4])
+  if seen and tonumber(seen) > tonumber(ARGV[1]) then return {"fenced", seen} end
+  if seen ~= ARGV[1] then redis.call("SET", KEYS[4], ARGV[1]) end
+end
+local function observed(id)
+  local doc = redis.call("HGET", KEYS[5], id)
+  local ok, status = pcall(cjson.decode, doc or "{}")
+  return ok and tonumber(status["generation"]) or 0
+end
+local refused = {"ok"}
+for i = 2, #ARGV, 8 do
+  local id, op, hash = ARGV[i], ARGV[i + 1], ARGV[i + 3]
+  local generation = tonumber(ARGV[i + 2])
+  local entry = ARGV[i + 2] .. " " .. (op == "deploy" and hash or "-")
+  local was = redis.call("HGET", KEYS[2], id)
+  local recorded = was and tonumber(string.match(was, "^%d+")) or 0
+  local successor = generation == recorded + 1
+    or (generation > recorded and generation == observed(id) + 1)
+  if successor then
+    redis.call("HSET", KEYS[1], id, ARGV[i + 7])
+    redis.call("HSET", KEYS[2], id, entry)
+  end
+  if successor or was == entry then
+    redis.call("XADD", KEYS[3], "*", "type", op, "id", id, "generation", ARGV[i + 2], "specHash", hash,
+      "revision", ARGV[i + 4], "ts", ARGV[i + 5], "unit", ARGV[i + 6])
+  else
+    refused[#refused + 1] = id
+    refused[#refused + 1] = string.format("%.0f", recorded)
+  end
+end
+return refused`)
+
+// Dispatch records each unit and queues its command, both or neither. A command
+// whose generation is not the successor is refused and named in an
+// *oprc.ConflictError; the others go out. A command that repeats the recorded
+// generation and specHash is queued again. A stale fence stops everything with an
+// [oprc.ErrFenced].
+func (d *DB) Dispatch(ctx context.Context, env string, cmds []oprc.Command, fence int64) error {
+	if len(cmds) == 0 {
+		return nil
+	}
+	if err := d.know(ctx, env); err != nil {
+		return err
+	}
+	keys := []string{d.k.units(env), d.k.unitDigests(env), d.k.commands(env), d.k.fence(env), d.k.statuses(env)}
+	var refused []string
+	for part := range slices.Chunk(cmds, chunk) {
+		args := make([]any, 1, 1+8*len(part))
+		args[0] = fence
+		generations := make(map[string]int64, len(part))
+		for _, c := range part {
+			args = appendCommand(args, c)
+			generations[c.ID] = c.Generation
+		}
+		bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+		answer, err := dispatch.Run(bounded, d.c, keys, args...).StringSlice()
+		cancel()
+		if err != nil {
+			return d.wrap(ctx, err)
+		}
+		if answer[0] == "fenced" {
+			return fenced(fence, answer[1])
+		}
+		for pair := range slices.Chunk(answer[1:], 2) {
+			refused = append(refused, fmt.Sprintf("unit/%s: generation %d, recorded is %s", pair[0], generations[pair[0]], pair[1]))
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	slices.Sort(refused)
+	return &oprc.ConflictError{Reason: "not the next generation", Objects: refused}
+}
+
+func appendCommand(args []any, c oprc.Command) []any {
+	at := c.Time.UTC()
+	record := oprc.UnitRecord{
+		Unit: c.Unit, SpecHash: c.SpecHash, Generation: c.Generation, Op: c.Type, Revision: c.Revision, DispatchedAt: at,
+	}
+	return append(args, c.ID, string(c.Type), c.Generation, c.SpecHash, c.Revision, at.Format(time.RFC3339Nano),
+		oprc.MustCanonical(c.Unit), oprc.MustCanonical(record))
+}
+
+// know keeps the name of an environment that is used.
+func (d *DB) know(ctx context.Context, envs ...string) error {
+	if len(envs) == 0 {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return d.wrap(ctx, d.c.SAdd(bounded, d.k.known(), anys(envs)...).Err())
+}
+
+func anys[T any](in []T) []any {
+	out := make([]any, len(in))
+	for i, v := range in {
+		out[i] = v
+	}
+	return out
+}
+
+// UnitRecords returns what was dispatched to an environment, undeployed units
+// included.
+func (d *DB) UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error) {
+	return readHash[oprc.UnitRecord](ctx, d, d.k.units(env))
+}
+
+// Statuses returns what reports on an environment's units add up to.
+func (d *DB) Statuses(ctx context.Context, env string) (map[string]oprc.Status, error) {
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	docs, err := d.c.HGetAll(bounded, d.k.statuses(env)).Result()
+	if err != nil {
+		return nil, d.wrap(ctx, err)
+	}
+	return decodeAll[oprc.Status](docs), nil
+}
+
+// EnvironmentNames returns every environment that is declared, was dispatched to,
+// or was heard of, sorted.
+func (d *DB) EnvironmentNames(ctx context.Context) ([]string, error) {
+	var declared, known *redis.StringSliceCmd
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+		declared = p.HKeys(bounded, d.k.environments())
+		known = p.SMembers(bounded, d.k.known())
+		return nil
+	})
+	if err := d.wrap(ctx, err); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	all := map[string]bool{}
+	for _, name := range append(declared.Val(), known.Val()...) {
+		all[name] = true
+	}
+	return slices.Sorted(maps.Keys(all)), nil
+}
