@@ -1,0 +1,209 @@
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/gofrs/flock"
+)
+
+const (
+	lockFile     = "embedded.lock"
+	endpointFile = "embedded.json"
+	snapshotFile = "embedded.snapshot"
+
+	saveInterval = time.Second
+	retry        = 20 * time.Millisecond
+)
+
+// An Instance is an open embedded state: owned by this process, or shared by the
+// process that holds it.
+type Instance struct {
+	dir    string
+	url    string
+	shared bool
+
+	// Of the owner only.
+	lock     *flock.Flock
+	server   *miniredis.Miniredis
+	password string
+
+	mu      sync.Mutex // guards what follows, and saving
+	saved   string     // digest of the last snapshot written or loaded
+	seen    int        // commands served up to the last look, its own included
+	changed bool       // the last look saw commands that may not have finished
+	closed  bool
+}
+
+// Open opens the state in dir, which is created if need be. While another process
+// owns it, Open waits for up to wait, unless that process is long-lived: then it
+// returns an instance that shares the owner's Redis.
+func Open(ctx context.Context, dir string, wait time.Duration) (*Instance, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open embedded state: %w", err)
+	}
+	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
+	patience, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		switch mine, err := lock.TryLock(); {
+		case err != nil:
+			return nil, fmt.Errorf("lock embedded state %s: %w", dir, err)
+		case mine:
+			return own(dir, lock)
+		}
+		holder, known := readEndpoint(dir)
+		if known && holder.Hold && reachable(ctx, holder.URL) {
+			return &Instance{dir: dir, url: holder.URL, shared: true}, nil
+		}
+		select {
+		case <-patience.Done():
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, busyError(dir, holder, known, wait)
+		case <-time.After(retry):
+		}
+	}
+}
+
+func busyError(dir string, holder endpoint, known bool, wait time.Duration) error {
+	who := "another oprc process"
+	if known {
+		who = fmt.Sprintf("process %d", holder.PID)
+	}
+	return fmt.Errorf("embedded state %s is in use by %s (waited %s): try again when it has finished", dir, who, wait)
+}
+
+// own starts the Redis of a directory whose lock this process has, and releases
+// the lock when it cannot.
+func own(dir string, lock *flock.Flock) (_ *Instance, err error) {
+	i := &Instance{dir: dir, lock: lock, server: miniredis.NewMiniRedis(), password: rand.Text()}
+	defer func() {
+		if err != nil {
+			i.server.Close()
+			err = errors.Join(err, lock.Unlock())
+		}
+	}()
+	// What a killed owner left must not be taken for ours.
+	if err := removeEndpoint(dir); err != nil {
+		return nil, fmt.Errorf("open embedded state: %w", err)
+	}
+	entries, digest, err := readSnapshot(filepath.Join(dir, snapshotFile))
+	if err != nil {
+		return nil, err
+	}
+	i.server.RequireAuth(i.password)
+	i.server.ClockTTL(true)
+	if err := i.server.StartAddr("127.0.0.1:0"); err != nil {
+		return nil, fmt.Errorf("start embedded Redis: %w", err)
+	}
+	if err := restore(i.server, i.password, entries); err != nil {
+		return nil, fmt.Errorf("restore embedded state: %w", err)
+	}
+	i.saved, i.seen = digest, i.server.CommandCount()
+	i.url = fmt.Sprintf("redis://:%s@%s/0", i.password, i.server.Addr())
+	if err := writeEndpoint(dir, endpoint{PID: os.Getpid(), URL: i.url}); err != nil {
+		return nil, fmt.Errorf("open embedded state: %w", err)
+	}
+	return i, nil
+}
+
+// URL is where Redis clients connect, password included.
+func (i *Instance) URL() string { return i.url }
+
+// Shared reports whether another process owns the state.
+func (i *Instance) Shared() bool { return i.shared }
+
+// Hold announces that this process keeps the state open for long: from now on
+// others connect to it instead of waiting. Where the state is shared, another
+// process has announced that already.
+func (i *Instance) Hold() error {
+	if i.shared {
+		return nil
+	}
+	if err := writeEndpoint(i.dir, endpoint{PID: os.Getpid(), URL: i.url, Hold: true}); err != nil {
+		return fmt.Errorf("hold embedded state: %w", err)
+	}
+	return nil
+}
+
+// Run saves what changed, once a second, until ctx is done. A killed process
+// loses at most what happened since. It fails when the state cannot be saved.
+func (i *Instance) Run(ctx context.Context) error {
+	if i.shared {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(saveInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := i.saveIfServed(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Close stops the Redis, saves the state and lets the next process in. Only the
+// first call does something; where the state is shared, none does.
+func (i *Instance) Close() error {
+	if i.shared {
+		return nil
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return nil
+	}
+	i.closed = true
+	i.server.Close() // after this, no client can write
+	_, err := i.save()
+	i.server.Close() // save reads through a connection of its own
+	return errors.Join(err, removeEndpoint(i.dir), i.lock.Unlock())
+}
+
+// saveIfServed saves if a command was served since the last look. A command is
+// counted before it takes effect, so the look after one that saw any saves again.
+func (i *Instance) saveIfServed() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return nil
+	}
+	count := i.server.CommandCount()
+	served := count != i.seen
+	if !served && !i.changed {
+		return nil
+	}
+	i.changed = served
+	own, err := i.save()
+	i.seen = count + own // others' commands during the save show at the next look
+	return err
+}
+
+// save writes a snapshot if it differs from the last one, and returns how many
+// commands that took. The caller has the lock.
+func (i *Instance) save() (commands int, err error) {
+	entries, commands, err := dump(i.server, i.password)
+	if err != nil {
+		return commands, fmt.Errorf("save embedded state: %w", err)
+	}
+	digest, err := writeSnapshot(filepath.Join(i.dir, snapshotFile), entries, i.saved)
+	if err != nil {
+		return commands, fmt.Errorf("save embedded state: %w", err)
+	}
+	i.saved = digest
+	return commands, nil
+}
