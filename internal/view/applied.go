@@ -1,0 +1,55 @@
+package view
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// An Outcome is what apply did.
+type Outcome struct {
+	reconcile.Result
+	DryRun bool
+}
+
+// Applied prints what an apply did. Text says nothing about environments that
+// wait: that is a hint, for stderr.
+func (o Output) Applied(r Outcome) error {
+	if o.Format == JSON || o.Format == YAML {
+		return o.Document(struct {
+			FormatVersion string           `json:"formatVersion"`
+			PlanID        string           `json:"planId"`
+			DryRun        bool             `json:"dryRun,omitempty"`
+			Summary       plan.Summary     `json:"summary"`
+			Revs          map[string]int64 `json:"revs"`
+			Waiting       []string         `json:"waiting"`
+		}{FormatVersion, r.PlanID, r.DryRun, r.Summary, r.Revs, r.Waiting})
+	}
+	s := r.Summary
+	did := fmt.Sprintf("%d created, %d updated, %d deleted, %d unchanged", s.Create, s.Update, s.Delete, s.Unchanged)
+	if n := s.Commands.Deploy; n > 0 {
+		did += "; " + count(n, "unit") + " sent to deploy"
+	}
+	if n := s.Commands.Undeploy; n > 0 {
+		did += "; " + count(n, "unit") + " sent to undeploy"
+	}
+	var b strings.Builder
+	for _, pkg := range slices.Sorted(maps.Keys(r.Revs)) {
+		if r.Revs[pkg] > 0 {
+			fmt.Fprintf(&b, "package/%s revision %d\n", clean(pkg), r.Revs[pkg])
+		} else {
+			fmt.Fprintf(&b, "package/%s deleted\n", clean(pkg))
+		}
+	}
+	head := "Applied: "
+	if r.DryRun {
+		head = "Dry run, nothing was written: "
+		did = summaryLine(s)
+	}
+	b.WriteString(bold(head) + did + "\n")
+	return o.print(b.String())
+}

@@ -1,0 +1,80 @@
+package view
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// History prints the writes of one package's record.
+func (o Output) History(entries []oprc.HistoryEntry) error {
+	if o.Format == JSON || o.Format == YAML {
+		return o.Document(struct {
+			FormatVersion string              `json:"formatVersion"`
+			Items         []oprc.HistoryEntry `json:"items"`
+		}{FormatVersion, entries})
+	}
+	wide := o.Format == Wide
+	t := table{header: []string{"REV", "AGE", "ACTION", "ACTOR", "ORIGIN", "COMMIT", "MESSAGE"}}
+	if wide {
+		t.header = append(t.header, "DIGEST", "PLAN")
+	}
+	for _, e := range entries {
+		row := []string{
+			rev(e.Rev), o.age(e.Time), dash(e.Action), dash(e.Actor), dash(e.Origin), dash(shortDigest(e.Commit)),
+			dash(cut(e.Message, 60)), dash(shortDigest(e.Digest)), dash(shortDigest(e.PlanID)),
+		}
+		t.add(row[:len(t.header)]...)
+	}
+	return o.print(t.render(""))
+}
+
+// Events prints events, oldest first. As JSON it is one document.
+func (o Output) Events(events []oprc.Event) error {
+	if o.Format == JSON || o.Format == YAML {
+		return o.Document(struct {
+			FormatVersion string       `json:"formatVersion"`
+			Items         []oprc.Event `json:"items"`
+		}{FormatVersion, events})
+	}
+	t := o.eventTable(events)
+	return o.print(t.render(""))
+}
+
+// Event prints one event as a line of a stream: JSON lines, or text. A stream has
+// no columns to align, so each line stands alone.
+func (o Output) Event(e oprc.Event) error {
+	if o.Format == JSON {
+		raw, err := marshal(e)
+		if err != nil {
+			return err
+		}
+		return o.print(string(raw) + "\n")
+	}
+	if o.Format == YAML {
+		if err := o.print("---\n"); err != nil {
+			return err
+		}
+		return writeYAML(o.W, e)
+	}
+	return o.print(EventLine(e) + "\n")
+}
+
+// EventLine is one event in one line of styled text.
+func EventLine(e oprc.Event) string {
+	parts := []string{faint(e.Time.UTC().Format("15:04:05")), bold(clean(e.Type))}
+	if e.Key != "" {
+		parts = append(parts, strings.TrimPrefix(fmt.Sprintf("%s/%s", e.Kind, clean(e.Key)), "/"))
+	}
+	if e.To != "" {
+		parts = append(parts, condition(e.From)+" → "+condition(e.To))
+	}
+	if e.Message != "" {
+		parts = append(parts, clean(e.Message))
+	}
+	if e.Actor != "" {
+		parts = append(parts, faint("by "+clean(e.Actor)))
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,112 @@
+package view
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// Objects prints a listing of one kind as text, wide, JSON, YAML or names. An
+// empty one prints only its header.
+func (o Output) Objects(kind oprc.Kind, list []reconcile.Object) error {
+	switch o.Format {
+	case JSON, YAML:
+		items, err := itemsOf(list)
+		if err != nil {
+			return err
+		}
+		return o.Document(struct {
+			FormatVersion string `json:"formatVersion"`
+			Items         []item `json:"items"`
+		}{FormatVersion, items})
+	case Name:
+		return o.print(names(list))
+	}
+	t := table{header: columns(kind, o.Format == Wide)}
+	for _, obj := range list {
+		t.add(o.row(obj)[:len(t.header)]...)
+	}
+	return o.print(t.render(""))
+}
+
+// Object prints one object: a machine format holds the object itself, text a
+// listing of one.
+func (o Output) Object(obj reconcile.Object) error {
+	if o.Format != JSON && o.Format != YAML {
+		return o.Objects(obj.Kind, []reconcile.Object{obj})
+	}
+	items, err := itemsOf([]reconcile.Object{obj})
+	if err != nil {
+		return err
+	}
+	raw := append([]byte(`{"formatVersion":"`+FormatVersion+`",`), items[0][1:]...)
+	return o.Document(json.RawMessage(raw))
+}
+
+func names(list []reconcile.Object) string {
+	var b strings.Builder
+	for _, obj := range list {
+		fmt.Fprintf(&b, "%s/%s\n", obj.Kind, clean(obj.Key))
+	}
+	return b.String()
+}
+
+// An item is an object's document with its kind and key in front.
+type item = json.RawMessage
+
+func itemsOf(list []reconcile.Object) ([]item, error) {
+	out := make([]item, len(list))
+	for i, obj := range list {
+		head, err := marshal(struct {
+			Kind oprc.Kind `json:"kind"`
+			Key  string    `json:"key"`
+		}{obj.Kind, obj.Key})
+		if err != nil {
+			return nil, err
+		}
+		doc, err := marshal(obj.Doc)
+		if err != nil {
+			return nil, err
+		}
+		if doc = bytes.TrimPrefix(doc, []byte("{")); len(doc) > 1 { // more than the closing brace
+			head = append(head[:len(head)-1], ',')
+			head = append(head, doc...)
+		}
+		out[i] = head
+	}
+	return out, nil
+}
+
+// columns returns the header of a listing; wide adds the last few. Rows have the
+// wide ones always.
+func columns(kind oprc.Kind, wide bool) []string {
+	plain, more := "", ""
+	switch kind {
+	case oprc.KindPackage:
+		plain, more = "NAME REV CONDITION CLASSES FUNCTIONS DEPLOYMENTS ORIGIN AGE", "VERSION APPLIED-BY SOURCE DIGEST"
+	case oprc.KindClass:
+		plain, more = "KEY STATE-TYPE FUNCTIONS PARENTS CONDITION", "REV CONSISTENCY AVAILABILITY DISABLED"
+	case oprc.KindFunction:
+		plain, more = "KEY TYPE STATE CONDITION IMAGE", "REV INVOCATION-URL ERROR"
+	case oprc.KindDeployment:
+		plain, more = "KEY CONDITION RUNNING PARTITIONS REPLICAS ENVIRONMENTS", "REV SHARD-TYPE DRIFT SPEC-HASH ERROR"
+	case oprc.KindUnit:
+		plain, more = "ID CONDITION GENERATION CRM AGE", "OBSERVED PRIMARY DRIFT SPEC-HASH REVISION ERROR"
+	case oprc.KindRuntime:
+		plain, more = "KEY STATUS PARTITIONS UPDATED", "REPLICAS"
+	case oprc.KindEnv:
+		plain, more = "NAME DEFAULT HEALTH AVAILABILITY CRMS UNITS", "CAPACITY ORIGIN REV LABELS TEMPLATES"
+	case oprc.KindCRM:
+		plain, more = "ID ENVIRONMENT ALIVE AVAILABILITY LAST-SEEN", "CAPACITY TEMPLATES SINCE"
+	case oprc.KindSource:
+		plain, more = "NAME READY REVISION APPLIED URL", "REF PATH LAST-TICK HELD MESSAGE"
+	}
+	if wide {
+		plain += " " + more
+	}
+	return strings.Fields(plain)
+}

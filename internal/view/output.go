@@ -1,0 +1,80 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Format is a way to print.
+type Format string
+
+// The formats. Each command accepts some of them; the zero Format is text.
+const (
+	Text     Format = "text"
+	Wide     Format = "wide" // text with everything
+	JSON     Format = "json"
+	YAML     Format = "yaml"
+	Name     Format = "name" // kind/name, one a line
+	Markdown Format = "markdown"
+	GitHub   Format = "github" // workflow annotations
+	SARIF    Format = "sarif"  // 2.1.0
+)
+
+// ParseFormat returns the format that s names, if it is among allowed. The empty
+// string is text.
+func ParseFormat(s string, allowed ...Format) (Format, error) {
+	f := Format(s)
+	if s == "" {
+		f = Text
+	}
+	if slices.Contains(allowed, f) {
+		return f, nil
+	}
+	names := make([]string, len(allowed))
+	for i, a := range allowed {
+		names[i] = string(a)
+	}
+	return "", fmt.Errorf("unknown output format %q: one of %s", s, strings.Join(names, ", "))
+}
+
+// Machine reports whether the format is one document for a program.
+func (f Format) Machine() bool { return f == JSON || f == YAML || f == SARIF }
+
+// FormatVersion is the version of the documents that machine formats print. They
+// only grow.
+const FormatVersion = "1.0"
+
+// DefaultMaxBytes bounds Markdown: what a pull request's comment can hold, with room.
+const DefaultMaxBytes = 65000
+
+// An Output prints to one stream in one format. Its methods write one document
+// each.
+type Output struct {
+	W        io.Writer
+	Format   Format
+	MaxBytes int       // of Markdown; 0 means DefaultMaxBytes
+	Now      time.Time // what ages are counted from; zero prints timestamps instead
+}
+
+func (o Output) maxBytes() int {
+	if o.MaxBytes <= 0 {
+		return DefaultMaxBytes
+	}
+	return o.MaxBytes
+}
+
+// Document prints v, which holds its own formatVersion, as JSON or YAML.
+func (o Output) Document(v any) error {
+	if o.Format == YAML {
+		return writeYAML(o.W, v)
+	}
+	return writeJSON(o.W, v)
+}
+
+func (o Output) print(s string) error {
+	_, err := io.WriteString(o.W, s)
+	return err
+}

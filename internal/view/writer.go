@@ -1,0 +1,69 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/charmbracelet/colorprofile"
+)
+
+// Color says when to print colour.
+type Color string
+
+// The values of --color.
+const (
+	ColorAuto   Color = "auto" // on a terminal; NO_COLOR and CLICOLOR_FORCE decide first
+	ColorAlways Color = "always"
+	ColorNever  Color = "never" // no styles at all, bold included
+)
+
+// ParseColor returns the Color that s names; the empty string is auto.
+func ParseColor(s string) (Color, error) {
+	switch c := Color(s); c {
+	case "":
+		return ColorAuto, nil
+	case ColorAuto, ColorAlways, ColorNever:
+		return c, nil
+	}
+	return "", fmt.Errorf("unknown colour mode %q: one of auto, always, never", s)
+}
+
+// NewWriter returns a writer that reduces styled text to what w can show, given
+// the process environment ("KEY=value").
+func NewWriter(w io.Writer, environ []string, c Color) io.Writer {
+	out := colorprofile.NewWriter(w, conventional(environ))
+	switch c {
+	case ColorNever:
+		out.Profile = colorprofile.NoTTY
+	case ColorAlways:
+		out.Profile = max(out.Profile, colorprofile.ANSI)
+	}
+	return out
+}
+
+// conventional spells NO_COLOR and CLICOLOR_FORCE as colorprofile reads them: by
+// their conventions any value turns the first on, and any but "0" the second;
+// NO_COLOR beats the other.
+func conventional(environ []string) []string {
+	out := slices.Clone(environ)
+	noColor := false
+	for _, kv := range environ {
+		if v, ok := strings.CutPrefix(kv, "NO_COLOR="); ok && v != "" {
+			noColor = true
+			out = append(out, "NO_COLOR=1")
+		}
+	}
+	for _, kv := range environ {
+		v, ok := strings.CutPrefix(kv, "CLICOLOR_FORCE=")
+		switch {
+		case !ok:
+		case noColor || v == "" || v == "0":
+			out = append(out, "CLICOLOR_FORCE=0")
+		default:
+			out = append(out, "CLICOLOR_FORCE=1")
+		}
+	}
+	return out
+}
