@@ -1,0 +1,142 @@
+# Every target has one line of help behind "##"; `make` alone prints them.
+# Tools are pinned here, installed into ./bin when first needed, never in go.mod.
+
+SHELL       := /bin/sh
+BIN         := $(CURDIR)/bin
+FUZZTIME    ?= 20s
+BENCH       ?= .
+TESTFLAGS   ?=
+TESTTIMEOUT ?= 15m
+
+GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
+STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI-LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GORELEASER    := github.com/goreleaser/goreleaser/v2@v2.15.1
+SYFT          := github.com/anchore/syft/cmd/syft@v1.38.0
+CUE           := cuelang.org/go/cmd/cue@v0.17.1
+ACTIONLINT    := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+CLI     := github.com/oaas-platform/oprc/internal/cli
+LDFLAGS := -s -w -X $(CLI).version=$(VERSION) -X $(CLI).commit=$(COMMIT)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list these targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build ./bin/oprc
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/oprc ./cmd/oprc
+
+.PHONY: run
+run: ## run everything in one process, on the examples
+	go run ./cmd/oprc dev examples/
+
+.PHONY: test
+test: deps ## run all tests; installs redis-server, redis-tools and python3-redis when missing
+	go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+
+.PHONY: e2e
+e2e: deps ## run the end-to-end tests alone
+	go test -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./e2e
+
+.PHONY: deps
+deps:
+	@.ci/deps
+
+.PHONY: check
+check: fmt-check vet lint race tidy-check ## what CI runs: format, vet, lint, tests with the race detector, go.mod
+
+.PHONY: fmt
+fmt: $(BIN)/gofumpt ## format the Go files
+	$(BIN)/gofumpt -w $$(git ls-files '*.go')
+
+.PHONY: fmt-check
+fmt-check: $(BIN)/gofumpt
+	@files=$$($(BIN)/gofumpt -l $$(git ls-files '*.go')); \
+	if [ -n "$$files" ]; then echo "not formatted (make fmt):"; echo "$$files"; exit 1; fi
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+.PHONY: lint
+lint: $(BIN)/staticcheck $(BIN)/golangci-lint ## staticcheck and golangci-lint
+	$(BIN)/staticcheck ./...
+	$(BIN)/golangci-lint run
+
+.PHONY: race
+race: deps
+	go test -race -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+
+.PHONY: tidy-check
+tidy-check:
+	go mod tidy -diff
+
+.PHONY: bench
+bench: ## run the benchmarks (BENCH=regexp)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## run each fuzz test for a while (FUZZTIME=20s)
+	@set -e; git grep -l '^func Fuzz' -- '*_test.go' | while read -r file; do \
+		sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file" | while read -r name; do \
+			echo "fuzz $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+		done; \
+	done
+
+.PHONY: cue
+cue: $(BIN)/cue ## vet the CUE schema with the cue command, as users do
+	cd schema && $(BIN)/cue vet -c=false ./...
+
+.PHONY: actions
+actions: $(BIN)/actionlint ## lint the CI workflows
+	$(BIN)/actionlint
+
+.PHONY: snapshot
+snapshot: $(BIN)/goreleaser $(BIN)/syft ## build all release files into ./dist, publish nothing
+	PATH="$(BIN):$$PATH" $(BIN)/goreleaser release --snapshot --clean --skip=publish
+
+# Called by goreleaser: what the archives and packages carry besides the binary.
+.PHONY: release-files
+release-files:
+	rm -rf build/release
+	mkdir -p build/release/completions build/release/man
+	go build -trimpath -o build/release/oprc ./cmd/oprc
+	build/release/oprc completion bash > build/release/completions/oprc.bash
+	build/release/oprc completion zsh > build/release/completions/_oprc
+	build/release/oprc completion fish > build/release/completions/oprc.fish
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) build/release/oprc man build/release/man
+	gzip -9n build/release/man/*
+	rm build/release/oprc
+
+.PHONY: tools
+tools: $(addprefix $(BIN)/,gofumpt staticcheck golangci-lint goreleaser syft cue actionlint) ## install every tool into ./bin
+
+.PHONY: clean
+clean: ## remove what was built, tools included
+	rm -rf $(BIN) build dist
+
+# $(BIN)/NAME depends on a stamp that carries the version, so that a new pin
+# installs anew.
+bin/%: $(BIN)/% ;
+
+define tool
+$$(BIN)/$(1): $$(BIN)/.stamp/$(notdir $(subst @,-,$(2)))
+	@touch $$@
+$$(BIN)/.stamp/$(notdir $(subst @,-,$(2))):
+	@mkdir -p $$(@D)
+	GOBIN=$$(BIN) GOFLAGS= go install -trimpath $(2)
+	@touch $$@
+endef
+$(eval $(call tool,gofumpt,$(GOFUMPT)))
+$(eval $(call tool,staticcheck,$(STATICCHECK)))
+$(eval $(call tool,golangci-lint,$(GOLANGCI-LINT)))
+$(eval $(call tool,goreleaser,$(GORELEASER)))
+$(eval $(call tool,syft,$(SYFT)))
+$(eval $(call tool,cue,$(CUE)))
+$(eval $(call tool,actionlint,$(ACTIONLINT)))
