@@ -2,7 +2,7 @@
 # Tools are pinned here, installed into ./bin when first needed, never in go.mod.
 
 SHELL       := /bin/sh
-BIN         := $(CURDIR)/bin
+BIN         := bin
 FUZZTIME    ?= 20s
 BENCH       ?= .
 TESTFLAGS   ?=
@@ -91,7 +91,7 @@ fuzz: ## run each fuzz test for a while (FUZZTIME=20s)
 
 .PHONY: cue
 cue: $(BIN)/cue ## vet the CUE schema with the cue command, as users do
-	cd schema && $(BIN)/cue vet -c=false ./...
+	cd schema && ../$(BIN)/cue vet -c=false ./...
 
 .PHONY: actions
 actions: $(BIN)/actionlint ## lint the CI workflows
@@ -99,7 +99,7 @@ actions: $(BIN)/actionlint ## lint the CI workflows
 
 .PHONY: snapshot
 snapshot: $(BIN)/goreleaser $(BIN)/syft ## build all release files into ./dist, publish nothing
-	PATH="$(BIN):$$PATH" $(BIN)/goreleaser release --snapshot --clean --skip=publish
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/goreleaser release --snapshot --clean --skip=publish
 
 # Called by goreleaser: what the archives and packages carry besides the binary.
 .PHONY: release-files
@@ -121,16 +121,14 @@ tools: $(addprefix $(BIN)/,gofumpt staticcheck golangci-lint goreleaser syft cue
 clean: ## remove what was built, tools included
 	rm -rf $(BIN) build dist
 
-# $(BIN)/NAME depends on a stamp that carries the version, so that a new pin
+# bin/NAME depends on a stamp that carries the version, so that a new pin
 # installs anew.
-bin/%: $(BIN)/% ;
-
 define tool
-$$(BIN)/$(1): $$(BIN)/.stamp/$(notdir $(subst @,-,$(2)))
+$(BIN)/$(1): $(BIN)/.stamp/$(1)@$(lastword $(subst @, ,$(2)))
 	@touch $$@
-$$(BIN)/.stamp/$(notdir $(subst @,-,$(2))):
+$(BIN)/.stamp/$(1)@$(lastword $(subst @, ,$(2))):
 	@mkdir -p $$(@D)
-	GOBIN=$$(BIN) GOFLAGS= go install -trimpath $(2)
+	GOBIN=$(CURDIR)/$(BIN) GOFLAGS= go install -trimpath $(2)
 	@touch $$@
 endef
 $(eval $(call tool,gofumpt,$(GOFUMPT)))
