@@ -32,6 +32,7 @@ type cached[T any] struct {
 
 // A catalogue is one consistent reading of it.
 type catalogue struct {
+	documents    map[string]map[string]string // by hash, where the reading took them along
 	epoch        string
 	digests      map[string]oprc.ObjectDigest // by object
 	environments map[string]oprc.EnvironmentRecord
@@ -40,19 +41,20 @@ type catalogue struct {
 	deployments  map[string]oprc.Deployment
 }
 
-// torn is how often a reading may be cut in two by a commit before the documents
-// are taken as they are.
-const torn = 3
+// torn is how often a reading may be cut in two by a commit before it takes
+// everything in one transaction, which costs more.
+const torn = 2
 
 // readCatalogue reads digests in one transaction and then the documents that the
 // cache lacks. A document that does not match its digest was written in between:
-// then it reads again. One that never matches is taken as it is, under the
-// revision of its digest, so that the next plan can put it right.
+// then it reads again. One that does not even match inside one transaction is
+// taken as it is, under the revision of its digest, so that the next plan can put
+// it right.
 func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
 	d.cache.mu.Lock()
 	defer d.cache.mu.Unlock()
 	for attempt := 1; ; attempt++ {
-		c, err := d.readDigests(ctx)
+		c, err := d.readDigests(ctx, attempt > torn)
 		if err != nil {
 			return nil, err
 		}
@@ -63,15 +65,16 @@ func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
 		if err != nil {
 			return nil, err
 		}
-		if whole || attempt == torn {
+		if whole || attempt > torn {
 			return c, nil
 		}
 	}
 }
 
-func (d *DB) readDigests(ctx context.Context) (*catalogue, error) {
+// readDigests reads what is small, and all documents too if it is told to.
+func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error) {
 	var epoch *redis.StringCmd
-	var digests, environments *redis.MapStringStringCmd
+	var digests, environments, packages, deployments *redis.MapStringStringCmd
 	var known *redis.StringSliceCmd
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
@@ -80,6 +83,10 @@ func (d *DB) readDigests(ctx context.Context) (*catalogue, error) {
 		digests = p.HGetAll(bounded, d.k.catalogueDigests())
 		environments = p.HGetAll(bounded, d.k.environments())
 		known = p.SMembers(bounded, d.k.known())
+		if documents {
+			packages = p.HGetAll(bounded, d.k.packages())
+			deployments = p.HGetAll(bounded, d.k.deployments())
+		}
 		return nil
 	})
 	if err := d.wrap(ctx, err); err != nil {
@@ -93,6 +100,9 @@ func (d *DB) readDigests(ctx context.Context) (*catalogue, error) {
 	}
 	for name, entry := range digests.Val() {
 		c.digests[name] = parseDigest(entry)
+	}
+	if documents {
+		c.documents = map[string]map[string]string{d.k.packages(): packages.Val(), d.k.deployments(): deployments.Val()}
 	}
 	for name, doc := range environments.Val() {
 		var rec oprc.EnvironmentRecord
@@ -118,11 +128,11 @@ func parseDigest(entry string) oprc.ObjectDigest {
 // readDocuments fills in packages and deployments. whole is false if one of them
 // does not match its digest.
 func (d *DB) readDocuments(ctx context.Context, c *catalogue) (whole bool, err error) {
-	packages, wholePackages, err := fetch(ctx, d, c.digests, oprc.KindPackage, d.k.packages(), d.cache.packages, decodePackage)
+	packages, wholePackages, err := fetch(ctx, d, c, oprc.KindPackage, d.k.packages(), d.cache.packages, decodePackage)
 	if err != nil {
 		return false, err
 	}
-	deployments, wholeDeployments, err := fetch(ctx, d, c.digests, oprc.KindDeployment, d.k.deployments(), d.cache.deployments, decodeDeployment)
+	deployments, wholeDeployments, err := fetch(ctx, d, c, oprc.KindDeployment, d.k.deployments(), d.cache.deployments, decodeDeployment)
 	if err != nil {
 		return false, err
 	}
@@ -162,31 +172,34 @@ const chunk = 500
 // fetch returns the documents of one kind: those of have whose digests still
 // hold, and the others from Redis. One that does not match its digest is
 // returned under no digest, so that the next reading asks for it again.
-func fetch[T any](ctx context.Context, d *DB, digests map[string]oprc.ObjectDigest, kind oprc.Kind, hash string,
+func fetch[T any](ctx context.Context, d *DB, c *catalogue, kind oprc.Kind, hash string,
 	have map[string]cached[T], decode func(key, doc string, want oprc.ObjectDigest) (T, bool),
 ) (map[string]cached[T], bool, error) {
 	out := make(map[string]cached[T], len(have))
 	var missing []string
-	for name, digest := range digests {
+	for name, digest := range c.digests {
 		key, ok := strings.CutPrefix(name, string(kind)+"/")
 		if !ok {
 			continue
 		}
-		if c, ok := have[key]; ok && c.digest == digest {
-			out[key] = c
+		if old, ok := have[key]; ok && old.digest == digest {
+			out[key] = old
 			continue
 		}
 		missing = append(missing, key)
 	}
 	slices.Sort(missing)
-	docs, err := d.hashFields(ctx, hash, missing)
-	if err != nil {
-		return nil, false, err
+	docs := c.documents[hash]
+	if docs == nil {
+		var err error
+		if docs, err = d.hashFields(ctx, hash, missing); err != nil {
+			return nil, false, err
+		}
 	}
 	whole := true
-	for i, key := range missing {
-		digest := digests[object(kind, key)]
-		doc, ok := decode(key, docs[i], digest)
+	for _, key := range missing {
+		digest := c.digests[object(kind, key)]
+		doc, ok := decode(key, docs[key], digest)
 		if !ok {
 			whole, digest = false, oprc.ObjectDigest{}
 		}
@@ -195,8 +208,8 @@ func fetch[T any](ctx context.Context, d *DB, digests map[string]oprc.ObjectDige
 	return out, whole, nil
 }
 
-// hashFields returns the values of fields, "" for one that is absent.
-func (d *DB) hashFields(ctx context.Context, hash string, fields []string) ([]string, error) {
+// hashFields returns the values of fields, without those that are absent.
+func (d *DB) hashFields(ctx context.Context, hash string, fields []string) (map[string]string, error) {
 	if len(fields) == 0 {
 		return nil, nil
 	}
@@ -212,11 +225,12 @@ func (d *DB) hashFields(ctx context.Context, hash string, fields []string) ([]st
 	if err := d.wrap(ctx, err); err != nil {
 		return nil, err
 	}
-	out := make([]string, 0, len(fields))
-	for _, part := range parts {
-		for _, v := range part.Val() {
-			s, _ := v.(string)
-			out = append(out, s)
+	out := make(map[string]string, len(fields))
+	for i, part := range parts {
+		for j, v := range part.Val() {
+			if s, ok := v.(string); ok {
+				out[fields[i*chunk+j]] = s
+			}
 		}
 	}
 	return out, nil

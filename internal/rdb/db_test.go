@@ -1,0 +1,99 @@
+package rdb_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+var _ reconcile.Ledger = (*rdb.DB)(nil)
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func at(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
+
+// open connects to url with a clock that stands at epoch.
+func open(t testing.TB, url string) *rdb.DB {
+	t.Helper()
+	db, err := rdb.Open(t.Context(), rdb.Options{URL: url, Now: func() time.Time { return epoch }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// raw is a plain client of a single server, to look behind the ledger's back.
+func raw(t testing.TB, url string) *redis.Client {
+	t.Helper()
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// onBoth runs a test against miniredis and against a real redis-server.
+func onBoth(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("miniredis", func(t *testing.T) { test(t, "redis://"+miniredis.RunT(t).Addr()) })
+	t.Run("redis-server", func(t *testing.T) { test(t, rdbtest.Server(t)) })
+}
+
+func must[T any](v T, err error) func(t testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func equal(t testing.TB, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("got other than wanted (-want +got):\n%s", diff)
+	}
+}
+
+func unit(cls string, partition, replica int, env string) oprc.DeploymentUnit {
+	return oprc.DeploymentUnit{
+		ID: oprc.UnitID(cls, partition, replica, env), ClsKey: cls, TargetEnv: env, MemberID: 1, Primary: true,
+		PartitionInfo: oprc.PartitionInfo{PartitionID: partition, ReplicaID: replica},
+		Functions:     []oprc.UnitFunction{{Key: "shop.pay", Image: "registry.example/pay:1"}},
+	}
+}
+
+func command(u oprc.DeploymentUnit, op oprc.Op, generation int64) oprc.Command {
+	return oprc.Command{
+		Type: op, ID: u.ID, Generation: generation, SpecHash: oprc.Digest(u), Revision: "abc123", Time: at(0), Unit: u,
+	}
+}
+
+func dispatch(t testing.TB, db *rdb.DB, env string, cmds ...oprc.Command) {
+	t.Helper()
+	if err := db.Dispatch(t.Context(), env, cmds, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// short gives up on what should come at once.
+func short(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}

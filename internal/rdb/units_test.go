@@ -1,0 +1,120 @@
+package rdb_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+const commandStream = "oaas.pm.{env:edge}.commands"
+
+// commands lists type, id and generation of all queued commands.
+func commands(t testing.TB, url string) []string {
+	t.Helper()
+	entries, err := raw(t, url).XRange(t.Context(), commandStream, "-", "+").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, fmt.Sprintf("%s %s %s", e.Values["type"], e.Values["id"], e.Values["generation"]))
+	}
+	return out
+}
+
+func TestDispatchRecordsAndQueues(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		u := unit("shop.record", 0, 0, "edge")
+		c := command(u, oprc.Deploy, 1)
+		dispatch(t, db, "edge", c)
+
+		equal(t, must(db.UnitRecords(t.Context(), "edge"))(t), map[string]oprc.UnitRecord{u.ID: {
+			Unit: u, SpecHash: c.SpecHash, Generation: 1, Op: oprc.Deploy, Revision: "abc123", DispatchedAt: at(0),
+		}})
+		entries := must(raw(t, url).XRange(t.Context(), commandStream, "-", "+").Result())(t)
+		equal(t, entries[0].Values, map[string]any{
+			"type": "deploy", "id": u.ID, "generation": "1", "specHash": c.SpecHash, "revision": "abc123",
+			"ts": "2026-03-01T12:00:00Z", "unit": string(oprc.MustCanonical(u)),
+		})
+		live := must(db.Live(t.Context()))(t)
+		equal(t, live.Units, map[string]map[string]oprc.UnitDigest{"edge": {u.ID: {Generation: 1, SpecHash: c.SpecHash}}})
+		equal(t, live.Environments["edge"].Units, 1)
+
+		dispatch(t, db, "edge", command(u, oprc.Undeploy, 2))
+		live = must(db.Live(t.Context()))(t)
+		equal(t, live.Units, map[string]map[string]oprc.UnitDigest{"edge": {u.ID: {Generation: 2}}})
+		equal(t, must(raw(t, url).HGet(t.Context(), "oaas_pm:{env:edge}:digests", u.ID).Result())(t), "2 -")
+		if _, there := live.Environments["edge"]; there {
+			t.Error("an undeclared environment without units and CRMs is still listed")
+		}
+	})
+}
+
+func TestDispatchChecksGenerations(t *testing.T) {
+	u, v := unit("shop.record", 0, 0, "edge"), unit("shop.record", 0, 1, "edge")
+	other := u
+	other.Primary = false
+	tests := map[string]struct {
+		cmd     oprc.Command
+		refused string // "" for none
+		queued  bool
+		now     int64 // generation recorded afterwards
+	}{
+		"successor":                       {command(other, oprc.Deploy, 3), "", true, 3},
+		"redelivery":                      {command(u, oprc.Deploy, 2), "", true, 2},
+		"same generation, other spec":     {command(other, oprc.Deploy, 2), "generation 2, recorded is 2", false, 2},
+		"same generation, other op":       {command(u, oprc.Undeploy, 2), "generation 2, recorded is 2", false, 2},
+		"older":                           {command(u, oprc.Deploy, 1), "generation 1, recorded is 2", false, 2},
+		"from the future":                 {command(u, oprc.Deploy, 5), "generation 5, recorded is 2", false, 2},
+		"from the future, not even digit": {command(u, oprc.Undeploy, 1<<53), "generation 9007199254740992, recorded is 2", false, 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, url string) {
+				db := open(t, url)
+				dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
+				dispatch(t, db, "edge", command(u, oprc.Deploy, 2))
+				err := db.Dispatch(t.Context(), "edge", []oprc.Command{tt.cmd, command(v, oprc.Deploy, 1)}, 0)
+				var conflict *oprc.ConflictError
+				switch {
+				case tt.refused == "" && err != nil:
+					t.Fatal(err)
+				case tt.refused != "" && !errors.As(err, &conflict):
+					t.Fatalf("got %v, want a conflict", err)
+				case tt.refused != "":
+					equal(t, conflict.Objects, []string{"unit/" + u.ID + ": " + tt.refused})
+				}
+				want := []string{"deploy " + u.ID + " 1", "deploy " + u.ID + " 2"}
+				if tt.queued {
+					want = append(want, fmt.Sprintf("%s %s %d", tt.cmd.Type, u.ID, tt.cmd.Generation))
+				}
+				equal(t, commands(t, url), append(want, "deploy "+v.ID+" 1"))
+				equal(t, must(db.UnitRecords(t.Context(), "edge"))(t)[u.ID].Generation, tt.now)
+			})
+		})
+	}
+}
+
+func TestDispatchOfThousandsNamesEachRefused(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		var cmds []oprc.Command
+		for i := range 1203 {
+			cmds = append(cmds, command(unit("shop.record", i, 0, "edge"), oprc.Deploy, 1))
+		}
+		cmds[3].Generation, cmds[1100].Generation = 9, 9
+		err := db.Dispatch(t.Context(), "edge", cmds, 0)
+		var conflict *oprc.ConflictError
+		if !errors.As(err, &conflict) {
+			t.Fatalf("got %v, want a conflict", err)
+		}
+		equal(t, conflict.Objects, []string{
+			"unit/" + cmds[1100].ID + ": generation 9, recorded is 0", "unit/" + cmds[3].ID + ": generation 9, recorded is 0",
+		})
+		equal(t, len(must(db.UnitRecords(t.Context(), "edge"))(t)), 1201)
+		equal(t, len(commands(t, url)), 1201)
+	})
+}
