@@ -1,0 +1,217 @@
+package dirsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// patience bounds how long a steady stream of changes can put off a wake, in
+// multiples of the debounce time.
+const patience = 10
+
+// Watch calls wake when what [Read] would return for paths may have changed, once
+// for all changes that are closer together than debounce. It blocks until ctx
+// ends, and then returns nil. Files and directories may be replaced, created and
+// deleted meanwhile, the paths themselves included; but all of them must exist
+// when Watch is called. wake must return soon.
+func Watch(ctx context.Context, paths []string, debounce time.Duration, wake func()) error {
+	fsw, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch files: %w", err)
+	}
+	defer fsw.Close()
+	w := watcher{fsw: fsw}
+	for _, p := range paths {
+		if err := w.addPath(p); err != nil {
+			return err
+		}
+	}
+	return w.run(ctx, debounce, wake)
+}
+
+type watcher struct {
+	fsw   *fsnotify.Watcher
+	roots []string // directories that are read as a whole
+	files []string // files named one by one
+}
+
+func (w *watcher) addPath(name string) error {
+	if name == "-" {
+		return nil
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && isGlob(name):
+		root := globRoot(name)
+		if info, err = os.Stat(root); err == nil {
+			return w.addRoot(root)
+		}
+		return notFound(name, "no directory "+root)
+	case errors.Is(err, fs.ErrNotExist):
+		return notFound(name, "no such file or directory")
+	case err != nil:
+		return fmt.Errorf("watch %s: %w", name, err)
+	case info.IsDir():
+		return w.addRoot(name)
+	}
+	// Editors replace files: the directory is what lasts.
+	w.files = append(w.files, absolute(name))
+	return w.watch(filepath.Dir(absolute(name)))
+}
+
+func (w *watcher) addRoot(name string) error {
+	root := absolute(name)
+	w.roots = append(w.roots, root)
+	// The parent tells when the root itself is replaced or comes back.
+	if parent := filepath.Dir(root); parent != root {
+		if err := w.watch(parent); err != nil {
+			return err
+		}
+	}
+	return w.addTree(root)
+}
+
+// addTree watches dir and the directories below it. Each is watched before it is
+// listed, so that nothing created meanwhile is missed.
+func (w *watcher) addTree(dir string) error {
+	if err := w.watch(dir); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", dir, err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && !oprc.Hidden(e.Name()) {
+			if err := w.addTree(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// watch adds one directory; one that vanished meanwhile is no error.
+func (w *watcher) watch(dir string) error {
+	if err := w.fsw.Add(dir); err != nil && !gone(err) {
+		return fmt.Errorf("watch %s: %w", dir, err)
+	}
+	return nil
+}
+
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+func (w *watcher) run(ctx context.Context, debounce time.Duration, wake func()) error {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	var first time.Time // of the changes not yet told
+	touch := func() {
+		now := time.Now()
+		if first.IsZero() {
+			first = now
+		}
+		timer.Reset(max(0, min(debounce, first.Add(patience*debounce).Sub(now))))
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			first = time.Time{}
+			wake()
+		case e, ok := <-w.fsw.Events:
+			if !ok {
+				return nil
+			}
+			if w.matters(e) {
+				touch()
+			}
+		case err, ok := <-w.fsw.Errors:
+			if !ok {
+				return nil
+			}
+			// Events were lost, most likely: look at everything again.
+			if err := w.rescan(); err != nil {
+				return err
+			}
+			if !errors.Is(err, fsnotify.ErrEventOverflow) {
+				return fmt.Errorf("watch files: %w", err)
+			}
+			touch()
+		}
+	}
+}
+
+func (w *watcher) rescan() error {
+	for _, root := range w.roots {
+		if err := w.addTree(root); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// matters reports whether e can change what Read returns, and begins to watch
+// directories that are new.
+func (w *watcher) matters(e fsnotify.Event) bool {
+	if !e.Has(fsnotify.Create | fsnotify.Write | fsnotify.Remove | fsnotify.Rename) {
+		return false
+	}
+	name := filepath.Clean(e.Name)
+	for _, f := range w.files {
+		if name == f {
+			return true
+		}
+	}
+	for _, root := range w.roots {
+		if inside(root, name) && w.mattersBelow(root, name, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *watcher) mattersBelow(root, name string, e fsnotify.Event) bool {
+	base := filepath.Base(name)
+	rel, err := filepath.Rel(root, name)
+	if err != nil {
+		return false
+	}
+	if rel != "." && rel != kubernetesData && oprc.Hidden(base) {
+		return false
+	}
+	if e.Has(fsnotify.Create) {
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			_ = w.addTree(name) // what cannot be watched cannot be read either: Read will say so
+			return true
+		}
+	}
+	// Something without an extension that is gone may have been a directory.
+	isGone := e.Has(fsnotify.Remove | fsnotify.Rename)
+	return rel == "." || rel == kubernetesData || oprc.IsPackageFile(filepath.ToSlash(rel)) ||
+		isGone && filepath.Ext(base) == ""
+}
+
+// kubernetesData is the link that Kubernetes swaps when it updates the files of a
+// mounted ConfigMap.
+const kubernetesData = "..data"
+
+// globRoot returns the directory below which everything that pattern matches is.
+func globRoot(pattern string) string {
+	dir := filepath.Dir(pattern[:strings.IndexAny(pattern, "*?[")] + "x")
+	return filepath.Clean(dir)
+}

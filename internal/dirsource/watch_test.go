@@ -1,0 +1,170 @@
+package dirsource_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+const debounce = 20 * time.Millisecond
+
+// watch runs Watch until the test ends and returns its wakes, once it is known to
+// look at the first path.
+func watch(t *testing.T, paths ...string) <-chan struct{} {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	wakes, done := make(chan struct{}, 1000), make(chan error, 1)
+	go func() {
+		done <- dirsource.Watch(ctx, paths, debounce, func() { wakes <- struct{}{} })
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("watch: %v", err)
+		}
+	})
+	time.Sleep(100 * time.Millisecond) // until the watches stand
+	return wakes
+}
+
+func wantWake(t *testing.T, wakes <-chan struct{}, after string) {
+	t.Helper()
+	select {
+	case <-wakes:
+	case <-time.After(5 * time.Second):
+		t.Fatalf("no wake after: %s", after)
+	}
+	settle(wakes)
+}
+
+func wantNone(t *testing.T, wakes <-chan struct{}, after string) {
+	t.Helper()
+	select {
+	case <-wakes:
+		t.Fatalf("a wake after: %s", after)
+	case <-time.After(10 * debounce):
+	}
+}
+
+// settle waits until no wake has come for a while.
+func settle(wakes <-chan struct{}) {
+	for {
+		select {
+		case <-wakes:
+		case <-time.After(5 * debounce):
+			return
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWatchDirectory(t *testing.T) {
+	tree(t, "pkgs/a.yaml", "other/x.yaml")
+	wakes := watch(t, "pkgs")
+	wantNone(t, wakes, "nothing")
+
+	write(t, "pkgs/a.yaml", "new content")
+	wantWake(t, wakes, "a write")
+	write(t, "pkgs/new/deep/b.yaml", "one")
+	wantWake(t, wakes, "a file in new directories")
+	write(t, "pkgs/new/deep/b.yaml", "two")
+	wantWake(t, wakes, "a write in a new directory")
+	write(t, "pkgs/a.tmp", "saved by an editor")
+	must(t, os.Rename("pkgs/a.tmp", "pkgs/a.yaml"))
+	wantWake(t, wakes, "a rename over the file")
+	must(t, os.Remove("pkgs/a.yaml"))
+	wantWake(t, wakes, "a deletion")
+	must(t, os.RemoveAll("pkgs/new"))
+	wantWake(t, wakes, "a deleted directory")
+
+	write(t, "pkgs/.a.yaml.swp", "x")
+	write(t, "pkgs/README.md", "x")
+	write(t, "pkgs/oprc.yaml", "x")
+	write(t, "other/x.yaml", "x")
+	write(t, "y.yaml", "x")
+	wantNone(t, wakes, "changes that are not read")
+}
+
+func TestWatchDirectoryThatIsReplaced(t *testing.T) {
+	tree(t, "pkgs/a.yaml")
+	wakes := watch(t, "pkgs")
+	must(t, os.RemoveAll("pkgs"))
+	wantWake(t, wakes, "the directory went away")
+	write(t, "pkgs/sub/a.yaml", "back")
+	wantWake(t, wakes, "the directory came back")
+	write(t, "pkgs/sub/a.yaml", "changed")
+	wantWake(t, wakes, "a write in the directory that came back")
+}
+
+func TestWatchFile(t *testing.T) {
+	tree(t, "a.yaml", "b.yaml")
+	wakes := watch(t, "a.yaml", "-")
+	write(t, "b.yaml", "x")
+	wantNone(t, wakes, "a change of its neighbour")
+	must(t, os.Rename("a.yaml", "a.yaml~"))
+	write(t, "a.yaml", "written anew")
+	wantWake(t, wakes, "the file was replaced")
+	write(t, "a.yaml", "x")
+	wantWake(t, wakes, "a write to the new file")
+}
+
+func TestWatchGlob(t *testing.T) {
+	tree(t, "pkgs/a.yaml")
+	wakes := watch(t, "pkgs/*.yaml")
+	write(t, "pkgs/b.yaml", "x")
+	wantWake(t, wakes, "a new match")
+}
+
+func TestWatchKubernetesMount(t *testing.T) {
+	tree(t, "pkgs/..1/a.yaml", "pkgs/..2/a.yaml")
+	must(t, os.Symlink("..1", "pkgs/..data"))
+	must(t, os.Symlink("..data/a.yaml", "pkgs/a.yaml"))
+	wakes := watch(t, "pkgs")
+	must(t, os.Symlink("..2", "pkgs/..tmp"))
+	must(t, os.Rename("pkgs/..tmp", "pkgs/..data"))
+	wantWake(t, wakes, "the mount was updated")
+}
+
+func TestWatchWakesOnceForABurst(t *testing.T) {
+	tree(t, "pkgs/a.yaml")
+	wakes := watch(t, "pkgs")
+	for range 50 {
+		write(t, "pkgs/a.yaml", "x")
+	}
+	time.Sleep(20 * debounce)
+	if n := len(wakes); n == 0 || n > 3 {
+		t.Errorf("got %d wakes for one burst of writes, want 1", n)
+	}
+}
+
+func TestWatchIsNotStarvedByASteadyWriter(t *testing.T) {
+	tree(t, "pkgs/a.yaml")
+	wakes := watch(t, "pkgs")
+	for range 100 {
+		write(t, "pkgs/a.yaml", "x")
+		time.Sleep(debounce / 4)
+	}
+	if len(wakes) == 0 {
+		t.Error("no wake while somebody keeps writing")
+	}
+}
+
+func TestWatchNamesWhatIsMissing(t *testing.T) {
+	tree(t, "a.yaml")
+	for _, path := range []string{"nowhere.yaml", "nowhere/*.yaml"} {
+		if err := dirsource.Watch(t.Context(), []string{path}, debounce, func() {}); !errors.Is(err, oprc.ErrNotFound) {
+			t.Errorf("%s: got %v, want not found", path, err)
+		}
+	}
+}
