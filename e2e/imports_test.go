@@ -65,6 +65,7 @@ var homes = map[string][]string{
 	"github.com/charmbracelet/colorprofile": {"internal/view"},
 	"github.com/charmbracelet/x/term":       {"internal/cli", "internal/view"},
 	"github.com/coder/websocket":            {"internal/rest"},
+	"github.com/go-viper/mapstructure":      {"internal/cli"},
 	"github.com/fsnotify/fsnotify":          {"internal/dirsource"},
 	"github.com/go-git/go-git":              {"internal/gitsource"},
 	"github.com/gofrs/flock":                {"internal/embedded"},
