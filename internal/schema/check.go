@@ -1,0 +1,300 @@
+package schema
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// A checker walks one document against the definitions. It collects findings and
+// leaves the document in canonical spelling; what does not fit stays, and the
+// decoder passes over it.
+type checker struct {
+	model  *definitions
+	file   string
+	strict bool
+	quiet  bool // for those who want the canonical tree alone
+	found  oprc.Diagnostics
+}
+
+func (c *checker) report(code oprc.Code, at *yaml.Node, p *path, hint, format string, args ...any) {
+	if c.quiet {
+		return
+	}
+	d := finding(code, oprc.Position{File: c.file, Line: at.Line, Column: at.Column}, fmt.Sprintf(format, args...))
+	d.Pointer, d.Hint = p.pointer(), hint
+	c.found = append(c.found, d)
+}
+
+// spot is where a value stands in the definitions: its field, and the definition
+// that has the field.
+type spot struct {
+	def   *definition
+	field *field
+}
+
+func (s spot) code() oprc.Code {
+	if s.field == nil {
+		return oprc.CodeType
+	}
+	return s.field.code
+}
+
+// hint looks up advice for a value of the right type that is out of range.
+func (s spot) hint() string {
+	if s.field == nil {
+		return ""
+	}
+	return outOfRange[strings.TrimPrefix(s.def.name, compatible)+"."+s.field.name]
+}
+
+// value checks one value and reports whether it is there: a null list or mapping
+// is not.
+func (c *checker) value(v *value, n *yaml.Node, p *path, s spot) bool {
+	switch v.shape {
+	case textShape:
+		c.text(v, n, p, s)
+	case intShape, numberShape:
+		c.number(v, n, p, s)
+	case boolShape:
+		if _, ok := boolean(n); !ok {
+			c.mismatch(v, n, p, boolHint(n))
+		}
+	case listShape, mapShape, structShape:
+		if isNull(n) && !c.strict {
+			c.report(oprc.CodeLegacy, p.anchor(n), p, "remove it, or write "+empty[v.shape], "%s: nothing stands here; it is read as empty", p.label())
+			return false
+		}
+		c.collection(v, n, p, s)
+	default:
+		c.free(n, p)
+	}
+	return true
+}
+
+var empty = map[shape]string{listShape: "[]", mapShape: "{}", structShape: "{}"}
+
+func (c *checker) collection(v *value, n *yaml.Node, p *path, s spot) {
+	switch v.shape {
+	case listShape:
+		if n.Kind != yaml.SequenceNode {
+			hint := ""
+			if isText(n) && v.elem.shape == textShape && n.Value != "" {
+				hint = fmt.Sprintf("write it as a list: [%s]", shorten(n.Value))
+			}
+			c.mismatch(v, n, p, hint)
+			return
+		}
+		for i, item := range n.Content {
+			if isNull(item) && v.elem.shape == structShape {
+				c.mismatch(v.elem, item, p.item(i), "remove the empty item")
+				continue
+			}
+			c.value(v.elem, item, p.item(i), s)
+		}
+	case mapShape:
+		if n.Kind != yaml.MappingNode {
+			c.mismatch(v, n, p, "")
+			return
+		}
+		c.entries(n, p, func(val *yaml.Node, p *path) { c.value(v.elem, val, p, spot{}) })
+	case structShape:
+		c.structure(v.def, n, p, s)
+	}
+}
+
+// entries visits the fields of a free mapping, and refuses repeated keys and
+// keys that are no text.
+func (c *checker) entries(n *yaml.Node, p *path, visit func(*yaml.Node, *path)) {
+	seen := make(map[string]*yaml.Node, len(n.Content)/2)
+	kept := n.Content[:0]
+	for i := 0; i < len(n.Content); i += 2 {
+		key, val := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode || isNull(key) {
+			c.report(oprc.CodeType, key, p, "", "expected a text as key, got %s", got(key))
+			continue
+		}
+		at := p.field(key.Value, key)
+		if first := seen[key.Value]; first != nil {
+			c.report(oprc.CodeDuplicate, key, at, "remove one of them", "the key `%s` stands here again; it is first on line %d", shorten(key.Value), first.Line)
+			continue
+		}
+		seen[key.Value] = key
+		visit(val, at)
+		kept = append(kept, key, val)
+	}
+	n.Content = kept
+}
+
+// free checks what is handed on as it is: any JSON value.
+func (c *checker) free(n *yaml.Node, p *path) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		c.entries(n, p, c.free)
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			c.free(item, p.item(i))
+		}
+	case yaml.ScalarNode:
+		_, finite := float(n)
+		if (n.Tag == tagInt || n.Tag == tagFloat) && !finite {
+			c.report(oprc.CodeType, n, p, "quote it", "%s: expected a finite number, got %s", p.label(), got(n))
+		} else if !isText(n) && !isBare(n) && !isNull(n) {
+			c.report(oprc.CodeType, n, p, "remove the tag", "%s: expected a plain value, got %s", p.label(), got(n))
+		}
+	}
+}
+
+func (c *checker) text(v *value, n *yaml.Node, p *path, s spot) {
+	switch {
+	case isText(n):
+	case isBare(n) && c.strict:
+		c.mismatch(v, n, p, fmt.Sprintf("quote it: %q", n.Value))
+		return
+	case isBare(n):
+		if v.enum == nil {
+			c.report(oprc.CodeCoerced, n, p, "quote it", "%s: expected a text, got a %s; it is read as the text that is written", p.label(), bareName[n.Tag])
+		}
+	default:
+		c.mismatch(v, n, p, "")
+		return
+	}
+	n.Tag = tagStr
+	switch {
+	case v.enum != nil:
+		c.enumeration(v, n, p, s)
+	case v.pattern != nil && !v.pattern.MatchString(n.Value),
+		v.minRunes > 0 && utf8.RuneCountInString(n.Value) < v.minRunes,
+		v.maxRunes > 0 && utf8.RuneCountInString(n.Value) > v.maxRunes:
+		c.report(s.code(), n, p, s.hint(), "%s: expected %s, got %s", p.label(), expected(v), got(n))
+	}
+}
+
+var bareName = map[string]string{tagInt: "number", tagFloat: "number", tagBool: "boolean"}
+
+// enumeration checks a word against those allowed, and maps older words.
+func (c *checker) enumeration(v *value, n *yaml.Node, p *path, s spot) {
+	for _, word := range v.enum {
+		if word == n.Value {
+			return
+		}
+	}
+	var now string
+	if s.field != nil {
+		now = s.field.was[n.Value]
+	}
+	code := oprc.CodeEnum
+	if s.code() == oprc.CodeStateType {
+		code = oprc.CodeStateType
+	}
+	switch near := nearest(n.Value, v.enum); {
+	case now != "" && c.strict:
+		c.report(code, n, p, fmt.Sprintf("use %s; the older word is accepted without --strict", now), "%s: expected %s, got %s", p.label(), expected(v), got(n))
+	case now != "":
+		c.report(oprc.CodeLegacy, n, p, "write "+now, "%s: %s is an older word for %s", p.label(), n.Value, now)
+		n.Value = now
+	case near != "":
+		c.report(code, n, p, fmt.Sprintf("did you mean `%s`?", near), "%s: expected %s, got %s", p.label(), expected(v), got(n))
+	default:
+		c.report(code, n, p, "", "%s: expected %s, got %s", p.label(), expected(v), got(n))
+	}
+}
+
+func (c *checker) number(v *value, n *yaml.Node, p *path, s spot) {
+	var f float64
+	var ok bool
+	if v.shape == intShape {
+		var i int
+		i, ok = integer(n)
+		f = float64(i)
+	} else {
+		f, ok = float(n)
+	}
+	switch {
+	case !ok && isText(n) && looksNumeric(n.Value):
+		c.mismatch(v, n, p, "write it without quotes")
+	case !ok:
+		c.mismatch(v, n, p, "")
+	case v.low != nil && (f < v.low.limit || v.low.open && f == v.low.limit),
+		v.high != nil && (f > v.high.limit || v.high.open && f == v.high.limit):
+		c.report(s.code(), n, p, s.hint(), "%s: expected %s, got %s", p.label(), expected(v), got(n))
+	}
+}
+
+func looksNumeric(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789.-") == ""
+}
+
+func boolHint(n *yaml.Node) string {
+	switch strings.ToLower(n.Value) {
+	case "true", "yes", "on", "1", "y":
+		return "write true"
+	case "false", "no", "off", "0", "n":
+		return "write false"
+	}
+	return ""
+}
+
+// mismatch reports a value of another type than the definitions allow.
+func (c *checker) mismatch(v *value, n *yaml.Node, p *path, hint string) {
+	at := n
+	if isNull(n) && n.Value == "" {
+		at = p.anchor(n) // an absent value has no token of its own
+	}
+	c.report(oprc.CodeType, at, p, hint, "%s: expected %s, got %s", p.label(), expected(v), got(n))
+}
+
+// expected names what the definitions allow, for the first half of a sentence.
+func expected(v *value) string {
+	switch v.shape {
+	case textShape:
+		switch {
+		case v.enum != nil:
+			return orList(v.enum)
+		case v.name == "Name":
+			return "a name of letters, digits, dots, dashes and underscores that starts and ends with a letter or digit and has at most 253 characters"
+		case v.name == "Quantity":
+			return "an amount such as 250m, 0.5 or 128Mi"
+		case v.pattern != nil:
+			return "`@`, the alias of an earlier step, or alias.field"
+		case v.minRunes > 0:
+			return "a text that is not empty"
+		}
+		return "a text"
+	case intShape:
+		return "a whole number" + limits(v)
+	case numberShape:
+		return "a number" + limits(v)
+	case boolShape:
+		return "true or false"
+	case listShape:
+		return "a list"
+	case mapShape, structShape:
+		return "a mapping"
+	}
+	return "a value"
+}
+
+func limits(v *value) string {
+	switch {
+	case v.low != nil && v.high != nil && v.low.open:
+		return fmt.Sprintf(" between %v and %v, neither of them included", v.low.limit, v.high.limit)
+	case v.low != nil && v.high != nil:
+		return fmt.Sprintf(" from %v to %v", v.low.limit, v.high.limit)
+	case v.low != nil:
+		return fmt.Sprintf(" of at least %v", v.low.limit)
+	}
+	return ""
+}
+
+func orList(words []string) string {
+	if len(words) == 1 {
+		return words[0]
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}

@@ -1,0 +1,43 @@
+package schema
+
+import (
+	"slices"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// foreign lists fields that only the snake_case dialect has, by the list whose
+// items hold them.
+var foreign = map[string][]string{
+	"classes":     {"function_bindings", "state_spec", "class_key"},
+	"functions":   {"function_type", "provision_config", "qos_requirement", "qos_constraint", "function_key"},
+	"deployments": {"class_key", "package_name", "target_env", "target_envs", "target_clusters", "available_envs", "nfr_requirements", "odgm"},
+}
+
+// dialectMark returns the first key that shows a document to be written in the
+// snake_case dialect, with its path, or nil. `metadata` and `dependencies` alone
+// show nothing: they could be mistakes.
+func dialectMark(root *yaml.Node) (*yaml.Node, *path) {
+	if root.Kind != yaml.MappingNode {
+		return nil, nil
+	}
+	for i := 0; i < len(root.Content); i += 2 {
+		key, list := root.Content[i], root.Content[i+1]
+		names := foreign[key.Value]
+		if names == nil || list.Kind != yaml.SequenceNode {
+			continue
+		}
+		for n, item := range list.Content {
+			if item.Kind != yaml.MappingNode {
+				continue
+			}
+			for j := 0; j < len(item.Content); j += 2 {
+				if slices.Contains(names, item.Content[j].Value) {
+					mark := item.Content[j]
+					return mark, (*path)(nil).field(key.Value, key).item(n).field(mark.Value, mark)
+				}
+			}
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,100 @@
+package schema
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+)
+
+const (
+	tagNull  = "!!null"
+	tagBool  = "!!bool"
+	tagInt   = "!!int"
+	tagFloat = "!!float"
+	tagStr   = "!!str"
+	tagTime  = "!!timestamp"
+	tagMerge = "!!merge"
+	tagMap   = "!!map"
+	tagSeq   = "!!seq"
+)
+
+// isText reports whether a scalar is text as written: quoted, or plain and
+// nothing else. Dates are text: the model has no dates in files.
+func isText(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && (n.Tag == tagStr || n.Tag == tagTime || n.Tag == tagMerge)
+}
+
+// isBare reports whether a scalar is a number or a boolean, which people write
+// where text is meant.
+func isBare(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && (n.Tag == tagInt || n.Tag == tagFloat || n.Tag == tagBool)
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == tagNull }
+
+// integer reads a whole number that fits an int.
+func integer(n *yaml.Node) (int, bool) {
+	if n.Kind != yaml.ScalarNode || n.Tag != tagInt {
+		return 0, false
+	}
+	if i, err := strconv.Atoi(n.Value); err == nil && (n.Value == "0" || n.Value[0] != '0' && n.Value[0] != '+' && n.Value[:min(2, len(n.Value))] != "-0") {
+		return i, true
+	}
+	var i int64
+	if err := n.Decode(&i); err != nil || int64(int(i)) != i {
+		return 0, false
+	}
+	return int(i), true
+}
+
+// float reads a finite number.
+func float(n *yaml.Node) (float64, bool) {
+	if n.Kind != yaml.ScalarNode || n.Tag != tagInt && n.Tag != tagFloat {
+		return 0, false
+	}
+	if i, ok := integer(n); ok {
+		return float64(i), true
+	}
+	var f float64
+	if err := n.Decode(&f); err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+		return 0, false
+	}
+	return f, true
+}
+
+func boolean(n *yaml.Node) (value, ok bool) {
+	if n.Kind != yaml.ScalarNode || n.Tag != tagBool {
+		return false, false
+	}
+	return n.Value == "true" || n.Value == "True" || n.Value == "TRUE", true
+}
+
+// got names what stands in a file, for the second half of a sentence.
+func got(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case isNull(n):
+		return "nothing"
+	case isText(n) && n.Value == "":
+		return "an empty text"
+	case isText(n):
+		return fmt.Sprintf("the text %q", shorten(n.Value))
+	case isBare(n):
+		return shorten(n.Value)
+	}
+	return fmt.Sprintf("a value with the tag %s", n.Tag)
+}
+
+func shorten(s string) string {
+	const most = 40
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most]) + "…"
+}
