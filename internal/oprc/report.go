@@ -97,3 +97,16 @@ type ReportEntry struct {
 	Err    error
 	Raw    map[string]string
 }
+
+// A DeadEntry is a stream entry that could not be used, and why.
+type DeadEntry struct {
+	ID        string            `json:"id"`
+	Env       string            `json:"env"`
+	Stream    string            `json:"stream"` // commands or reports
+	Entry     string            `json:"entry"`  // id that it had there
+	Reason    string            `json:"reason"`
+	By        string            `json:"by,omitempty"` // CRM or group that gave up
+	Time      time.Time         `json:"ts"`
+	Fields    map[string]string `json:"fields,omitempty"`
+	Truncated bool              `json:"truncated,omitempty"` // Fields is not all of it: it cannot be retried
+}

@@ -48,6 +48,8 @@ type DB struct {
 	addr  string // of Redis, for messages; never with a password
 	now   func() time.Time
 	cache catalogueCache
+
+	discovery discovery
 }
 
 // Open connects to Redis and makes sure, in under four seconds, that it answers.

@@ -2,9 +2,7 @@ package rdb
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -139,25 +137,4 @@ func (d *DB) Statuses(ctx context.Context, env string) (map[string]oprc.Status, 
 		return nil, d.wrap(ctx, err)
 	}
 	return decodeAll[oprc.Status](docs), nil
-}
-
-// EnvironmentNames returns every environment that is declared, was dispatched to,
-// or was heard of, sorted.
-func (d *DB) EnvironmentNames(ctx context.Context) ([]string, error) {
-	var declared, known *redis.StringSliceCmd
-	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
-		declared = p.HKeys(bounded, d.k.environments())
-		known = p.SMembers(bounded, d.k.known())
-		return nil
-	})
-	if err := d.wrap(ctx, err); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, err
-	}
-	all := map[string]bool{}
-	for _, name := range append(declared.Val(), known.Val()...) {
-		all[name] = true
-	}
-	return slices.Sorted(maps.Keys(all)), nil
 }

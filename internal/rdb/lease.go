@@ -1,0 +1,95 @@
+package rdb
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// acquire takes the lease if it is free or over, or renews it. Time is the
+// server's. Tokens grow with every change of holder, and because they are not
+// less than the server's clock in milliseconds, also across the loss of all data.
+//
+//	KEYS  1 lease
+//	ARGV  1 holder  2 ttl in milliseconds
+//	      -> {1 or 0, token}
+var acquire = redis.NewScript(`
+local t = redis.call("TIME")
+local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+local holder = redis.call("HGET", KEYS[1], "holder") or ""
+local token = tonumber(redis.call("HGET", KEYS[1], "token") or "0")
+local over = tonumber(redis.call("HGET", KEYS[1], "expires") or "0") <= now
+if holder ~= "" and holder ~= ARGV[1] and not over then
+  return {"0", string.format("%.0f", token)}
+end
+if holder ~= ARGV[1] then token = math.max(token + 1, now) end
+local text = string.format("%.0f", token)
+redis.call("HSET", KEYS[1], "holder", ARGV[1], "token", text,
+  "expires", string.format("%.0f", now + tonumber(ARGV[2])))
+return {"1", text}`)
+
+// release gives the lease up. The token grows, so that what the holder still has
+// on the way is refused.
+//
+//	KEYS  1 lease
+//	ARGV  1 holder  2 token
+//	      -> 1 given up, 0 not held
+var release = redis.NewScript(`
+if redis.call("HGET", KEYS[1], "holder") ~= ARGV[1] or redis.call("HGET", KEYS[1], "token") ~= ARGV[2] then return 0 end
+redis.call("HSET", KEYS[1], "holder", "", "expires", "0", "token", string.format("%.0f", tonumber(ARGV[2]) + 1))
+return 1`)
+
+// Acquire takes the lease for ttl, or renews it. ok is false while another holder
+// has it; token is then theirs. The token grows whenever the holder changes.
+func (d *DB) Acquire(ctx context.Context, holder string, ttl time.Duration) (token int64, ok bool, err error) {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	answer, err := acquire.Run(bounded, d.c, []string{d.k.lease()}, holder, ttl.Milliseconds()).Int64Slice()
+	if err != nil {
+		return 0, false, d.wrap(ctx, err)
+	}
+	return answer[1], answer[0] == 1, nil
+}
+
+// Release gives the lease up, if holder still has it under that token.
+func (d *DB) Release(ctx context.Context, holder string, token int64) error {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return d.wrap(ctx, release.Run(bounded, d.c, []string{d.k.lease()}, holder, token).Err())
+}
+
+// putSource writes the status of a source.
+//
+//	KEYS  1 lease  2 sources
+//	ARGV  1 fence, 0 for none  2 name  3 document
+//	      -> "" done, else the token that outran the fence
+var putSource = redis.NewScript(`
+if ARGV[1] ~= "0" then
+  local token = redis.call("HGET", KEYS[1], "token")
+  if token ~= ARGV[1] then return token or "0" end
+end
+redis.call("HSET", KEYS[2], ARGV[2], ARGV[3])
+return ""`)
+
+// PutSource keeps the status of a source. A stale fence is an [oprc.ErrFenced].
+func (d *DB) PutSource(ctx context.Context, s oprc.SourceStatus, fence int64) error {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	keys := []string{d.k.lease(), d.k.sources()}
+	token, err := putSource.Run(bounded, d.c, keys, fence, s.Name, oprc.MustCanonical(s)).Text()
+	if err != nil {
+		return d.wrap(ctx, err)
+	}
+	if token != "" {
+		return fenced(fence, token)
+	}
+	return nil
+}
+
+// Sources returns the status of every source by name.
+func (d *DB) Sources(ctx context.Context) (map[string]oprc.SourceStatus, error) {
+	return readHash[oprc.SourceStatus](ctx, d, d.k.sources())
+}

@@ -1,0 +1,175 @@
+package rdb
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// Reports returns reports of an environment's CRMs: those that this consumer has
+// not acknowledged, those that another one took and abandoned half a minute ago,
+// or else new ones, for which it waits up to block, at most a second. A report
+// that cannot be understood has Err set.
+func (d *DB) Reports(ctx context.Context, env, consumer string, count int, block time.Duration) ([]oprc.ReportEntry, error) {
+	msgs, err := d.readGroup(ctx, d.k.reports(env), d.group, consumer, count, block)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]oprc.ReportEntry, 0, len(msgs))
+	for _, m := range msgs {
+		e := oprc.ReportEntry{ID: m.ID, Raw: fields(m)}
+		e.Report, e.Err = parseReport(env, e.Raw)
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// Ack acknowledges reports.
+func (d *DB) Ack(ctx context.Context, env string, ids ...string) error {
+	return d.ack(ctx, d.k.reports(env), d.group, ids)
+}
+
+// fold replaces statuses that are still as they were, and the runtimes made of
+// them: all, or none. A status that is already the new one counts as replaced; one
+// that would go back in (generation, report id) does not.
+//
+//	KEYS  1 statuses  2… runtimes
+//	ARGV  1 number of statuses
+//	      then for each: id, old generation, old report id, new generation, new report id, document
+//	      then for each runtime: number of fields and values (0 deletes it), those
+//	      -> ids of statuses that were not as they should be
+var fold = redis.NewScript(`
+local function stored(id)
+  local doc = redis.call("HGET", KEYS[1], id)
+  if not doc then return 0, "" end
+  local ok, status = pcall(cjson.decode, doc)
+  if not ok or type(status) ~= "table" then return 0, "" end
+  return tonumber(status["generation"]) or 0, status["reportId"] or ""
+end
+local function position(report)
+  local ms, seq = string.match(report, "^(%d+)-(%d+)$")
+  return tonumber(ms) or 0, tonumber(seq) or 0
+end
+local function before(g1, r1, g2, r2)
+  if g1 ~= g2 then return g1 < g2 end
+  local m1, s1 = position(r1)
+  local m2, s2 = position(r2)
+  if m1 ~= m2 then return m1 < m2 end
+  return s1 < s2
+end
+local count = tonumber(ARGV[1])
+local lost, todo = {}, {}
+for i = 2, 1 + 6 * count, 6 do
+  local generation, report = stored(ARGV[i])
+  local old, new = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
+  if generation == new and report == ARGV[i + 4] and report ~= "" then
+    -- written before; the answer was lost
+  elseif generation == old and report == ARGV[i + 2] and not before(new, ARGV[i + 4], generation, report) then
+    todo[#todo + 1] = i
+  else
+    lost[#lost + 1] = ARGV[i]
+  end
+end
+if #lost > 0 then return lost end
+for _, i in ipairs(todo) do redis.call("HSET", KEYS[1], ARGV[i], ARGV[i + 5]) end
+local at = 2 + 6 * count
+for k = 2, #KEYS do
+  redis.call("DEL", KEYS[k])
+  local n = tonumber(ARGV[at])
+  for f = at + 1, at + n, 2 do redis.call("HSET", KEYS[k], ARGV[f], ARGV[f + 1]) end
+  at = at + n + 1
+end
+return lost`)
+
+// Fold writes every status and runtime, or, if some status is no longer as Old
+// says, nothing: then it returns the ids of those. A runtime without partitions is
+// deleted.
+func (d *DB) Fold(ctx context.Context, env string, writes []reconcile.StatusWrite, runtimes []oprc.ClassRuntime) ([]string, error) {
+	keys := []string{d.k.statuses(env)}
+	args := make([]any, 1, 1+6*len(writes))
+	args[0] = len(writes)
+	for _, w := range writes {
+		w.New.Time = w.New.Time.UTC()
+		args = append(args, w.ID, w.Old.Generation, w.Old.ReportID, w.New.Generation, w.New.ReportID, oprc.MustCanonical(w.New))
+	}
+	for _, rt := range runtimes {
+		keys = append(keys, d.k.runtime(env, rt.ClsKey))
+		pairs := runtimeFields(rt)
+		args = append(append(args, len(pairs)), pairs...)
+	}
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	lost, err := fold.Run(bounded, d.c, keys, args...).StringSlice()
+	return lost, d.wrap(ctx, err)
+}
+
+// heartbeat keeps the newest heartbeat of each CRM and forgets CRMs that were
+// silent for long: pods come and go under new names.
+//
+//	KEYS  1 crms
+//	ARGV  1 time before which a CRM is forgotten  2… crm, time, document
+//	      times are UTC without the Z, so that text order is time order
+var heartbeat = redis.NewScript(`
+local function time(doc)
+  local ok, beat = pcall(cjson.decode, doc or "{}")
+  local ts = ok and type(beat) == "table" and beat["ts"] or ""
+  return (string.gsub(ts, "Z$", ""))
+end
+for i = 2, #ARGV, 3 do
+  if time(redis.call("HGET", KEYS[1], ARGV[i])) <= ARGV[i + 1] then
+    redis.call("HSET", KEYS[1], ARGV[i], ARGV[i + 2])
+  end
+end
+local all = redis.call("HGETALL", KEYS[1])
+for i = 1, #all, 2 do
+  if time(all[i + 1]) < ARGV[1] then redis.call("HDEL", KEYS[1], all[i]) end
+end
+return redis.status_reply("OK")`)
+
+// forgetCRM is the silence after which a CRM no longer belongs to its
+// environment, provided that a colleague is alive.
+const forgetCRM = 10 * time.Minute
+
+// Heartbeat keeps the last heartbeat of each CRM, and makes the environment known.
+func (d *DB) Heartbeat(ctx context.Context, env string, beats []oprc.Heartbeat) error {
+	if len(beats) == 0 {
+		return nil
+	}
+	var newest time.Time
+	args := make([]any, 1, 1+3*len(beats))
+	for _, b := range beats {
+		b.Time, b.Since = b.Time.UTC(), b.Since.UTC()
+		if b.Time.After(newest) {
+			newest = b.Time
+		}
+		args = append(args, b.CRM, sortable(b.Time), oprc.MustCanonical(b))
+	}
+	args[0] = sortable(newest.Add(-forgetCRM))
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := heartbeat.Run(bounded, d.c, []string{d.k.crms(env)}, args...).Err(); err != nil {
+		return d.wrap(ctx, err)
+	}
+	return d.know(ctx, env)
+}
+
+// sortable formats t as JSON does, without the Z: text order is time order.
+func sortable(t time.Time) string {
+	return strings.TrimSuffix(t.UTC().Format(time.RFC3339Nano), "Z")
+}
+
+// Beats returns the last heartbeat of each CRM of an environment, by name.
+func (d *DB) Beats(ctx context.Context, env string) ([]oprc.Heartbeat, error) {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	docs, err := d.c.HGetAll(bounded, d.k.crms(env)).Result()
+	if err := d.wrap(ctx, err); err != nil {
+		return nil, err
+	}
+	return sortedBeats(docs), nil
+}
