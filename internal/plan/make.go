@@ -1,5 +1,129 @@
 package plan
 
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
 // Make decides what must change so that the live state becomes what the
 // documents ask for, inside the scope. Same input, same bytes.
-func Make(in Input) *Plan { panic("skeleton") }
+func Make(in Input) *Plan {
+	it := read(in)
+	var findings oprc.Diagnostics
+	for first := true; ; {
+		a := it.attempt()
+		if a.disregard() {
+			continue
+		}
+		for _, f := range a.found {
+			if first || f.stops() {
+				findings = append(findings, f.Diagnostic)
+			}
+		}
+		first = false
+		stopped := slices.ContainsFunc(a.found, finding.stops)
+		switch {
+		case !in.KeepGoing && (stopped || len(it.conflict) > 0):
+			return it.refuse(findings)
+		case !stopped:
+			return a.decide(findings)
+		case !a.retreat():
+			return it.refuse(findings)
+		}
+	}
+}
+
+// blank is a plan that does nothing.
+func (it *intent) blank(findings oprc.Diagnostics) *Plan {
+	if findings == nil {
+		findings = oprc.Diagnostics{}
+	}
+	return &Plan{
+		FormatVersion: FormatVersion,
+		Scope:         it.Scope,
+		Base:          Base{Packages: map[string]int64{}, Environments: map[string]int64{}},
+		Summary:       Summary{Blast: Blast{Environments: []string{}}},
+		Changes:       []Change{},
+		Diagnostics:   findings.Sort(),
+		Size:          it.Live.size(it.Scope),
+		Conflicts:     it.conflict,
+	}
+}
+
+func (it *intent) refuse(findings oprc.Diagnostics) *Plan { return it.blank(findings).seal() }
+
+// decide compares the attempt with live state.
+func (a *attempt) decide(findings oprc.Diagnostics) *Plan {
+	p := a.blank(findings)
+	p.Kept = a.kept()
+	d := newDiff(a)
+	d.environments()
+	for _, name := range slices.Sorted(maps.Keys(a.planned)) {
+		d.pkg(name)
+	}
+	d.units()
+	sortChanges(d.changes)
+	a.recall(d.changes)
+	a.compare(d.changes)
+	a.markRenames(d.changes)
+	p.Changes = append(p.Changes, d.changes...)
+	p.Base = a.base(d)
+	p.Summary = d.summary()
+	return p.seal()
+}
+
+// kept lists what stays as it is because of errors or owners.
+func (a *attempt) kept() []string {
+	var names []string
+	for s := range a.held {
+		names = append(names, strings.TrimPrefix(s, string(oprc.KindPackage)+"/"))
+	}
+	for name := range a.broken {
+		if a.scope[name] {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// kinds is the order in which changes are listed.
+var kinds = []oprc.Kind{
+	oprc.KindEnv, oprc.KindPackage, oprc.KindFunction, oprc.KindClass, oprc.KindDeployment, oprc.KindUnit,
+}
+
+func sortChanges(changes []Change) {
+	slices.SortFunc(changes, func(x, y Change) int {
+		if by := slices.Index(kinds, x.Kind) - slices.Index(kinds, y.Kind); by != 0 {
+			return by
+		}
+		return strings.Compare(x.Key, y.Key)
+	})
+}
+
+// base is the vector of revisions that the changes rest on: of every package that
+// owns a changed object, and of all that those depend on.
+func (a *attempt) base(d *diff) Base {
+	b := Base{Packages: map[string]int64{}, Environments: map[string]int64{}}
+	owners, placed := maps.Clone(d.absent), false
+	for _, c := range d.changes {
+		if c.Package != "" {
+			owners[c.Package] = true
+		}
+		placed = placed || c.Kind == oprc.KindEnv || c.Kind == oprc.KindDeployment || c.Kind == oprc.KindUnit
+	}
+	for name := range closure(owners, a.graph.reads) {
+		if name != oprc.BuiltinPackage {
+			b.Packages[name] = a.Live.Packages[name].Rev
+		}
+	}
+	if placed {
+		for _, e := range a.environments {
+			b.Environments[e.Spec.Name] = a.Live.Environments[e.Spec.Name].Rev
+		}
+	}
+	return b
+}

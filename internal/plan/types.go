@@ -60,10 +60,17 @@ type Plan struct {
 	Summary       Summary          `json:"summary"`
 	Changes       []Change         `json:"changes"`
 	Diagnostics   oprc.Diagnostics `json:"diagnostics"`
+	// Desired is the digest of what the changed objects will be: see [Plan.Predicted].
+	Desired string `json:"desired"`
+	// Size is what the scope spoke for before the plan: what a [Guard] measures by.
+	Size Size `json:"size"`
 	// Kept names packages that stay at their last good state because of an error
-	// in them or in a package that they depend on (KeepGoing only).
+	// in them or in a package that they depend on (KeepGoing only). Environments
+	// among them are written "environment/NAME".
 	Kept []string `json:"kept,omitempty"`
-	// Conflicts names packages of the request that another origin owns: "package/NAME: owned by ORIGIN".
+	// Conflicts names objects of the request that another origin owns:
+	// "package/NAME: owned by ORIGIN". A plan with conflicts has no changes, unless
+	// it was made with KeepGoing: then those objects are kept.
 	Conflicts []string `json:"conflicts,omitempty"`
 }
 
@@ -125,6 +132,7 @@ const (
 	ReasonDrift     Reason = "drift"
 	ReasonNoReport  Reason = "no-report" // the record is missing or was never dispatched
 	ReasonDisabled  Reason = "disabled"
+	ReasonOwner     Reason = "ownership" // another origin takes the package over as it is
 )
 
 // A Change is one decision about one object. Before and After are canonical JSON
@@ -141,6 +149,8 @@ type Change struct {
 	Fields     []Field         `json:"fields,omitempty"`
 	Source     *oprc.SourceRef `json:"source,omitempty"` // packages and environments: where the new spec was read
 	Blob       string          `json:"blob,omitempty"`
+	// RenamedFrom is the key of a deleted object with the same content.
+	RenamedFrom string `json:"renamedFrom,omitempty"`
 }
 
 // A Field is one difference inside a changed object. Path is a JSON pointer in

@@ -1,0 +1,335 @@
+package plan
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// A diff compares what an attempt wants with what is live, by digest.
+type diff struct {
+	*attempt
+	changes   []Change
+	unchanged int
+	reasons   map[string]Reason   // of the changes so far, by "<kind>/<key>"
+	off       map[string]bool     // functions that were switched off, by key
+	absent    map[string]bool     // packages that must stay absent, for the base
+	recorded  map[string][]string // package -> class keys of its recorded deployments
+	known     map[string][]known  // class key -> its units that live state knows
+	touched   touched
+}
+
+// known is a unit that some environment has a record of.
+type known struct {
+	id, env string
+	oprc.UnitDigest
+}
+
+func newDiff(a *attempt) *diff {
+	d := &diff{
+		attempt: a, reasons: map[string]Reason{}, off: map[string]bool{}, absent: map[string]bool{},
+		recorded: map[string][]string{}, known: map[string][]known{}, touched: newTouched(),
+	}
+	for key, dep := range a.Live.Deployments {
+		d.recorded[dep.Pkg] = append(d.recorded[dep.Pkg], key)
+	}
+	for env, units := range a.Live.Units {
+		for id, u := range units {
+			if cls, ok := classOf(id); ok {
+				d.known[cls] = append(d.known[cls], known{id: id, env: env, UnitDigest: u})
+			}
+		}
+	}
+	return d
+}
+
+// add records a change, and what to show of it.
+func (d *diff) add(c Change) {
+	d.changes = append(d.changes, c)
+	d.reasons[subject(c.Kind, c.Key)] = c.Reason
+}
+
+// environments compares the environments that the plan names.
+func (d *diff) environments() {
+	for _, e := range d.attempt.environments {
+		name := e.Spec.Name
+		if !d.changedEnvs[name] {
+			continue
+		}
+		c := Change{Kind: oprc.KindEnv, Key: name, Actions: []Action{Update}, Reason: ReasonSpec}
+		live := d.Live.Environments[name].Rev > 0
+		switch doc := d.envDocs[name]; {
+		case d.leaving(name):
+			c.Actions, c.Reason = []Action{Delete}, ReasonRemoved
+		default:
+			c.After = oprc.MustCanonical(doc.Environment)
+			c.Source, c.Blob = &oprc.SourceRef{Path: doc.Path}, doc.Blob
+			if !live {
+				c.Actions, c.Reason = []Action{Create}, ReasonNew
+			}
+		}
+		d.add(c)
+	}
+}
+
+// pkg compares one package and what it declares.
+func (d *diff) pkg(name string) {
+	d.record(name)
+	want, live := d.packages[name], d.Live.Packages[name].Spec
+	dirty := d.affected[name]
+	for _, f := range d.functionKeys(name, want, live) {
+		d.function(name, f, dirty)
+	}
+	for _, c := range d.classKeys(name, want, live) {
+		d.class(name, c, dirty)
+	}
+	for _, key := range d.deploymentKeys(name, want) {
+		d.deployment(name, key)
+	}
+}
+
+// record compares the package's own record.
+func (d *diff) record(name string) {
+	p, wanted := d.packages[name]
+	rec, live := d.Live.Packages[name]
+	_, stored := d.Live.Digests[subject(oprc.KindPackage, name)]
+	c := Change{Kind: oprc.KindPackage, Key: name, Package: name, Actions: []Action{Update}, Reason: ReasonSpec}
+	switch {
+	case !wanted && !live:
+		return
+	case !wanted:
+		c.Actions, c.Reason = []Action{Delete}, ReasonRemoved
+	case !live:
+		c.Actions, c.Reason = []Action{Create}, ReasonNew
+	case !stored:
+		c.Actions, c.Reason = []Action{Create}, ReasonNoReport
+	case !d.changed[name]:
+		d.unchanged++
+		return
+	case sameSpec(p, rec):
+		c.Reason = ReasonOwner
+	}
+	if wanted {
+		c.After = oprc.MustCanonical(p)
+	}
+	if doc, named := d.doc(name); named && wanted {
+		c.Source, c.Blob = &oprc.SourceRef{Path: doc.Path}, doc.Blob
+	}
+	d.add(c)
+}
+
+// functionKeys lists the functions of both specs.
+func (d *diff) functionKeys(pkg string, specs ...oprc.Package) []string {
+	var keys []string
+	for _, p := range specs {
+		for _, f := range p.Functions {
+			keys = append(keys, oprc.Key(pkg, f.Name))
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func (d *diff) classKeys(pkg string, specs ...oprc.Package) []string {
+	var keys []string
+	for _, p := range specs {
+		for _, c := range p.Classes {
+			keys = append(keys, oprc.Key(pkg, c.Name))
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// deploymentKeys lists what the package deploys or is recorded to deploy.
+func (d *diff) deploymentKeys(pkg string, want oprc.Package) []string {
+	keys := slices.Clone(d.recorded[pkg])
+	for _, dep := range want.Deployments {
+		keys = append(keys, oprc.Abs(pkg, dep.Key))
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func (d *diff) function(pkg, key string, dirty bool) {
+	f, wanted := d.catalogue.Functions[key]
+	wanted = wanted && d.has(f.Pkg)
+	was, declared := functionNamed(d.Live.Packages[pkg].Spec, key[len(pkg)+1:])
+	if wanted && declared && f.State == oprc.Disabled && was.State != oprc.Disabled {
+		d.off[key] = true
+	}
+	now, _ := functionNamed(d.packages[pkg], key[len(pkg)+1:])
+	d.object(object{
+		kind: oprc.KindFunction, key: key, pkg: pkg, wanted: wanted, declared: declared, dirty: dirty,
+		doc: func() any { return f }, same: func() bool { return equal(was, now) },
+	})
+}
+
+func (d *diff) class(pkg, key string, dirty bool) {
+	c, wanted := d.catalogue.Classes[key]
+	wanted = wanted && d.has(c.Pkg) && !d.retired(c)
+	was, declared := classNamed(d.Live.Packages[pkg].Spec, key[len(pkg)+1:])
+	now, _ := classNamed(d.packages[pkg], key[len(pkg)+1:])
+	d.object(object{
+		kind: oprc.KindClass, key: key, pkg: pkg, wanted: wanted, declared: declared, dirty: dirty,
+		doc: func() any { return c }, same: func() bool { return equal(was, now) },
+	})
+}
+
+func (d *diff) has(pkg string) bool { _, ok := d.packages[pkg]; return ok }
+
+// retired reports whether a class that is marked for removal has gone everywhere:
+// then its document goes too.
+func (d *diff) retired(c oprc.Class) bool {
+	return c.MarkForRemoval && !slices.ContainsFunc(d.known[c.Key], func(u known) bool {
+		s := d.Live.Statuses[u.env][u.id]
+		return u.Runs() || s.Condition != oprc.Deleted || s.Generation < u.Generation
+	})
+}
+
+// deployment compares a placement with the recorded one.
+func (d *diff) deployment(pkg, key string) {
+	dep, wanted := d.placed[key]
+	if wanted && dep.Pkg != pkg {
+		return // another planned package deploys the class now
+	}
+	live := d.Live.Packages[pkg].Spec
+	was, declared := deploymentFor(live, key)
+	now, asked := deploymentFor(d.packages[pkg], key)
+	recorded, placed := d.Live.Deployments[key]
+	same := func() bool { return equal(was, now) }
+	o := object{
+		kind: oprc.KindDeployment, key: key, pkg: pkg, wanted: wanted, declared: declared && placed,
+		dirty: !wanted || !placed || !reflect.DeepEqual(dep, recorded),
+		doc:   func() any { return dep }, same: same, otherwise: ReasonPlacement, gone: ReasonRemoved,
+	}
+	if asked {
+		o.gone = ReasonDisabled
+	}
+	if asked && o.dirty && d.affected[pkg] && !d.sameClassAsk(key) {
+		o.otherwise = ReasonInherited
+	}
+	d.object(o)
+}
+
+// An object is one document of the catalogue to compare.
+type object struct {
+	kind      oprc.Kind
+	key, pkg  string
+	wanted    bool
+	declared  bool        // the live spec has it
+	dirty     bool        // its document may differ from the recorded one
+	doc       func() any  // the new document
+	same      func() bool // its own part of the spec is as before
+	otherwise Reason      // why it changes if it is; default inherited
+	gone      Reason      // why it goes; default removed
+}
+
+// object decides about one document of the catalogue.
+func (d *diff) object(o object) {
+	digest, stored := d.Live.Digests[subject(o.kind, o.key)]
+	c := Change{Kind: o.kind, Key: o.key, Package: o.pkg}
+	switch {
+	case !o.wanted && !stored:
+		return
+	case !o.wanted:
+		c.Actions, c.Reason = []Action{Delete}, ReasonRemoved
+		if o.gone != "" {
+			c.Reason = o.gone
+		}
+		d.add(c)
+		return
+	case stored && !o.dirty:
+		d.unchanged++
+		return
+	}
+	c.After = oprc.MustCanonical(o.doc())
+	switch {
+	case !stored:
+		c.Actions, c.Reason = []Action{Create}, ReasonNew
+		if o.declared || !d.affected[o.pkg] {
+			c.Reason = ReasonNoReport
+		}
+	case oprc.DigestBytes(c.After) == digest.Hash:
+		d.unchanged++
+		return
+	default:
+		c.Actions, c.Reason = []Action{Update}, ReasonSpec
+		if o.same() {
+			c.Reason = ReasonInherited
+			if o.otherwise != "" {
+				c.Reason = o.otherwise
+			}
+		}
+	}
+	d.add(c)
+}
+
+// equal compares two parts of specs.
+func equal[T any](a, b T) bool { return reflect.DeepEqual(a, b) || oprc.Digest(a) == oprc.Digest(b) }
+
+func classOf(unit string) (string, bool) {
+	for i := range len(unit) {
+		if unit[i] == '/' {
+			return unit[:i], i > 0
+		}
+	}
+	return "", false
+}
+
+// A touched is what the changes reach.
+type touched struct{ packages, classes, functions, units, envs map[string]bool }
+
+func newTouched() touched {
+	set := func() map[string]bool { return map[string]bool{} }
+	return touched{packages: set(), classes: set(), functions: set(), units: set(), envs: set()}
+}
+
+// summary counts.
+func (d *diff) summary() Summary {
+	s := Summary{Unchanged: d.unchanged}
+	for _, c := range d.changes {
+		d.touch(c)
+		switch {
+		case c.Kind == oprc.KindUnit && c.Actions[0] == Delete:
+			s.Commands.Undeploy++
+		case c.Kind == oprc.KindUnit:
+			s.Commands.Deploy++
+		case c.Kind == oprc.KindEnv:
+		case c.Actions[0] == Create:
+			s.Create++
+		case c.Actions[0] == Update:
+			s.Update++
+		case c.Actions[0] == Delete:
+			s.Delete++
+		}
+	}
+	s.Blast = Blast{
+		Packages: len(d.touched.packages), Classes: len(d.touched.classes), Functions: len(d.touched.functions),
+		Units: len(d.touched.units), Environments: slices.AppendSeq([]string{}, maps.Keys(d.touched.envs)),
+	}
+	slices.Sort(s.Blast.Environments)
+	return s
+}
+
+func (d *diff) touch(c Change) {
+	if c.Package != "" {
+		d.touched.packages[c.Package] = true
+	}
+	switch c.Kind {
+	case oprc.KindEnv:
+		d.touched.envs[c.Key] = true
+	case oprc.KindFunction:
+		d.touched.functions[c.Key] = true
+	case oprc.KindClass, oprc.KindDeployment:
+		d.touched.classes[c.Key] = true
+	case oprc.KindUnit:
+		u := unitOf(c)
+		d.touched.units[c.Key], d.touched.classes[u.ClsKey], d.touched.envs[u.TargetEnv] = true, true, true
+		for _, f := range u.Functions {
+			d.touched.functions[f.Key] = true
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// An intent is the input, sorted out: which document speaks for what, what the
+// scope covers, what it deletes, and what was given up because of errors.
+type intent struct {
+	Input
+	docs     map[string]oprc.Document // packages, by name
+	envDocs  map[string]oprc.Document
+	same     map[string]bool // documents that equal the live package, owner included
+	remove   map[string]bool // live packages to delete or prune
+	envGone  map[string]bool // live environments to delete
+	scope    map[string]bool // packages that the plan speaks for
+	findings []finding
+	conflict []string
+
+	held   map[string]bool // "package/x", "environment/x": stays at its live state
+	broken map[string]bool // packages that are wrong as they are live: not touched at all
+}
+
+// A finding is a diagnostic and the object that has to give way because of it.
+type finding struct {
+	oprc.Diagnostic
+	subject string // "package/x", "environment/x", or "" where nothing in particular is to blame
+	read    bool   // found by reading, not by planning
+}
+
+func subject(kind oprc.Kind, name string) string { return string(kind) + "/" + name }
+
+func (f finding) stops() bool { return f.Severity == oprc.SeverityError }
+
+// read sorts the input out.
+func read(in Input) *intent {
+	it := &intent{
+		Input: in, docs: map[string]oprc.Document{}, envDocs: map[string]oprc.Document{},
+		same: map[string]bool{}, remove: map[string]bool{}, envGone: map[string]bool{}, scope: map[string]bool{},
+		held: map[string]bool{}, broken: map[string]bool{},
+	}
+	it.index()
+	it.attribute()
+	it.delete()
+	if in.Scope.Complete {
+		it.prune()
+	}
+	it.own()
+	it.maintain()
+	for name, d := range it.docs {
+		rec, live := in.Live.Packages[name]
+		it.same[name] = live && sameSpec(*d.Package, rec) && rec.Origin == in.Scope.Origin
+	}
+	return it
+}
+
+// index files the documents by name, in an order that does not depend on theirs.
+func (it *intent) index() {
+	docs := slices.Clone(it.Documents)
+	slices.SortStableFunc(docs, func(a, b oprc.Document) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Where.At("").Line, b.Where.At("").Line), cmp.Compare(a.Name(), b.Name()))
+	})
+	for _, d := range docs {
+		kind, index := oprc.KindPackage, it.docs
+		if d.Environment != nil {
+			kind, index = oprc.KindEnv, it.envDocs
+		}
+		if first, twice := index[d.Name()]; twice {
+			it.duplicate(kind, first, d)
+			continue
+		}
+		index[d.Name()] = d
+		if kind == oprc.KindPackage {
+			it.scope[d.Name()] = true
+		}
+	}
+}
+
+func (it *intent) duplicate(kind oprc.Kind, first, second oprc.Document) {
+	f := finding{
+		Diagnostic: oprc.Diagnostic{
+			Code: oprc.CodeDuplicate, Severity: oprc.SeverityError, Position: second.Where.At("/name"), Pointer: "/name",
+			Message: fmt.Sprintf("%s %q is declared twice; the first is at %s", kind, second.Name(), first.Where.At("/name")),
+		},
+		subject: subject(kind, second.Name()), read: true,
+	}
+	if kind == oprc.KindPackage {
+		f.Package = second.Name()
+	}
+	it.findings = append(it.findings, f)
+}
+
+// attribute says for what reading found whose it is. What belongs to no package
+// stops the environments of its file.
+func (it *intent) attribute() {
+	for _, d := range it.Diagnostics {
+		f := finding{Diagnostic: d, read: true}
+		if d.Package != "" {
+			f.subject = subject(oprc.KindPackage, d.Package)
+			it.scope[d.Package] = true
+			it.findings = append(it.findings, f)
+			continue
+		}
+		it.findings = append(it.findings, f)
+		if !f.stops() {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(it.envDocs)) {
+			if it.envDocs[name].Path == d.File {
+				it.findings = append(it.findings, finding{Diagnostic: d, subject: subject(oprc.KindEnv, name), read: true})
+			}
+		}
+	}
+}
+
+// delete takes up what the scope deletes by name.
+func (it *intent) delete() {
+	for _, name := range it.Scope.Delete {
+		if env, ok := strings.CutPrefix(name, string(oprc.KindEnv)+"/"); ok {
+			if it.Live.Environments[env].Rev > 0 {
+				it.envGone[env] = true
+			}
+			delete(it.envDocs, env)
+			continue
+		}
+		it.scope[name] = true
+		delete(it.docs, name)
+		if _, live := it.Live.Packages[name]; live {
+			it.remove[name] = true
+		}
+	}
+}
+
+// prune takes up the origin's live packages that no document names. An empty
+// source prunes nothing, nor does one in which an error belongs to no package:
+// it may be the missing one.
+func (it *intent) prune() {
+	safe := len(it.Documents) > 0
+	for _, d := range it.Diagnostics {
+		safe = safe && (d.Severity != oprc.SeverityError || d.Package != "")
+	}
+	for name, rec := range it.Live.Packages {
+		if rec.Origin != it.Scope.Origin {
+			continue
+		}
+		if safe && !it.scope[name] {
+			it.remove[name] = true
+		}
+		it.scope[name] = true
+	}
+}
+
+// own finds objects of another origin. The plan has no say in them.
+func (it *intent) own() {
+	if it.Scope.TakeOwnership {
+		return
+	}
+	foreign := func(origin string) bool { return origin != "" && origin != it.Scope.Origin }
+	clash := func(kind oprc.Kind, name, owner string) {
+		it.conflict = append(it.conflict, fmt.Sprintf("%s: owned by %s", subject(kind, name), owner))
+		it.held[subject(kind, name)] = true
+	}
+	for name := range it.scope {
+		if rec, live := it.Live.Packages[name]; live && foreign(rec.Origin) {
+			clash(oprc.KindPackage, name, rec.Origin)
+			delete(it.scope, name)
+		}
+	}
+	for name, d := range it.envDocs {
+		if env, live := it.Live.Environments[name]; live && foreign(env.Origin) && !sameEnvironment(*d.Environment, env.Spec) {
+			clash(oprc.KindEnv, name, env.Origin)
+		}
+	}
+	for name := range it.envGone {
+		if env := it.Live.Environments[name]; foreign(env.Origin) {
+			clash(oprc.KindEnv, name, env.Origin)
+		}
+	}
+	slices.Sort(it.conflict)
+}
+
+// maintain adds the live packages of origins that are only looked after.
+func (it *intent) maintain() {
+	for name, rec := range it.Live.Packages {
+		if slices.Contains(it.Scope.Maintain, rec.Origin) {
+			it.scope[name] = true
+		}
+	}
+}
+
+// sameSpec avoids hashing where a look is enough.
+func sameSpec(p oprc.Package, rec oprc.PackageRecord) bool {
+	return reflect.DeepEqual(p, rec.Spec) || oprc.Digest(p) == rec.Digest
+}
+
+func sameEnvironment(a, b oprc.Environment) bool {
+	a.Kind, b.Kind = "", ""
+	return reflect.DeepEqual(a, b) || oprc.Digest(a) == oprc.Digest(b)
+}

@@ -1,0 +1,85 @@
+package plan
+
+import (
+	"encoding/json"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+const masked = "***"
+
+// userMaps are the members of the model whose keys the user chooses and whose
+// values may be secret.
+var userMaps = []string{"env", "custom", "options", "offloadingConfig", "config", "args", "defaultArgs"}
+
+// Masked returns a copy to show: values of environment variables, and of other
+// maps that users fill, are "***" where the key matches a pattern (path.Match,
+// upper case). The copy keeps the id but cannot be applied: Decode refuses it.
+func (p *Plan) Masked(patterns []string) *Plan {
+	m := masker(patterns)
+	out := *p
+	out.Changes = slices.Clone(p.Changes)
+	for i := range out.Changes {
+		c := &out.Changes[i]
+		c.Before, c.After = m.document(c.Before, nil), m.document(c.After, nil)
+		c.Fields = slices.Clone(c.Fields)
+		for j := range c.Fields {
+			f := &c.Fields[j]
+			at := tokens(f.Path)
+			f.Before, f.After = m.document(f.Before, at), m.document(f.After, at)
+		}
+	}
+	return &out
+}
+
+type masker []string
+
+func (m masker) secret(key string) bool {
+	return slices.ContainsFunc(m, func(pattern string) bool {
+		ok, err := path.Match(strings.ToUpper(pattern), strings.ToUpper(key))
+		return ok && err == nil
+	})
+}
+
+// hides reports whether a path ends in a secret member of a user's map.
+func (m masker) hides(at []string) bool {
+	n := len(at)
+	return n >= 2 && slices.Contains(userMaps, at[n-2]) && m.secret(at[n-1])
+}
+
+// document masks one JSON value that stands at a path.
+func (m masker) document(raw json.RawMessage, at []string) json.RawMessage {
+	if raw == nil {
+		return nil
+	}
+	for n := range at {
+		if m.hides(at[:n]) {
+			return json.RawMessage(`"` + masked + `"`)
+		}
+	}
+	return oprc.MustCanonical(m.value(parse(raw), at))
+}
+
+func (m masker) value(v any, at []string) any {
+	if m.hides(at) {
+		return masked
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, member := range v {
+			out[key] = m.value(member, append(slices.Clip(at), key))
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, member := range v {
+			out[i] = m.value(member, append(slices.Clip(at), "-"))
+		}
+		return out
+	}
+	return v
+}
