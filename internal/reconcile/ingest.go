@@ -54,7 +54,8 @@ type Ingest struct {
 	Consumer string // unique per process
 	Now      func() time.Time
 	Log      *slog.Logger
-	// Changed is called, from any goroutine, after live state changed; it must not block.
+	// Changed is called, from any goroutine, when the next plan may differ: the health
+	// of an environment changed, or a unit drifted. It must not block.
 	Changed func(env string)
 
 	mu     sync.Mutex
@@ -149,6 +150,7 @@ type batch struct {
 	reasons  []string
 	events   []oprc.Event
 	counts   Counts
+	drifted  bool
 }
 
 func (b *batch) bury(e oprc.ReportEntry, reason string) {
@@ -161,8 +163,7 @@ func (in *Ingest) carryOut(ctx context.Context, b *batch) error {
 	if err != nil {
 		return err
 	}
-	folded, err := in.fold(ctx, b)
-	if err != nil {
+	if err := in.fold(ctx, b); err != nil {
 		return err
 	}
 	if len(b.events) > 0 {
@@ -181,7 +182,7 @@ func (in *Ingest) carryOut(ctx context.Context, b *batch) error {
 		}
 	}
 	in.count(b.counts)
-	if (changed || folded) && in.Changed != nil {
+	if (changed || b.drifted) && in.Changed != nil {
 		in.Changed(b.env)
 	}
 	return nil
@@ -249,19 +250,18 @@ func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err e
 
 var errRace = errors.New("statuses changed under us")
 
-// fold folds the batch's status reports, in stream order. changed is true when a
-// status did.
-func (in *Ingest) fold(ctx context.Context, b *batch) (changed bool, err error) {
+// fold folds the batch's status reports, in stream order.
+func (in *Ingest) fold(ctx context.Context, b *batch) error {
 	if len(b.statuses) == 0 {
-		return false, nil
+		return nil
 	}
 	recs, err := in.Reports.UnitRecords(ctx, b.env)
 	if err != nil {
-		return false, fmt.Errorf("read unit records: %w", err)
+		return fmt.Errorf("read unit records: %w", err)
 	}
 	old, err := in.Reports.Statuses(ctx, b.env)
 	if err != nil {
-		return false, fmt.Errorf("read statuses: %w", err)
+		return fmt.Errorf("read statuses: %w", err)
 	}
 	now := maps.Clone(old)
 	touched := map[string]bool{}
@@ -269,7 +269,7 @@ func (in *Ingest) fold(ctx context.Context, b *batch) (changed bool, err error) 
 		b.foldOne(recs[e.Report.ID], now, e, touched)
 	}
 	if len(touched) == 0 {
-		return false, nil
+		return nil
 	}
 	writes := make([]StatusWrite, 0, len(touched))
 	for _, id := range slices.Sorted(maps.Keys(touched)) {
@@ -278,11 +278,11 @@ func (in *Ingest) fold(ctx context.Context, b *batch) (changed bool, err error) 
 	lost, err := in.Reports.Fold(ctx, b.env, writes, b.runtimes(recs, now, touched))
 	switch {
 	case err != nil:
-		return false, fmt.Errorf("keep statuses: %w", err)
+		return fmt.Errorf("keep statuses: %w", err)
 	case len(lost) > 0: // another daemon folded first: read again, fold again
-		return false, errRace
+		return errRace
 	}
-	return true, nil
+	return nil
 }
 
 // foldOne folds one report into now, or buries it.
@@ -297,6 +297,7 @@ func (b *batch) foldOne(rec oprc.UnitRecord, now map[string]oprc.Status, e oprc.
 	case Folded:
 		b.counts.Folded++
 		now[id], touched[id] = st, true
+		b.drifted = b.drifted || view(rec, st, oprc.Healthy).Drift
 		from := cmpCondition(was, st)
 		for _, to := range passed {
 			b.events = append(b.events, oprc.Event{
