@@ -62,7 +62,7 @@ func must[T any](v T, err error) func(t testing.TB) T {
 	}
 }
 
-func equal(t testing.TB, got, want any) {
+func equal[T any](t testing.TB, got, want T) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("got other than wanted (-want +got):\n%s", diff)
@@ -97,3 +97,5 @@ func short(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+func miniredisAddr(t testing.TB) string { return miniredis.RunT(t).Addr() }
