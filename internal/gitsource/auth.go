@@ -1,0 +1,62 @@
+package gitsource
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	"github.com/go-git/go-git/v5/plumbing/transport/http"
+	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
+	"golang.org/x/crypto/ssh"
+)
+
+// httpAuth sends a token as the password, which every forge accepts. Without
+// either the URL's own user and password count.
+func (o Options) httpAuth() (transport.AuthMethod, error) {
+	password := cmp.Or(o.Token, o.Password)
+	if password == "" {
+		return nil, nil
+	}
+	return &http.BasicAuth{Username: cmp.Or(o.Username, "oauth2"), Password: password}, nil
+}
+
+// sshAuth uses the key, or the agent; the server's key must be a known one.
+func (o Options) sshAuth(ep *transport.Endpoint) (transport.AuthMethod, error) {
+	user := cmp.Or(ep.User, "git")
+	known, err := gitssh.NewKnownHostsDb(o.KnownHosts...)
+	if err != nil {
+		return nil, fmt.Errorf("known hosts: %w", err)
+	}
+	host := net.JoinHostPort(ep.Host, strconv.Itoa(cmp.Or(max(ep.Port, 0), gitssh.DefaultPort)))
+	a := sshAuth{callback: known.HostKeyCallback(), algorithms: known.HostKeyAlgorithms(host), timeout: o.Timeout}
+	if o.SSHKeyFile == "" {
+		a.AuthMethod, err = gitssh.NewSSHAgentAuth(user)
+	} else {
+		a.AuthMethod, err = gitssh.NewPublicKeysFromFile(user, o.SSHKeyFile, o.SSHPassphrase)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ssh key: %w", err)
+	}
+	return a, nil
+}
+
+// sshAuth adds to a way to log in whom to trust, and how long to wait.
+type sshAuth struct {
+	gitssh.AuthMethod
+	callback   ssh.HostKeyCallback
+	algorithms []string
+	timeout    time.Duration
+}
+
+// ClientConfig is what go-git connects with.
+func (a sshAuth) ClientConfig() (*ssh.ClientConfig, error) {
+	c, err := a.AuthMethod.ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	c.HostKeyCallback, c.HostKeyAlgorithms, c.Timeout = a.callback, a.algorithms, a.timeout
+	return c, nil
+}

@@ -1,0 +1,406 @@
+package gitsource
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-billy/v5/osfs"
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/config"
+	"github.com/go-git/go-git/v5/plumbing"
+	gitcache "github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+const (
+	// maxPacks is how many packs a mirror collects, one per fetch, before it is
+	// fetched afresh.
+	maxPacks = 50
+	// objectCache and largeObject bound what reading objects keeps in memory.
+	objectCache = 32 * gitcache.MiByte
+	largeObject = 1 << 20
+)
+
+// A remote is one repository: on this machine, or elsewhere with a mirror here.
+type remote struct {
+	o       Options
+	shown   string // the URL without credentials
+	local   string // path of a repository on this machine, or ""
+	dir     string // of the mirror
+	auth    func() (transport.AuthMethod, error)
+	isSSH   bool
+	repo    *git.Repository // nil until it was needed
+	storage *filesystem.Storage
+}
+
+func newRemote(o Options) (*remote, error) {
+	ep, err := transport.NewEndpoint(o.URL)
+	if err != nil || o.URL == "" {
+		return nil, fmt.Errorf("%w repository URL %q", oprc.ErrInvalid, strip(o.URL))
+	}
+	r := &remote{o: o, shown: strip(o.URL)}
+	switch ep.Protocol {
+	case "file":
+		r.local = filepath.FromSlash(ep.Path)
+		return r, nil
+	case "http", "https":
+		r.auth = o.httpAuth
+	case "ssh":
+		r.auth, r.isSSH = func() (transport.AuthMethod, error) { return o.sshAuth(ep) }, true
+	default:
+		return nil, fmt.Errorf("%w repository URL %q: %s is not supported, use https, ssh or file", oprc.ErrInvalid, r.shown, ep.Protocol)
+	}
+	if o.CacheDir == "" {
+		return nil, fmt.Errorf("%w options: no cache directory for %s", oprc.ErrInvalid, r.shown)
+	}
+	r.dir = filepath.Join(o.CacheDir, mirrorName(o.Name, r.shown))
+	return r, nil
+}
+
+var unsafe = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+// mirrorName is readable, and differs when the source or the URL does.
+func mirrorName(source, shown string) string {
+	sum := sha256.Sum256([]byte(source + "\n" + shown))
+	readable := strings.Trim(unsafe.ReplaceAllString(strings.TrimSuffix(path.Base(shown), ".git"), "-"), ".-")
+	return fmt.Sprintf("%s-%s.git", readable, hex.EncodeToString(sum[:6]))
+}
+
+// strip removes credentials from a URL; the user of an ssh URL is none.
+func strip(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.User == nil {
+		return raw
+	}
+	if u.Scheme == "ssh" {
+		u.User = url.User(u.User.Username())
+	} else {
+		u.User = nil
+	}
+	return u.String()
+}
+
+// list returns the refs of the repository.
+func (r *remote) list(ctx context.Context) ([]*plumbing.Reference, error) {
+	if r.local != "" {
+		return r.listLocal()
+	}
+	auth, err := r.auth()
+	if err != nil {
+		return nil, r.unavailable(ctx, err)
+	}
+	var refs []*plumbing.Reference
+	err = r.within(ctx, r.o.Timeout, func(ctx context.Context) error {
+		refs, err = r.handle(nil).ListContext(ctx, &git.ListOptions{
+			Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy}, PeelingOption: git.AppendPeeled,
+		})
+		return err
+	})
+	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, r.unavailable(ctx, err)
+	}
+	return refs, nil
+}
+
+// listLocal opens the repository anew: others may have repacked it meanwhile.
+func (r *remote) listLocal() ([]*plumbing.Reference, error) {
+	repo, err := git.PlainOpenWithOptions(r.local, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, r.shown, err)
+	}
+	r.repo = repo
+	iter, err := repo.References()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, r.shown, err)
+	}
+	var refs []*plumbing.Reference
+	err = iter.ForEach(func(ref *plumbing.Reference) error {
+		if ref.Name() != plumbing.HEAD || ref.Type() == plumbing.HashReference {
+			refs = append(refs, ref)
+			return nil
+		}
+		// A HEAD whose branch is not born yet leads nowhere.
+		if _, err := repo.Reference(ref.Target(), true); err == nil {
+			refs = append(refs, ref)
+		}
+		return nil
+	})
+	return refs, err
+}
+
+// handle is go-git's view of the remote, with a storage to fetch into.
+func (r *remote) handle(s *filesystem.Storage) *git.Remote {
+	return git.NewRemote(s, &config.RemoteConfig{Name: "origin", URLs: []string{r.o.URL}})
+}
+
+// commit returns the commit that t leads to, and fetches it if need be.
+func (r *remote) commit(ctx context.Context, t tip) (*object.Commit, error) {
+	if c, err := r.held(t); err == nil {
+		return c, nil
+	}
+	if r.local == "" {
+		if err := r.fetch(ctx, spec(t.name)); err != nil {
+			return nil, err
+		}
+	}
+	c, err := r.held(t)
+	switch {
+	case errors.Is(err, plumbing.ErrObjectNotFound) && !r.mirrored(t):
+		return nil, fmt.Errorf("%w: %s: %s moved while it was read", ErrUnavailable, r.shown, t.name)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %s: %w", r.shown, t.name, err)
+	}
+	return c, nil
+}
+
+// spec fetches one ref, wherever it points, into the mirror's own namespace.
+func spec(name plumbing.ReferenceName) config.RefSpec {
+	return config.RefSpec("+" + name + ":" + mirrored(name))
+}
+
+func mirrored(name plumbing.ReferenceName) plumbing.ReferenceName {
+	return "refs/oprc/" + plumbing.ReferenceName(strings.TrimPrefix(name.String(), "refs/"))
+}
+
+// mirrored reports whether the mirror's ref is at t: if it holds no such object
+// then, it is damaged.
+func (r *remote) mirrored(t tip) bool {
+	ref, err := r.repo.Reference(mirrored(t.name), true)
+	return err == nil && ref.Hash() == t.object
+}
+
+// held looks t's commit up in the repository at hand.
+func (r *remote) held(t tip) (*object.Commit, error) {
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	if c, err := r.repo.CommitObject(t.commit); err == nil {
+		return c, nil
+	}
+	tag, err := r.repo.TagObject(t.object)
+	if err != nil {
+		return nil, err
+	}
+	return tag.Commit()
+}
+
+// pinned returns the commit of an id. Not every server hands out a commit by its
+// id, so all branches and tags are fetched first.
+func (r *remote) pinned(ctx context.Context, id plumbing.Hash) (*object.Commit, error) {
+	if r.local != "" && r.repo == nil {
+		if _, err := r.listLocal(); err != nil {
+			return nil, err
+		}
+	}
+	t := tip{object: id, commit: id}
+	if c, err := r.held(t); err == nil {
+		return c, nil
+	}
+	if r.local == "" {
+		if err := r.fetch(ctx, "+refs/heads/*:refs/oprc/heads/*", "+refs/tags/*:refs/oprc/tags/*"); err != nil {
+			return nil, err
+		}
+		if c, err := r.held(t); err == nil {
+			return c, nil
+		}
+		err := r.fetch(ctx, config.RefSpec(id.String()+":refs/oprc/commits/"+id.String()))
+		if err != nil && ctx.Err() != nil {
+			return nil, err
+		}
+	}
+	c, err := r.held(t)
+	if err != nil {
+		return nil, fmt.Errorf("%s: commit %s: %w", r.shown, id, oprc.ErrNotFound)
+	}
+	return c, nil
+}
+
+// descends reports whether c has the commit before among its ancestors. A commit
+// that is not held cannot be one: c came with its whole history.
+func (r *remote) descends(c *object.Commit, before plumbing.Hash) (bool, error) {
+	old, err := r.repo.CommitObject(before)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: commit %s: %w", r.shown, before, err)
+	}
+	return old.IsAncestor(c)
+}
+
+// open opens the mirror, and begins a new one where it is missing or broken.
+func (r *remote) open() error {
+	if r.repo != nil {
+		return nil
+	}
+	if r.local != "" {
+		_, err := r.listLocal()
+		return err
+	}
+	repo, storage, err := openMirror(r.dir)
+	if err != nil {
+		if err := os.RemoveAll(r.dir); err != nil {
+			return fmt.Errorf("git mirror: %w", err)
+		}
+		if repo, storage, err = openMirror(r.dir); err != nil {
+			return fmt.Errorf("git mirror: %w", err)
+		}
+	}
+	r.repo, r.storage = repo, storage
+	return nil
+}
+
+func openMirror(dir string) (*git.Repository, *filesystem.Storage, error) {
+	s := filesystem.NewStorageWithOptions(osfs.New(dir), gitcache.NewObjectLRU(objectCache), filesystem.Options{
+		KeepDescriptors: true, LargeObjectThreshold: largeObject,
+	})
+	repo, err := git.Open(s, nil)
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		repo, err = git.Init(s, nil)
+	}
+	return repo, s, err
+}
+
+// healed does work, and once more with a new mirror if the old one turns out to be
+// damaged.
+func healed[T any](ctx context.Context, r *remote, work func(context.Context) (T, error)) (T, error) {
+	out, err := work(ctx)
+	if err == nil || r.local != "" || ctx.Err() != nil || errors.Is(err, ErrUnavailable) || errors.Is(err, oprc.ErrNotFound) {
+		return out, err
+	}
+	if r.storage != nil {
+		_ = r.storage.Close() // it is thrown away
+	}
+	r.repo, r.storage = nil, nil
+	if err := os.RemoveAll(r.dir); err != nil {
+		return out, fmt.Errorf("git mirror: %w", err)
+	}
+	return work(ctx)
+}
+
+// fetch brings refs and all their history into the mirror, and nothing that it
+// holds already. A mirror of too many packs is replaced by a fresh one.
+func (r *remote) fetch(ctx context.Context, specs ...config.RefSpec) error {
+	if err := r.open(); err != nil {
+		return err
+	}
+	packs, err := filepath.Glob(filepath.Join(r.dir, "objects", "pack", "*.pack"))
+	if err != nil || len(packs) < maxPacks {
+		return r.fetchInto(ctx, r.storage, specs)
+	}
+	fresh := r.dir + ".new"
+	if err := os.RemoveAll(fresh); err != nil {
+		return fmt.Errorf("git mirror: %w", err)
+	}
+	_, s, err := openMirror(fresh)
+	if err != nil {
+		return fmt.Errorf("git mirror: %w", err)
+	}
+	err = r.fetchInto(ctx, s, specs)
+	if err := errors.Join(err, s.Close()); err != nil {
+		return err
+	}
+	err = errors.Join(r.storage.Close(), os.RemoveAll(r.dir), os.Rename(fresh, r.dir))
+	r.repo, r.storage = nil, nil
+	if err != nil {
+		return fmt.Errorf("git mirror: %w", err)
+	}
+	return r.open()
+}
+
+func (r *remote) fetchInto(ctx context.Context, s *filesystem.Storage, specs []config.RefSpec) error {
+	auth, err := r.auth()
+	if err != nil {
+		return r.unavailable(ctx, err)
+	}
+	const moreThanAListing = 10
+	err = r.within(ctx, moreThanAListing*r.o.Timeout, func(ctx context.Context) error {
+		return r.handle(s).FetchContext(ctx, &git.FetchOptions{
+			RefSpecs: specs, Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy},
+			Tags: git.NoTags, Force: true,
+		})
+	})
+	switch {
+	case err == nil, errors.Is(err, git.NoErrAlreadyUpToDate):
+		return nil
+	case errors.Is(err, plumbing.ErrObjectNotFound), errors.Is(err, dotgit.ErrPackfileNotFound), errors.Is(err, idxfile.ErrMalformedIdxFile):
+		return fmt.Errorf("git mirror of %s: %w", r.shown, err)
+	}
+	return r.unavailable(ctx, err)
+}
+
+// within gives work a deadline. go-git's SSH does not heed a context while it
+// connects, so there the work is left behind when the time is up; it ends with its
+// connection.
+func (r *remote) within(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	if !r.isSSH {
+		defer cancel()
+		return work(ctx)
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- work(ctx)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// unavailable says that the repository cannot be reached, and why, without
+// anything that is secret.
+func (r *remote) unavailable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", r.shown, ctx.Err())
+	}
+	why := err.Error()
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		why = "no answer in time"
+	case errors.Is(err, transport.ErrRepositoryNotFound):
+		why = "there is no such repository, or its access token is missing"
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
+		why = "it refuses the user, password or token"
+	}
+	return fmt.Errorf("%w: %s: %s", ErrUnavailable, r.shown, r.scrub(why))
+}
+
+func (r *remote) scrub(text string) string {
+	secrets := []string{r.o.Password, r.o.Token, r.o.SSHPassphrase}
+	for _, raw := range []string{r.o.URL, r.o.Proxy} {
+		if u, err := url.Parse(raw); err == nil && u.User != nil {
+			password, _ := u.User.Password()
+			secrets = append(secrets, password)
+			text = strings.ReplaceAll(text, raw, strip(raw))
+		}
+	}
+	for _, s := range secrets {
+		if s != "" {
+			text = strings.ReplaceAll(text, s, "***")
+		}
+	}
+	return text
+}

@@ -1,0 +1,395 @@
+package gitsource_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+func TestPollAndFilesOverHTTP(t *testing.T) {
+	w := newWork(t)
+	w.write("README.md", strings.Repeat("not a package\n", 1000))
+	w.write("pkgs/b.yaml", "name: b\n")
+	// What does not compress shows whether a fetch brings it again.
+	noise := make([]byte, 300_000)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	w.write("noise.bin", string(noise))
+	first := w.commit("pkgs/a.yaml", "name: a\n")
+	srv := serve(t, w)
+	s := open(t, gitsource.Options{URL: srv.url, Ref: "main"})
+
+	rev := poll(t, s)
+	want := gitsource.Revision{
+		ID: first, Ref: "refs/heads/main", Author: "Ada <ada@example.org>", Message: "Change pkgs/a.yaml",
+		When: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
+	if diff := cmp.Diff(want, rev); diff != "" {
+		t.Fatalf("first revision: -want +got:\n%s", diff)
+	}
+	files, err := s.Files(t.Context(), rev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob := func(name string) string { return w.git("rev-parse", "HEAD:"+name) }
+	wantFiles := []oprc.File{
+		{Path: "pkgs/a.yaml", Data: []byte("name: a\n"), Blob: blob("pkgs/a.yaml")},
+		{Path: "pkgs/b.yaml", Data: []byte("name: b\n"), Blob: blob("pkgs/b.yaml")},
+	}
+	if diff := cmp.Diff(wantFiles, files); diff != "" {
+		t.Fatalf("first files: -want +got:\n%s", diff)
+	}
+	srv.since()
+
+	for range 3 {
+		if again := poll(t, s); again != rev {
+			t.Fatalf("got %v, want the same revision", again)
+		}
+	}
+	if lists, fetches, _ := srv.since(); lists != 3 || fetches != 0 {
+		t.Errorf("three idle polls cost %d listings and %d fetches, want 3 and 0", lists, fetches)
+	}
+
+	second := w.commit("pkgs/a.yaml", "name: a\nversion: 2\n")
+	got := read(t, s)
+	if diff := cmp.Diff(map[string]string{"pkgs/a.yaml": "name: a\nversion: 2\n", "pkgs/b.yaml": "name: b\n"}, got); diff != "" {
+		t.Errorf("second files: -want +got:\n%s", diff)
+	}
+	if _, fetches, bytes := srv.since(); fetches != 1 || bytes > 20_000 {
+		t.Errorf("one commit cost %d fetches and %d bytes, want 1 and a few", fetches, bytes)
+	}
+	if rev := poll(t, s); rev.ID != second || rev.Rewind {
+		t.Errorf("got %v, want %s and no rewind", rev, second)
+	}
+}
+
+func TestRestartReadsTheMirror(t *testing.T) {
+	w := newWork(t)
+	w.commit("a.yaml", "name: a\n")
+	srv := serve(t, w)
+	o := gitsource.Options{URL: srv.url, CacheDir: t.TempDir()}
+	read(t, open(t, o))
+	srv.since()
+	read(t, open(t, o))
+	if lists, fetches, _ := srv.since(); lists != 1 || fetches != 0 {
+		t.Errorf("a restart cost %d listings and %d fetches, want 1 and 0", lists, fetches)
+	}
+}
+
+func TestDamagedMirrorIsReplaced(t *testing.T) {
+	tests := map[string]func(t *testing.T, mirror string){
+		"config cut": func(t *testing.T, m string) { overwrite(t, filepath.Join(m, "config"), "[core\n") },
+		"no HEAD":    func(t *testing.T, m string) { overwrite(t, filepath.Join(m, "HEAD"), "") },
+		"packs emptied": func(t *testing.T, m string) {
+			for _, p := range glob(t, filepath.Join(m, "objects/pack/*")) {
+				overwrite(t, p, "")
+			}
+		},
+		"packs gone": func(t *testing.T, m string) {
+			for _, p := range glob(t, filepath.Join(m, "objects/pack/*.pack")) {
+				if err := os.Remove(p); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+	}
+	for name, damage := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWork(t)
+			w.commit("a.yaml", "name: a\n")
+			o := gitsource.Options{URL: serve(t, w).url, CacheDir: t.TempDir()}
+			read(t, open(t, o))
+			damage(t, glob(t, filepath.Join(o.CacheDir, "*"))[0])
+			if got := read(t, open(t, o)); got["a.yaml"] != "name: a\n" {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func overwrite(t *testing.T, name, content string) {
+	t.Helper()
+	if err := os.Chmod(name, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: %v, %v", pattern, names, err)
+	}
+	return names
+}
+
+func TestMirrorIsReplacedAfterManyFetches(t *testing.T) {
+	w := newWork(t)
+	w.commit("a.yaml", "0")
+	o := gitsource.Options{URL: serve(t, w).url, CacheDir: t.TempDir()}
+	s := open(t, o)
+	for i := range 53 {
+		w.commit("a.yaml", fmt.Sprint("name: v", i))
+		if got := read(t, s); got["a.yaml"] != fmt.Sprint("name: v", i) {
+			t.Fatalf("commit %d: got %v", i, got)
+		}
+	}
+	if n := len(glob(t, filepath.Join(o.CacheDir, "*", "objects/pack/*.pack"))); n > 10 {
+		t.Errorf("the mirror has %d packs after 53 fetches, want a few", n)
+	}
+}
+
+func TestRefs(t *testing.T) {
+	w := newWork(t)
+	one := w.commit("a.yaml", "1")
+	w.git("tag", "v1.0.0")
+	w.git("tag", "1.0.0") // the same version, spelt otherwise
+	two := w.commit("a.yaml", "2")
+	w.git("tag", "-a", "v1.2.0", "-m", "annotated")
+	w.git("branch", "release")
+	three := w.commit("a.yaml", "3")
+	w.git("tag", "v2.0.0-rc.1")
+	w.git("tag", "main") // a branch wins over a tag
+	w.git("tag", "nightly")
+	four := w.commit("a.yaml", "4")
+
+	tests := map[string]struct{ ref, commit, name string }{
+		"HEAD":                 {"", four, "refs/heads/main"},
+		"branch":               {"release", two, "refs/heads/release"},
+		"branch before tag":    {"main", four, "refs/heads/main"},
+		"full name":            {"refs/tags/main", three, "refs/tags/main"},
+		"tag":                  {"nightly", three, "refs/tags/nightly"},
+		"annotated tag":        {"v1.2.0", two, "refs/tags/v1.2.0"},
+		"range":                {"^1", two, "refs/tags/v1.2.0"},
+		"range, exact":         {"~1.0", one, "refs/tags/1.0.0"},
+		"range, no prerelease": {">=1.0", two, "refs/tags/v1.2.0"},
+		"range, prerelease":    {">=1.0-0", three, "refs/tags/v2.0.0-rc.1"},
+		"commit":               {two, two, ""},
+	}
+	srv := serve(t, w)
+	for _, url := range []string{srv.url, w.dir, "file://" + w.dir} {
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) {
+				rev := poll(t, open(t, gitsource.Options{URL: url, Ref: test.ref}))
+				if rev.ID != test.commit || rev.Ref != test.name {
+					t.Errorf("%s: got %s at %s, want %s at %s", url, rev.Ref, rev.ID, test.name, test.commit)
+				}
+			})
+		}
+	}
+}
+
+func TestHigherVersionIsNoRewind(t *testing.T) {
+	w := newWork(t)
+	base := w.commit("a.yaml", "0")
+	w.commit("a.yaml", "1")
+	w.git("tag", "v1.0.0")
+	s := open(t, gitsource.Options{URL: w.dir, Ref: "1.x"})
+	poll(t, s)
+	w.git("checkout", "-q", base)
+	w.commit("a.yaml", "hotfix")
+	w.git("tag", "v1.0.1")
+	if rev := poll(t, s); rev.Ref != "refs/tags/v1.0.1" || rev.Rewind {
+		t.Errorf("got %+v, want v1.0.1 and no rewind", rev)
+	}
+}
+
+func TestRewind(t *testing.T) {
+	tests := map[string]struct {
+		move func(w work, first string)
+		want bool
+	}{
+		"a commit on top": {func(w work, _ string) { w.commit("a.yaml", "3") }, false},
+		"a merge": {func(w work, first string) {
+			w.git("checkout", "-q", "-b", "side", first)
+			w.commit("b.yaml", "side")
+			w.git("checkout", "-q", "main")
+			w.git("merge", "-q", "--no-ff", "side", "-m", "Merge")
+		}, false},
+		"reset":   {func(w work, first string) { w.git("reset", "-q", "--hard", first) }, true},
+		"amended": {func(w work, _ string) { w.git("commit", "-q", "--amend", "-m", "again") }, true},
+		"another history": {func(w work, _ string) {
+			w.git("checkout", "-q", "--orphan", "o")
+			w.commitAll("o")
+			w.git("branch", "-f", "main")
+		}, true},
+	}
+	for name, test := range tests {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restart %v", name, restart), func(t *testing.T) {
+				w := newWork(t)
+				first := w.commit("a.yaml", "1")
+				w.commit("a.yaml", "2")
+				o := gitsource.Options{URL: serve(t, w).url, Ref: "main", CacheDir: t.TempDir()}
+				s := open(t, o)
+				before := poll(t, s)
+				if before.Rewind {
+					t.Error("the first revision is a rewind")
+				}
+				test.move(w, first)
+				if restart {
+					o.Last = before.ID
+					s = open(t, o)
+				}
+				if rev := poll(t, s); rev.Rewind != test.want || rev.ID == before.ID {
+					t.Errorf("got %+v, want rewind %v", rev, test.want)
+				}
+				if rev := poll(t, s); rev.Rewind != test.want {
+					t.Error("a second poll forgot it")
+				}
+			})
+		}
+	}
+}
+
+func TestWhatIsMissing(t *testing.T) {
+	w := newWork(t)
+	w.commit("pkgs/a.yaml", "1")
+	w.git("branch", "other")
+	empty := newWork(t)
+	orphan := newWork(t)
+	orphan.commit("README.md", "nothing else")
+	absent := strings.Repeat("1234", 10)
+	tests := map[string]struct {
+		w    work
+		o    gitsource.Options
+		want string
+	}{
+		"branch":           {w, gitsource.Options{Ref: "mian"}, "branches: main, other"},
+		"range":            {w, gitsource.Options{Ref: "^1"}, "branches: main, other"},
+		"commit":           {w, gitsource.Options{Ref: absent}, absent},
+		"path":             {w, gitsource.Options{Path: "deploy"}, `"deploy"`},
+		"empty repository": {empty, gitsource.Options{}, "empty"},
+		"no package file":  {orphan, gitsource.Options{}, "no package file"},
+	}
+	for name, test := range tests {
+		for _, url := range []string{serve(t, test.w).url, test.w.dir} {
+			t.Run(name, func(t *testing.T) {
+				test.o.URL = url
+				s := open(t, test.o)
+				rev, err := s.Poll(t.Context())
+				if err == nil {
+					_, err = s.Files(t.Context(), rev)
+				}
+				if !errors.Is(err, oprc.ErrNotFound) || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), url) {
+					t.Errorf("got %v, want not found with %q and %q", err, test.want, url)
+				}
+			})
+		}
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	w := newWork(t)
+	w.commit("a.yaml", "1")
+	srv := serve(t, w)
+	srv.set(func(s *server) { s.user, s.password = "ada", "s3cret" })
+	host := strings.TrimPrefix(srv.Server.URL, "http://")
+	tests := map[string]struct {
+		o    gitsource.Options
+		want string
+	}{
+		"nothing listens":   {gitsource.Options{URL: "http://x:s3cret@127.0.0.1:1/r.git"}, "127.0.0.1:1"},
+		"wrong password":    {gitsource.Options{URL: srv.url, Username: "ada", Password: "S3CRET"}, "refuses"},
+		"in the URL":        {gitsource.Options{URL: "http://ada:wr0ng@" + host + "/.git"}, "refuses"},
+		"no password":       {gitsource.Options{URL: srv.url}, "refuses"},
+		"no repository":     {gitsource.Options{URL: "http://ada:s3cret@" + host + "/nothing"}, "no such repository"},
+		"no local one":      {gitsource.Options{URL: filepath.Join(w.dir, "nothing")}, "nothing"},
+		"deleted directory": {gitsource.Options{URL: "file://" + w.dir + "/gone.git"}, "gone.git"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := open(t, test.o).Poll(t.Context())
+			if !errors.Is(err, gitsource.ErrUnavailable) || errors.Is(err, oprc.ErrNotFound) || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("got %v, want unavailable with %q", err, test.want)
+			}
+			for _, secret := range []string{"s3cret", "S3CRET", "wr0ng"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("%v tells the password", err)
+				}
+			}
+		})
+	}
+	for name, o := range map[string]gitsource.Options{
+		"in the URL": {URL: "http://ada:s3cret@" + host + "/.git"},
+		"beside it":  {URL: srv.url, Username: "ada", Password: "s3cret"},
+		"a token":    {URL: srv.url, Username: "ada", Token: "s3cret"},
+	} {
+		s := open(t, o)
+		if got := read(t, s); got["a.yaml"] != "1" {
+			t.Errorf("%s: got %v", name, got)
+		}
+		if strings.Contains(s.URL(), "s3cret") {
+			t.Errorf("%s: %s shows the password", name, s.URL())
+		}
+	}
+}
+
+func TestOutageIsSurvived(t *testing.T) {
+	w := newWork(t)
+	w.commit("a.yaml", "1")
+	srv := serve(t, w)
+	s := open(t, gitsource.Options{URL: srv.url})
+	rev := poll(t, s)
+	srv.set(func(s *server) { s.status = 500 })
+	if _, err := s.Poll(t.Context()); !errors.Is(err, gitsource.ErrUnavailable) {
+		t.Errorf("got %v, want unavailable", err)
+	}
+	if _, err := s.Files(t.Context(), rev); err != nil {
+		t.Errorf("what is in the mirror: %v", err)
+	}
+	w.commit("a.yaml", "2")
+	srv.set(func(s *server) { s.status = 0 })
+	if got := read(t, s); got["a.yaml"] != "2" {
+		t.Errorf("after the outage: got %v", got)
+	}
+}
+
+func TestTimeoutAndCancel(t *testing.T) {
+	w := newWork(t)
+	srv := serve(t, w)
+	stuck := make(chan struct{})
+	handler := srv.Config.Handler
+	srv.Config.Handler = blockUntil(stuck, handler)
+	t.Cleanup(func() { close(stuck) })
+	_, err := open(t, gitsource.Options{URL: srv.url, Timeout: 50 * time.Millisecond}).Poll(t.Context())
+	if !errors.Is(err, gitsource.ErrUnavailable) || !strings.Contains(err.Error(), "no answer in time") {
+		t.Errorf("got %v, want unavailable: no answer in time", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := open(t, gitsource.Options{URL: srv.url}).Poll(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, gitsource.ErrUnavailable) {
+		t.Errorf("got %v, want canceled", err)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, o := range map[string]gitsource.Options{
+		"no URL":           {},
+		"git protocol":     {URL: "git://host/r.git", CacheDir: "x"},
+		"no cache":         {URL: "https://host/r.git"},
+		"path outside":     {URL: "/r", Path: "../other"},
+		"path absolute":    {URL: "/r", Path: "/etc"},
+		"path backslashes": {URL: "/r", Path: `a\b`},
+		"path malformed":   {URL: "/r", Path: "a/[b"},
+	} {
+		if _, err := gitsource.New(o); !errors.Is(err, oprc.ErrInvalid) {
+			t.Errorf("%s: got %v, want invalid", name, err)
+		}
+	}
+}

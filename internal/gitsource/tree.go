@@ -1,0 +1,141 @@
+package gitsource
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// A cache holds what the last revision was made of, by object id: what did not
+// change is not read again.
+type cache struct {
+	blobs map[plumbing.Hash][]byte
+	trees map[plumbing.Hash]*object.Tree
+}
+
+func newCache() cache {
+	return cache{blobs: map[plumbing.Hash][]byte{}, trees: map[plumbing.Hash]*object.Tree{}}
+}
+
+// A walk collects the package files of one commit.
+type walk struct {
+	repo   storer.EncodedObjectStorer
+	path   pattern
+	ignore gitignore.Matcher
+	old    cache
+	fresh  cache
+
+	files []oprc.File
+	notes []string
+}
+
+// tree reads the directory dir. It does not enter what cannot hold a match.
+func (w *walk) tree(ctx context.Context, id plumbing.Hash, dir string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	t, known := w.old.trees[id]
+	if !known {
+		var err error
+		if t, err = object.GetTree(w.repo, id); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	w.fresh.trees[id] = t
+	for _, e := range t.Entries {
+		name := path.Join(dir, e.Name)
+		segments := strings.Split(name, "/")
+		if oprc.Hidden(e.Name) || w.ignore != nil && w.ignore.Match(segments, e.Mode == filemode.Dir) {
+			continue
+		}
+		var err error
+		switch {
+		case e.Mode == filemode.Dir && w.path.mayHold(segments):
+			err = w.tree(ctx, e.Hash, name)
+		case e.Mode == filemode.Submodule && w.path.mayHold(segments):
+			w.note(name, "is a submodule, which is not read")
+		case e.Mode != filemode.Dir && oprc.IsPackageFile(name) && w.path.matches(segments):
+			err = w.file(e, name)
+		case e.Mode == filemode.Symlink && w.path.matches(segments):
+			w.note(name, "is a symbolic link, which is not followed")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) file(e object.TreeEntry, name string) error {
+	data, err := w.blob(e.Hash)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	switch {
+	case e.Mode == filemode.Symlink:
+		w.note(name, fmt.Sprintf("is a symbolic link to %q, which is not followed", data[:min(len(data), 200)]))
+	case bytes.HasPrefix(data, []byte("version https://git-lfs.github.com/spec/")):
+		w.note(name, "is a Git LFS pointer; packages belong into the repository itself")
+	case len(data) > oprc.MaxFileSize:
+		w.note(name, "is too large to be read")
+	}
+	w.files = append(w.files, oprc.File{Path: name, Data: data, Blob: e.Hash.String()})
+	return nil
+}
+
+func (w *walk) note(name, text string) { w.notes = append(w.notes, name+": "+text) }
+
+// blob returns the content of a blob. Of one that is too large only the size is
+// true: its content is not even looked at.
+func (w *walk) blob(id plumbing.Hash) ([]byte, error) {
+	if data, ok := w.fresh.blobs[id]; ok {
+		return data, nil
+	}
+	data, ok := w.old.blobs[id]
+	if !ok {
+		var err error
+		if data, err = w.read(id); err != nil {
+			return nil, err
+		}
+	}
+	w.fresh.blobs[id] = data
+	return data, nil
+}
+
+func (w *walk) read(id plumbing.Hash) ([]byte, error) {
+	size, err := w.repo.EncodedObjectSize(id)
+	if err != nil {
+		return nil, err
+	}
+	if size > oprc.MaxFileSize {
+		return tooLarge(), nil
+	}
+	o, err := w.repo.EncodedObject(plumbing.BlobObject, id)
+	if err != nil {
+		return nil, err
+	}
+	from, err := o.Reader()
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	data := make([]byte, 0, size+bytes.MinRead)
+	buf := bytes.NewBuffer(data)
+	_, err = io.Copy(buf, io.LimitReader(from, oprc.MaxFileSize+1))
+	return buf.Bytes(), err
+}
+
+// tooLarge stands for every file that is. Nobody writes to it.
+var tooLarge = sync.OnceValue(func() []byte { return make([]byte, oprc.MaxFileSize+1) })

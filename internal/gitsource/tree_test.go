@@ -1,0 +1,150 @@
+package gitsource_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+func blockUntil(release <-chan struct{}, then http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-release
+		then.ServeHTTP(w, r)
+	})
+}
+
+func TestPaths(t *testing.T) {
+	w := newWork(t)
+	for _, name := range []string{
+		"root.yaml", "oprc.yaml", ".github/ci.yaml", "apps/shop/a.yaml", "apps/shop/deep/b.json", "apps/shop/c.md",
+		"apps/blog/d.yml", "apps/blog/images.json", "apps/test/t.yaml",
+	} {
+		w.write(name, name)
+	}
+	w.commitAll("Everything")
+	tests := map[string]struct {
+		path   string
+		ignore []string
+		want   []string
+	}{
+		"everything":   {"", nil, []string{"apps/blog/d.yml", "apps/shop/a.yaml", "apps/shop/deep/b.json", "apps/test/t.yaml", "root.yaml"}},
+		"a dot":        {"./", nil, []string{"apps/blog/d.yml", "apps/shop/a.yaml", "apps/shop/deep/b.json", "apps/test/t.yaml", "root.yaml"}},
+		"a directory":  {"apps/shop/", nil, []string{"apps/shop/a.yaml", "apps/shop/deep/b.json"}},
+		"a file":       {"apps/shop/a.yaml", nil, []string{"apps/shop/a.yaml"}},
+		"directories":  {"apps/*o*", nil, []string{"apps/blog/d.yml", "apps/shop/a.yaml", "apps/shop/deep/b.json"}},
+		"files":        {"apps/*/*.yaml", nil, []string{"apps/shop/a.yaml", "apps/test/t.yaml"}},
+		"any depth":    {"**/*.json", nil, []string{"apps/shop/deep/b.json"}},
+		"ignored":      {"", []string{"test/", "*.json", "/root.yaml"}, []string{"apps/blog/d.yml", "apps/shop/a.yaml"}},
+		"ignored back": {"apps", []string{"*.y*ml", "!a.yaml"}, []string{"apps/shop/a.yaml", "apps/shop/deep/b.json"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, gitsource.Options{URL: w.dir, Path: test.path, Ignore: test.ignore})
+			files, err := s.Files(t.Context(), poll(t, s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range files {
+				got = append(got, f.Path)
+				if string(f.Data) != f.Path {
+					t.Errorf("%s: got content %q", f.Path, f.Data)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOddFilesAreNeverSilentlyLeftOut(t *testing.T) {
+	w := newWork(t)
+	w.write("pkgs/good.yaml", "name: good")
+	w.write("pkgs/lfs.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n")
+	w.write("pkgs/big.yaml", strings.Repeat("#", oprc.MaxFileSize+2))
+	w.write("pkgs/limit.yaml", strings.Repeat("#", oprc.MaxFileSize))
+	for name, target := range map[string]string{
+		"pkgs/secret.yaml": "../../../etc/passwd", "pkgs/dir": "../elsewhere", "outside.yaml": "pkgs/good.yaml",
+	} {
+		if err := os.Symlink(target, filepath.Join(w.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := newWork(t)
+	other.commit("sub.yaml", "name: sub")
+	w.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", other.dir, "pkgs/sub")
+	w.commitAll("Everything")
+	s := open(t, gitsource.Options{URL: w.dir, Path: "pkgs"})
+	got := read(t, s)
+	if n := len(got["pkgs/big.yaml"]); n != oprc.MaxFileSize+1 {
+		t.Errorf("big.yaml: got %d bytes, want %d", n, oprc.MaxFileSize+1)
+	}
+	if n := len(got["pkgs/limit.yaml"]); n != oprc.MaxFileSize {
+		t.Errorf("limit.yaml: got %d bytes, want all %d", n, oprc.MaxFileSize)
+	}
+	delete(got, "pkgs/big.yaml")
+	delete(got, "pkgs/limit.yaml")
+	want := map[string]string{
+		"pkgs/good.yaml":   "name: good",
+		"pkgs/lfs.yaml":    "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n",
+		"pkgs/secret.yaml": "../../../etc/passwd",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("files: -want +got:\n%s", diff)
+	}
+	notes := s.Notes()
+	slices.Sort(notes)
+	wantNotes := []string{
+		"pkgs/big.yaml: is too large to be read",
+		"pkgs/dir: is a symbolic link, which is not followed",
+		"pkgs/lfs.yaml: is a Git LFS pointer; packages belong into the repository itself",
+		`pkgs/secret.yaml: is a symbolic link to "../../../etc/passwd", which is not followed`,
+		"pkgs/sub: is a submodule, which is not read",
+	}
+	if diff := cmp.Diff(wantNotes, notes); diff != "" {
+		t.Errorf("notes: -want +got:\n%s", diff)
+	}
+}
+
+func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
+	w := newWork(t)
+	w.write("a/a.yaml", "a")
+	w.commit("b/b.yaml", "b")
+	s := open(t, gitsource.Options{URL: w.dir})
+	first, err := s.Files(t.Context(), poll(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.commit("b/b.yaml", "changed")
+	second, err := s.Files(t.Context(), poll(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if &first[0].Data[0] != &second[0].Data[0] {
+		t.Error("a.yaml did not change, and was read again")
+	}
+	if string(second[1].Data) != "changed" {
+		t.Errorf("b.yaml: got %q", second[1].Data)
+	}
+}
+
+func TestRepackedLocalRepository(t *testing.T) {
+	w := newWork(t)
+	w.commit("a.yaml", "1")
+	s := open(t, gitsource.Options{URL: w.dir})
+	read(t, s)
+	w.commit("a.yaml", "2")
+	w.git("gc", "-q", "--prune=now")
+	if got := read(t, s); got["a.yaml"] != "2" {
+		t.Errorf("got %v", got)
+	}
+}
