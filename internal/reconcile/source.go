@@ -128,7 +128,7 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, token int64, step *S
 	if moved || !p.Empty() {
 		step.Plan = p
 	}
-	if reason, held := p.Held(s.c.Guard); held && !l.approved(p.ID) {
+	if reason, held := p.Held(s.c.Guard); held {
 		s.status.PlanID = p.ID
 		return fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)
 	}

@@ -1,0 +1,232 @@
+package reconcile_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// inbox is a strict stand-in for the streams and hashes of one environment: an
+// entry comes again until it is acknowledged, a fold is refused when the stored
+// status has changed.
+type inbox struct {
+	mu       sync.Mutex
+	entries  []oprc.ReportEntry
+	records  map[string]oprc.UnitRecord
+	statuses map[string]oprc.Status
+	runtimes map[string]oprc.ClassRuntime
+	beats    map[string]oprc.Heartbeat
+	events   []oprc.Event
+	dead     map[string]string
+	lose     int // how many folds another daemon wins
+}
+
+func (b *inbox) EnvironmentNames(context.Context) ([]string, error) { return []string{"edge"}, nil }
+
+func (b *inbox) Reports(ctx context.Context, _, _ string, count int, block time.Duration) ([]oprc.ReportEntry, error) {
+	b.mu.Lock()
+	out := slices.Clone(b.entries[:min(count, len(b.entries))])
+	b.mu.Unlock()
+	if len(out) == 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(block):
+		}
+	}
+	return out, nil
+}
+
+func (b *inbox) UnitRecords(context.Context, string) (map[string]oprc.UnitRecord, error) {
+	return b.records, nil
+}
+
+func (b *inbox) Statuses(context.Context, string) (map[string]oprc.Status, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := map[string]oprc.Status{}
+	for k, v := range b.statuses {
+		out[k] = v
+	}
+	return out, nil
+}
+
+func (b *inbox) Beats(context.Context, string) ([]oprc.Heartbeat, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []oprc.Heartbeat
+	for _, h := range b.beats {
+		out = append(out, h)
+	}
+	return out, nil
+}
+
+func (b *inbox) Fold(_ context.Context, _ string, writes []reconcile.StatusWrite, rts []oprc.ClassRuntime) ([]string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lose > 0 {
+		b.lose--
+		return []string{writes[0].ID}, nil
+	}
+	for _, w := range writes {
+		if !cmp.Equal(b.statuses[w.ID], w.Old) {
+			return []string{w.ID}, nil
+		}
+	}
+	for _, w := range writes {
+		b.statuses[w.ID] = w.New
+	}
+	for _, rt := range rts {
+		b.runtimes[rt.ClsKey] = rt
+	}
+	return nil, nil
+}
+
+func (b *inbox) Heartbeat(_ context.Context, _ string, beats []oprc.Heartbeat) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, h := range beats {
+		b.beats[h.CRM] = h
+	}
+	return nil
+}
+
+func (b *inbox) Emit(_ context.Context, events []oprc.Event) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events = append(b.events, events...)
+	return nil
+}
+
+func (b *inbox) Ack(_ context.Context, _ string, ids ...string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.entries = slices.DeleteFunc(b.entries, func(e oprc.ReportEntry) bool { return slices.Contains(ids, e.ID) })
+	return nil
+}
+
+func (b *inbox) Bury(ctx context.Context, env string, e oprc.ReportEntry, reason string) error {
+	b.mu.Lock()
+	b.dead[e.ID] = reason
+	b.mu.Unlock()
+	return b.Ack(ctx, env, e.ID)
+}
+
+func (b *inbox) Trim(context.Context, string) error { return nil }
+
+const cart = "shop.cart/0/0@edge"
+
+func newInbox(entries ...oprc.ReportEntry) *inbox {
+	return &inbox{
+		entries: entries,
+		records: map[string]oprc.UnitRecord{cart: {
+			Unit: oprc.DeploymentUnit{ID: cart, ClsKey: "shop.cart", TargetEnv: "edge"},
+			Op:   oprc.Deploy, Generation: 2, SpecHash: "sha256:a",
+		}},
+		statuses: map[string]oprc.Status{}, runtimes: map[string]oprc.ClassRuntime{},
+		beats: map[string]oprc.Heartbeat{}, dead: map[string]string{},
+	}
+}
+
+// ingest runs Ingest on the inbox until nothing is left to do.
+func ingest(t *testing.T, b *inbox, changed func(string)) reconcile.Counts {
+	t.Helper()
+	in := &reconcile.Ingest{Reports: b, Consumer: "test", Now: time.Now, Log: slog.New(slog.DiscardHandler), Changed: changed}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := in.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if len(b.entries) > 0 {
+		t.Errorf("left unacknowledged: %v", b.entries)
+	}
+	return in.Counts()
+}
+
+func TestIngestFoldsInStreamOrder(t *testing.T) {
+	b := newInbox(entry2(oprc.Deploying, "1-0"), entry2(oprc.Running, "2-0"))
+	counts := ingest(t, b, nil)
+	if got := b.statuses[cart].Condition; got != oprc.Running {
+		t.Errorf("condition: got %s, want RUNNING", got)
+	}
+	if got := b.runtimes["shop.cart"].Status; got != oprc.RuntimeRunning {
+		t.Errorf("class runtime: got %s, want RUNNING", got)
+	}
+	var steps []string
+	for _, e := range b.events {
+		steps = append(steps, e.From+">"+e.To)
+	}
+	if d := cmp.Diff(steps, []string{"PENDING>DEPLOYING", "DEPLOYING>RUNNING"}); d != "" {
+		t.Errorf("events: -got +want\n%s", d)
+	}
+	if d := cmp.Diff(counts, reconcile.Counts{Folded: 2}); d != "" {
+		t.Errorf("counts: -got +want\n%s", d)
+	}
+}
+
+func entry2(c oprc.Condition, id string) oprc.ReportEntry {
+	e := entry(2, c, id)
+	e.Report.SpecHash = "sha256:a"
+	return e
+}
+
+func TestIngestRetriesWhenAnotherDaemonFoldedFirst(t *testing.T) {
+	b := newInbox(entry2(oprc.Running, "1-0"))
+	b.lose = 3
+	ingest(t, b, nil)
+	if got := b.statuses[cart].Condition; got != oprc.Running {
+		t.Errorf("condition: got %q, want RUNNING", got)
+	}
+}
+
+func TestIngestBuriesWhatCanNeverBeUsed(t *testing.T) {
+	future, unknown, broken := entry(9, oprc.Running, "1-0"), entry2(oprc.Running, "2-0"), oprc.ReportEntry{ID: "3-0"}
+	unknown.Report.ID = "shop.ghost/0/0@edge"
+	broken.Err = oprc.ErrInvalid
+	b := newInbox(future, unknown, broken, entry2(oprc.Running, "4-0"))
+	ingest(t, b, nil)
+	want := map[string]string{
+		"1-0": "generation 9 of shop.cart/0/0@edge was never dispatched; the last one is 2",
+		"2-0": "unit shop.ghost/0/0@edge was never dispatched here",
+		"3-0": "invalid",
+	}
+	if d := cmp.Diff(b.dead, want); d != "" {
+		t.Errorf("dead letters: -got +want\n%s", d)
+	}
+	if got := b.statuses[cart].Condition; got != oprc.Running {
+		t.Errorf("the good report behind them: got %q, want RUNNING", got)
+	}
+}
+
+func TestIngestWakesTheLoopOnDriftAndHealth(t *testing.T) {
+	drifted := entry2(oprc.Running, "1-0")
+	drifted.Report.SpecHash = "sha256:other"
+	beat := oprc.ReportEntry{ID: "2-0", Report: oprc.Report{Type: oprc.ReportHeartbeat, CRM: "crm-1"}}
+	for name, tc := range map[string]struct {
+		entry oprc.ReportEntry
+		want  int
+	}{
+		"drift":           {drifted, 1},
+		"first heartbeat": {beat, 1},
+		"as it should be": {entry2(oprc.Running, "1-0"), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			woken := 0
+			ingest(t, newInbox(tc.entry), func(string) { mu.Lock(); woken++; mu.Unlock() })
+			if woken != tc.want {
+				t.Errorf("woken %d times, want %d", woken, tc.want)
+			}
+		})
+	}
+}
