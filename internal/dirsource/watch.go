@@ -115,24 +115,31 @@ func (w *watcher) watch(dir string) error {
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func (w *watcher) run(ctx context.Context, debounce time.Duration, wake func()) error {
-	timer := time.NewTimer(time.Hour)
-	timer.Stop()
-	defer timer.Stop()
-	var first time.Time // of the changes not yet told
+	quiet, limit := stopped(), stopped() // since the last change, since the first one not yet told
+	defer quiet.Stop()
+	defer limit.Stop()
+	pending := false
 	touch := func() {
-		now := time.Now()
-		if first.IsZero() {
-			first = now
+		quiet.Reset(debounce)
+		if !pending {
+			limit.Reset(patience * debounce)
 		}
-		timer.Reset(max(0, min(debounce, first.Add(patience*debounce).Sub(now))))
+		pending = true
+	}
+	tell := func() {
+		quiet.Stop()
+		limit.Stop()
+		pending = false
+		wake()
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-timer.C:
-			first = time.Time{}
-			wake()
+		case <-quiet.C:
+			tell()
+		case <-limit.C:
+			tell()
 		case e, ok := <-w.fsw.Events:
 			if !ok {
 				return nil
@@ -154,6 +161,12 @@ func (w *watcher) run(ctx context.Context, debounce time.Duration, wake func()) 
 			touch()
 		}
 	}
+}
+
+func stopped() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
 }
 
 func (w *watcher) rescan() error {
