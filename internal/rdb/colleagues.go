@@ -1,0 +1,184 @@
+package rdb
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// Several CRMs may serve one environment. Each unit has one owner among them; an
+// owner that has given no sign of life for oprc.HeartbeatTimeout can be succeeded.
+// All times here are the server's clock.
+
+func (k Keys) owners(e string) string { return k.env(e, "owners") } // HASH unit id -> crm id; writer: the CRMs
+func (k Keys) leases(e string) string { return k.env(e, "leases") } // HASH crm id -> ms of its last sign of life; writer: the CRMs
+
+// sign keeps a CRM's lease, and forgets leases that ran out long ago.
+//
+//	KEYS  1 leases
+//	ARGV  1 crm  2 ms after which a lease has run out
+//	      -> {1 if this CRM's own lease still held, crm, …} with the colleagues that live
+var sign = redis.NewScript(`
+local t = redis.call("TIME")
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local held = 0
+local all = redis.call("HGETALL", KEYS[1])
+local answer = {0}
+for i = 1, #all, 2 do
+  local age = now - tonumber(all[i + 1])
+  if all[i] == ARGV[1] then
+    if age <= tonumber(ARGV[2]) then held = 1 end
+  elseif age <= tonumber(ARGV[2]) then
+    answer[#answer + 1] = all[i]
+  elseif age > 10 * tonumber(ARGV[2]) then
+    redis.call("HDEL", KEYS[1], all[i])
+  end
+end
+redis.call("HSET", KEYS[1], ARGV[1], string.format("%.0f", now))
+answer[1] = held
+return answer`)
+
+// own makes a CRM the owner of units that have none, or whose owner is gone.
+//
+//	KEYS  1 owners  2 leases
+//	ARGV  1 crm  2 ms after which a lease has run out  3… unit ids
+//	      -> for each unit its owner now
+var own = redis.NewScript(`
+local t = redis.call("TIME")
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local answer = {}
+for i = 3, #ARGV do
+  local owner = redis.call("HGET", KEYS[1], ARGV[i])
+  if owner and owner ~= ARGV[1] then
+    local seen = redis.call("HGET", KEYS[2], owner)
+    if not seen or now - tonumber(seen) > tonumber(ARGV[2]) then owner = false end
+  end
+  if not owner then
+    owner = ARGV[1]
+    redis.call("HSET", KEYS[1], ARGV[i], owner)
+  end
+  answer[#answer + 1] = owner
+end
+return answer`)
+
+// settle appends a status report and acknowledges the commands that it answers, if
+// no other CRM owns the unit.
+//
+//	KEYS  1 owners  2 reports  3 commands
+//	ARGV  1 crm  2 unit id  3 "1" to give the unit up  4 number of commands  5… their stream ids, then the report's fields
+//	      -> 1 done, 0 another CRM owns the unit and nothing was written
+var settle = redis.NewScript(`
+local owner = redis.call("HGET", KEYS[1], ARGV[2])
+if owner and owner ~= ARGV[1] then return 0 end
+local acks = tonumber(ARGV[4])
+redis.call("XADD", KEYS[2], "*", unpack(ARGV, 5 + acks))
+if ARGV[3] == "1" then redis.call("HDEL", KEYS[1], ARGV[2]) end
+for i = 5, 4 + acks do redis.call("XACK", KEYS[3], "crm", ARGV[i]) end
+return 1`)
+
+// SignIn says that a CRM lives. held is false if its lease had run out or was never
+// there: units of it may have found another owner. colleagues are the other
+// CRMs of the environment that live, in no order.
+func (d *DB) SignIn(ctx context.Context, env, crm string) (held bool, colleagues []string, err error) {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	answer, err := sign.Run(bounded, d.c, []string{d.k.leases(env)}, crm, oprc.HeartbeatTimeout.Milliseconds()).Slice()
+	if err != nil {
+		return false, nil, d.wrap(ctx, err)
+	}
+	for _, name := range answer[1:] {
+		if s, ok := name.(string); ok {
+			colleagues = append(colleagues, s)
+		}
+	}
+	return answer[0] == int64(1), colleagues, nil
+}
+
+// SignOut ends a CRM's lease, and gives up the units named: colleagues may take
+// them at once.
+func (d *DB) SignOut(ctx context.Context, env, crm string, units []string) error {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	_, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
+		for ids := range slices.Chunk(units, chunk) {
+			p.HDel(bounded, d.k.owners(env), ids...)
+		}
+		p.HDel(bounded, d.k.leases(env), crm)
+		return nil
+	})
+	return d.wrap(ctx, err)
+}
+
+// Own makes the CRM the owner of those units that have none, or whose owner is
+// gone, and returns who owns each of them.
+func (d *DB) Own(ctx context.Context, env, crm string, units []string) (map[string]string, error) {
+	owners := make(map[string]string, len(units))
+	for ids := range slices.Chunk(units, chunk) {
+		bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+		args := append([]any{crm, oprc.HeartbeatTimeout.Milliseconds()}, anys(ids)...)
+		answer, err := own.Run(bounded, d.c, []string{d.k.owners(env), d.k.leases(env)}, args...).StringSlice()
+		cancel()
+		if err != nil {
+			return nil, d.wrap(ctx, err)
+		}
+		for i, id := range ids {
+			owners[id] = answer[i]
+		}
+	}
+	return owners, nil
+}
+
+// A Settlement is a report on a unit with the commands that it answers.
+type Settlement struct {
+	Report  oprc.Report
+	Acks    []string // stream ids
+	Release bool     // the unit is gone, and needs no owner any more
+}
+
+// Settle appends reports in order, and acknowledges what each of them answers:
+// both or neither. The answer says for each whether it was written; it is not when
+// another CRM owns the unit. Where err is set, so many settlements at the front
+// are done as there are answers.
+func (d *DB) Settle(ctx context.Context, env, crm string, batch []Settlement) ([]bool, error) {
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	keys := []string{d.k.owners(env), d.k.reports(env), d.k.commands(env)}
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	cmds := make([]*redis.Cmd, 0, len(batch))
+	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+		for _, s := range batch {
+			release := "0"
+			if s.Release {
+				release = "1"
+			}
+			args := append([]any{crm, s.Report.ID, release, len(s.Acks)}, anys(s.Acks)...)
+			cmds = append(cmds, settle.Eval(bounded, p, keys, append(args, reportFields(s.Report)...)...))
+		}
+		return nil
+	})
+	done := make([]bool, 0, len(batch))
+	for _, c := range cmds {
+		if c.Err() != nil {
+			break
+		}
+		n, _ := c.Int()
+		done = append(done, n == 1)
+	}
+	return done, d.wrap(ctx, err)
+}
+
+// BuryCommand keeps a command that can never be carried out, with the reason, and
+// acknowledges it.
+func (d *DB) BuryCommand(ctx context.Context, env, crm string, e CommandEntry, reason string) error {
+	raw, truncated := letter(e.Raw)
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return d.wrapGroup(ctx, bury.Run(bounded, d.c, []string{d.k.dead(env), d.k.commands(env)},
+		groupCRM, e.StreamID, streamCommands, reason, crm, d.now().UTC().Format(time.RFC3339Nano), raw, truncated, deadLength).Err())
+}
