@@ -78,7 +78,7 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 	var known *redis.StringSliceCmd
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	_, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
+	cmds, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
 		epoch = p.Get(bounded, d.k.epoch())
 		digests = p.HGetAll(bounded, d.k.catalogueDigests())
 		environments = p.HGetAll(bounded, d.k.environments())
@@ -89,7 +89,7 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 		}
 		return nil
 	})
-	if err := d.wrap(ctx, err); err != nil {
+	if err := d.wrap(ctx, aborted(cmds, err)); err != nil {
 		return nil, err
 	}
 	c := &catalogue{

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -41,6 +42,8 @@ func (d *DB) wrap(ctx context.Context, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case isTimeout(err) && past(ctx): // the socket saw the deadline before ctx did
+		return context.DeadlineExceeded
 	case errors.Is(err, oprc.ErrConflict), errors.Is(err, oprc.ErrFenced), errors.Is(err, ErrUnavailable):
 		return err
 	}
@@ -80,6 +83,11 @@ func networkCause(err error) string {
 	return ""
 }
 
+func past(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && !time.Now().Before(deadline)
+}
+
 func isTimeout(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
@@ -91,6 +99,20 @@ func cannotServe(err error) bool {
 	return redis.IsLoadingError(err) || redis.IsReadOnlyError(err) || redis.IsClusterDownError(err) ||
 		redis.IsMasterDownError(err) || redis.IsTryAgainError(err) || redis.IsMaxClientsError(err) ||
 		redis.HasErrorPrefix(err, "BUSY ") || strings.HasPrefix(err.Error(), "BUSY ")
+}
+
+// aborted replaces the error of a transaction that was discarded by the error of
+// the command because of which it was.
+func aborted(cmds []redis.Cmder, err error) error {
+	if !redis.IsExecAbortError(err) {
+		return err
+	}
+	for _, c := range cmds {
+		if cause := c.Err(); cause != nil && !redis.IsExecAbortError(cause) {
+			return cause
+		}
+	}
+	return err
 }
 
 // quietClient keeps the client from writing to stderr: all it says comes back as

@@ -138,11 +138,15 @@ func (p *Process) run() error {
 func ready(cmd *exec.Cmd, addr string) error {
 	deadline := time.Now().Add(startTimeout)
 	for time.Now().Before(deadline) {
-		if answer, err := ask(addr, "INFO server"); err == nil {
-			if strings.Contains(answer, "process_id:"+strconv.Itoa(cmd.Process.Pid)+"\r") {
+		if answer, err := ask(addr, "INFO"); err == nil {
+			switch {
+			case strings.HasPrefix(answer, "-NOAUTH"):
 				return nil
-			}
-			if strings.Contains(answer, "process_id:") {
+			case strings.Contains(answer, "process_id:"+strconv.Itoa(cmd.Process.Pid)+"\r"):
+				if strings.Contains(answer, "loading:0\r") {
+					return nil
+				}
+			case strings.Contains(answer, "process_id:"):
 				return errors.New("the port is taken")
 			}
 		}
