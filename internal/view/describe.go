@@ -42,7 +42,7 @@ func (o Output) Describe(d Description) error {
 }
 
 func (o Output) describeDocument(d Description) error {
-	items, err := itemsOf(append([]reconcile.Object{d.Object}, d.Units...))
+	items, err := o.items(append([]reconcile.Object{d.Object}, d.Units...))
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -45,16 +46,22 @@ func writeYAML(w io.Writer, v any) error {
 	return err
 }
 
-// block drops the flow style and the quotes that came with JSON; the printer
-// puts quotes back where a string would read as something else.
+// block drops the flow style and the quotes that came with JSON. The printer puts
+// quotes back where a string would read as something else in YAML 1.2; what older
+// readers take for a boolean keeps its own.
 func block(n *yaml.Node) {
-	if (n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode) && len(n.Content) > 0 || n.Kind == yaml.ScalarNode {
+	switch {
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!str" && oldBool.MatchString(n.Value):
+		n.Style = yaml.SingleQuotedStyle
+	case n.Kind == yaml.ScalarNode, len(n.Content) > 0:
 		n.Style = 0
 	}
 	for _, c := range n.Content {
 		block(c)
 	}
 }
+
+var oldBool = regexp.MustCompile(`^(?i:y|n|yes|no|on|off)$`)
 
 // marshal is JSON without HTML escapes and without null lists.
 func marshal(v any) ([]byte, error) {

@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -60,13 +61,13 @@ func (o Output) Findings(f Findings) error {
 	case Markdown:
 		return o.print(f.markdown(o.maxBytes()))
 	}
-	return o.print(f.text())
+	return o.print(f.text(o.Mask))
 }
 
-func (f Findings) text() string {
+func (f Findings) text(mask []string) string {
 	var b strings.Builder
 	for _, d := range f.Diagnostics {
-		b.WriteString(f.finding(d))
+		b.WriteString(f.finding(d, mask))
 	}
 	if len(f.Diagnostics) > 0 {
 		b.WriteString("\n")
@@ -76,13 +77,14 @@ func (f Findings) text() string {
 }
 
 // finding is one diagnostic with the line it is about and a caret below it.
-func (f Findings) finding(d oprc.Diagnostic) string {
+func (f Findings) finding(d oprc.Diagnostic, mask []string) string {
 	var b strings.Builder
 	if pos := clean(d.Position.String()); pos != "" {
 		b.WriteString(bold(pos) + ": ")
 	}
 	b.WriteString(severity(d.Severity, string(d.Severity)+" "+string(d.Code)) + ": " + clean(d.Message) + "\n")
 	if line, ok := sourceLine(f.Contents[d.File], d.Line); ok {
+		line = hideValue(line, mask)
 		gutter := fmt.Sprintf("%5d", d.Line)
 		b.WriteString(faint(gutter+" | ") + printable(line) + "\n")
 		if pad, ok := padding(line, d.Column); ok {
@@ -142,6 +144,21 @@ func sourceLine(data []byte, n int) (string, bool) {
 	line, _, _ := strings.Cut(rest, "\n")
 	line = strings.TrimSuffix(line, "\r")
 	return line, strings.TrimSpace(line) != "" && len(line) <= 400
+}
+
+// hideValue replaces the value of a `key: value` line whose key is secret.
+func hideValue(line string, mask []string) string {
+	key, value, ok := strings.Cut(line, ":")
+	if !ok || strings.TrimSpace(value) == "" {
+		return line
+	}
+	bare := strings.ToUpper(strings.Trim(key, " \t-\"'{"))
+	for _, pattern := range mask {
+		if ok, err := path.Match(strings.ToUpper(pattern), bare); ok && err == nil {
+			return key + ": ***"
+		}
+	}
+	return line
 }
 
 // printable is the line as text shows it; padding measures the same text.

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -10,10 +11,7 @@ import (
 // History prints the writes of one package's record.
 func (o Output) History(entries []oprc.HistoryEntry) error {
 	if o.Format == JSON || o.Format == YAML {
-		return o.Document(struct {
-			FormatVersion string              `json:"formatVersion"`
-			Items         []oprc.HistoryEntry `json:"items"`
-		}{FormatVersion, entries})
+		return o.historyDocument(entries)
 	}
 	wide := o.Format == Wide
 	t := table{header: []string{"REV", "AGE", "ACTION", "ACTOR", "ORIGIN", "COMMIT", "MESSAGE"}}
@@ -28,6 +26,21 @@ func (o Output) History(entries []oprc.HistoryEntry) error {
 		t.add(row[:len(t.header)]...)
 	}
 	return o.print(t.render(""))
+}
+
+func (o Output) historyDocument(entries []oprc.HistoryEntry) error {
+	items := make([]json.RawMessage, len(entries))
+	for i, e := range entries {
+		doc, err := marshal(e)
+		if err != nil {
+			return err
+		}
+		items[i] = o.masked(doc)
+	}
+	return o.Document(struct {
+		FormatVersion string            `json:"formatVersion"`
+		Items         []json.RawMessage `json:"items"`
+	}{FormatVersion, items})
 }
 
 // Events prints events, oldest first. As JSON it is one document.
@@ -45,18 +58,8 @@ func (o Output) Events(events []oprc.Event) error {
 // Event prints one event as a line of a stream: JSON lines, or text. A stream has
 // no columns to align, so each line stands alone.
 func (o Output) Event(e oprc.Event) error {
-	if o.Format == JSON {
-		raw, err := marshal(e)
-		if err != nil {
-			return err
-		}
-		return o.print(string(raw) + "\n")
-	}
-	if o.Format == YAML {
-		if err := o.print("---\n"); err != nil {
-			return err
-		}
-		return writeYAML(o.W, e)
+	if o.Format == JSON || o.Format == YAML {
+		return o.line(e)
 	}
 	return o.print(EventLine(e) + "\n")
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
@@ -15,7 +16,7 @@ import (
 func (o Output) Objects(kind oprc.Kind, list []reconcile.Object) error {
 	switch o.Format {
 	case JSON, YAML:
-		items, err := itemsOf(list)
+		items, err := o.items(list)
 		if err != nil {
 			return err
 		}
@@ -39,7 +40,7 @@ func (o Output) Object(obj reconcile.Object) error {
 	if o.Format != JSON && o.Format != YAML {
 		return o.Objects(obj.Kind, []reconcile.Object{obj})
 	}
-	items, err := itemsOf([]reconcile.Object{obj})
+	items, err := o.items([]reconcile.Object{obj})
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func names(list []reconcile.Object) string {
 // An item is an object's document with its kind and key in front.
 type item = json.RawMessage
 
-func itemsOf(list []reconcile.Object) ([]item, error) {
+func (o Output) items(list []reconcile.Object) ([]item, error) {
 	out := make([]item, len(list))
 	for i, obj := range list {
 		head, err := marshal(struct {
@@ -72,6 +73,7 @@ func itemsOf(list []reconcile.Object) ([]item, error) {
 		if err != nil {
 			return nil, err
 		}
+		doc = o.masked(doc)
 		if doc = bytes.TrimPrefix(doc, []byte("{")); len(doc) > 1 { // more than the closing brace
 			head = append(head[:len(head)-1], ',')
 			head = append(head, doc...)
@@ -79,6 +81,15 @@ func itemsOf(list []reconcile.Object) ([]item, error) {
 		out[i] = head
 	}
 	return out, nil
+}
+
+// masked hides the secrets of one JSON document, as a plan's are hidden.
+func (o Output) masked(doc []byte) []byte {
+	if len(o.Mask) == 0 {
+		return doc
+	}
+	carrier := plan.Plan{Changes: []plan.Change{{After: doc}}}
+	return carrier.Masked(o.Mask).Changes[0].After
 }
 
 // columns returns the header of a listing; wide adds the last few. Rows have the

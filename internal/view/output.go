@@ -57,6 +57,7 @@ type Output struct {
 	Format   Format
 	MaxBytes int       // of Markdown; 0 means DefaultMaxBytes
 	Now      time.Time // what ages are counted from; zero prints timestamps instead
+	Mask     []string  // patterns of keys whose values are secret, as in plan.Masked; none hides nothing
 }
 
 func (o Output) maxBytes() int {

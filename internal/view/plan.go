@@ -10,9 +10,8 @@ import (
 
 // Plan prints a plan in any format but name. next is the command that carries it
 // out, for people; "" says nothing.
-//
-// The plan is printed as it is: mask it first.
 func (o Output) Plan(p *plan.Plan, next string) error {
+	p = p.Masked(o.Mask)
 	switch o.Format {
 	case JSON, YAML:
 		return o.Document(p)

@@ -37,16 +37,21 @@ func (t *table) render(indent string) string {
 	}
 	var b strings.Builder
 	for _, cells := range lines {
-		var line strings.Builder
-		for i, c := range cells {
-			line.WriteString(c)
-			if i < len(cells)-1 {
-				line.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(c)+3))
-			}
-		}
-		b.WriteString(strings.TrimRight(indent+line.String(), " ") + "\n")
+		b.WriteString(strings.TrimRight(indent+align(cells, widths), " ") + "\n")
 	}
 	return b.String()
+}
+
+// align pads every cell but the last.
+func align(cells []string, widths []int) string {
+	var line strings.Builder
+	for i, c := range cells {
+		line.WriteString(c)
+		if i < len(cells)-1 {
+			line.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(c)+3))
+		}
+	}
+	return line.String()
 }
 
 // dash stands for an empty cell.
