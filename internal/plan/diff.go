@@ -108,7 +108,7 @@ func (d *diff) record(name string) {
 	case !d.changed[name]:
 		d.unchanged++
 		return
-	case sameSpec(p, rec):
+	case d.sameSpec(p, rec):
 		c.Reason = ReasonOwner
 	}
 	if wanted {
@@ -245,14 +245,14 @@ func (d *diff) object(o object) {
 		d.unchanged++
 		return
 	}
-	c.After = oprc.MustCanonical(o.doc())
+	doc := o.doc()
 	switch {
 	case !stored:
 		c.Actions, c.Reason = []Action{Create}, ReasonNew
 		if o.declared || !d.affected[o.pkg] {
 			c.Reason = ReasonNoReport
 		}
-	case oprc.DigestBytes(c.After) == digest.Hash:
+	case d.digests.digest(doc) == digest.Hash:
 		d.unchanged++
 		return
 	default:
@@ -264,6 +264,7 @@ func (d *diff) object(o object) {
 			}
 		}
 	}
+	c.After = oprc.MustCanonical(doc)
 	d.add(c)
 }
 

@@ -36,20 +36,18 @@ func (d *diff) units() {
 // unit decides about one unit that should run.
 func (d *diff) unit(u oprc.DeploymentUnit) {
 	live := d.Live.Units[u.TargetEnv][u.ID]
-	after := oprc.MustCanonical(u)
-	c := Change{
-		Kind: oprc.KindUnit, Key: u.ID, Package: d.placed[u.ClsKey].Pkg, Generation: live.Generation + 1, After: after,
-	}
+	c := Change{Kind: oprc.KindUnit, Key: u.ID, Package: d.placed[u.ClsKey].Pkg, Generation: live.Generation + 1}
 	switch {
 	case !live.Runs():
 		c.Actions, c.Reason = []Action{Create}, d.whyCreated(u)
-	case oprc.DigestBytes(after) != live.SpecHash:
+	case d.digests.digest(u) != live.SpecHash:
 		c.Actions, c.Reason = []Action{Update}, d.whyUpdated(u)
 	case d.Heal && d.drifted(u, live):
 		c.Actions, c.Reason = []Action{Redeploy}, ReasonDrift
 	default:
 		return
 	}
+	c.After = oprc.MustCanonical(u)
 	d.add(c)
 }
 

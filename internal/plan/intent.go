@@ -24,6 +24,8 @@ type intent struct {
 	findings []finding
 	conflict []string
 
+	digests digester
+
 	held   map[string]bool // "package/x", "environment/x": stays at its live state
 	broken map[string]bool // packages that are wrong as they are live: not touched at all
 }
@@ -56,7 +58,7 @@ func read(in Input) *intent {
 	it.maintain()
 	for name, d := range it.docs {
 		rec, live := in.Live.Packages[name]
-		it.same[name] = live && sameSpec(*d.Package, rec) && rec.Origin == in.Scope.Origin
+		it.same[name] = live && it.sameSpec(*d.Package, rec) && rec.Origin == in.Scope.Origin
 	}
 	return it
 }
@@ -196,8 +198,8 @@ func (it *intent) maintain() {
 }
 
 // sameSpec avoids hashing where a look is enough.
-func sameSpec(p oprc.Package, rec oprc.PackageRecord) bool {
-	return reflect.DeepEqual(p, rec.Spec) || oprc.Digest(p) == rec.Digest
+func (it *intent) sameSpec(p oprc.Package, rec oprc.PackageRecord) bool {
+	return reflect.DeepEqual(p, rec.Spec) || it.digests.digest(p) == rec.Digest
 }
 
 func sameEnvironment(a, b oprc.Environment) bool {
