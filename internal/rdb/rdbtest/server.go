@@ -32,6 +32,7 @@ func Server(t testing.TB, args ...string) string {
 type Process struct {
 	t    testing.TB
 	port int
+	conf string // configuration file, or ""
 	args []string
 
 	mu  sync.Mutex
@@ -48,14 +49,14 @@ func Start(t testing.TB, dir string, args ...string) *Process {
 	if dir != "" {
 		persistence = []string{"--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", dir}
 	}
-	return start(t, append(persistence, args...))
+	return start(t, "", append(persistence, args...))
 }
 
-func start(t testing.TB, args []string) *Process {
+func start(t testing.TB, conf string, args []string) *Process {
 	t.Helper()
 	var err error
 	for range 5 { // another process may take the port first
-		p := &Process{t: t, port: freePort(t), args: args}
+		p := &Process{t: t, port: freePort(t), conf: conf, args: args}
 		if err = p.run(); err == nil {
 			t.Cleanup(p.Kill)
 			return p
@@ -118,7 +119,12 @@ func (p *Process) run() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := &bytes.Buffer{}
-	args := append([]string{"--port", strconv.Itoa(p.port), "--bind", "127.0.0.1", "--loglevel", "warning"}, p.args...)
+	var args []string
+	if p.conf != "" {
+		args = append(args, p.conf)
+	}
+	args = append(args, "--port", strconv.Itoa(p.port), "--bind", "127.0.0.1", "--loglevel", "warning")
+	args = append(args, p.args...)
 	cmd := exec.Command(binary(p.t, "redis-server"), args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -143,7 +149,7 @@ func ready(cmd *exec.Cmd, addr string) error {
 			case strings.HasPrefix(answer, "-NOAUTH"):
 				return nil
 			case strings.Contains(answer, "process_id:"+strconv.Itoa(cmd.Process.Pid)+"\r"):
-				if strings.Contains(answer, "loading:0\r") {
+				if !strings.Contains(answer, "loading:1\r") {
 					return nil
 				}
 			case strings.Contains(answer, "process_id:"):

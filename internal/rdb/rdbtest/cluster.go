@@ -1,0 +1,90 @@
+package rdbtest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A Group is several servers that belong together.
+type Group struct {
+	URL     string
+	Servers []*Process // Cluster: the masters; Sentinels: the master, then its replica
+}
+
+// Cluster starts a Redis Cluster of three masters.
+func Cluster(t testing.TB) *Group {
+	t.Helper()
+	const masters, slots = 3, 16384
+	g := &Group{}
+	var addrs []string
+	var bus []int
+	for i := range masters {
+		bus = append(bus, freePort(t))
+		p := Start(t, "", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", strconv.Itoa(bus[i]))
+		g.Servers, addrs = append(g.Servers, p), append(addrs, p.Addr())
+	}
+	g.URL = "redis://" + strings.Join(addrs, ",")
+	for i, p := range g.Servers {
+		tell(t, p, fmt.Sprintf("CLUSTER ADDSLOTSRANGE %d %d", i*slots/masters, (i+1)*slots/masters-1))
+		tell(t, p, fmt.Sprintf("CLUSTER SET-CONFIG-EPOCH %d", i+1))
+		if i > 0 {
+			tell(t, g.Servers[0], fmt.Sprintf("CLUSTER MEET 127.0.0.1 %d %d", p.port, bus[i]))
+		}
+	}
+	for _, p := range g.Servers {
+		await(t, p, "CLUSTER INFO", "cluster_state:ok", fmt.Sprintf("cluster_known_nodes:%d", masters))
+	}
+	return g
+}
+
+// Sentinels starts a master, its replica, and three sentinels that watch over
+// them, under the master name "oprc".
+func Sentinels(t testing.TB) *Group {
+	t.Helper()
+	master := Start(t, "", "--repl-diskless-sync-delay", "0")
+	replica := Start(t, "", "--replicaof", "127.0.0.1 "+strconv.Itoa(master.port))
+	g := &Group{Servers: []*Process{master, replica}}
+	await(t, replica, "INFO replication", "master_link_status:up")
+	var addrs []string
+	for i := range 3 {
+		conf := filepath.Join(t.TempDir(), fmt.Sprintf("sentinel-%d.conf", i))
+		watch := fmt.Sprintf("sentinel monitor oprc 127.0.0.1 %d 2\nsentinel down-after-milliseconds oprc 500\nsentinel failover-timeout oprc 3000\n", master.port)
+		if err := os.WriteFile(conf, []byte(watch), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := start(t, conf, []string{"--sentinel"})
+		addrs = append(addrs, s.Addr())
+		defer await(t, s, "INFO sentinel", "slaves=1,sentinels=3")
+	}
+	g.URL = "sentinel://" + strings.Join(addrs, ",") + "/0?master=oprc"
+	return g
+}
+
+func tell(t testing.TB, p *Process, command string) {
+	t.Helper()
+	if answer, err := ask(p.Addr(), command); err != nil || !strings.HasPrefix(answer, "+OK") {
+		t.Fatalf("%s: %s: %q, %v", p.Addr(), command, answer, err)
+	}
+}
+
+// await asks until every text is in the answer.
+func await(t testing.TB, p *Process, command string, texts ...string) {
+	t.Helper()
+	var answer string
+	for deadline := time.Now().Add(2 * startTimeout); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		answer, _ = ask(p.Addr(), command)
+		missing := false
+		for _, text := range texts {
+			missing = missing || !strings.Contains(answer, text)
+		}
+		if !missing {
+			return
+		}
+	}
+	t.Fatalf("%s: waited in vain for %q in %s: %s", p.Addr(), texts, command, answer)
+}
