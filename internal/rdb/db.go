@@ -62,7 +62,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	quietClient()
 	d := &DB{
 		c:     redis.NewUniversalClient(where),
-		k:     Keys{N: cmp.Or(o.Keys.N, "oaas_pm"), T: cmp.Or(o.Keys.T, "oaas.pm")},
+		k:     o.Keys.orDefault(),
 		group: cmp.Or(o.Group, "package-manager"),
 		addr:  display(where),
 		now:   o.Now,

@@ -101,7 +101,7 @@ func (d *DB) DiscoverEnvironments(ctx context.Context) error {
 
 // anyReports is the pattern of all environments' reports.
 func (k Keys) anyReports() string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(k.T) + ".{env:*}.reports"
+	return pattern(k.T) + ".{env:*}.reports"
 }
 
 // envOf is the inverse of reports; "" for anything else.

@@ -50,7 +50,7 @@ func (d *DB) wrap(ctx context.Context, err error) error {
 	if cause := networkCause(err); cause != "" {
 		return &unavailable{d.addr, cause, err}
 	}
-	if redis.IsAuthError(err) || redis.IsPermissionError(err) {
+	if denied(err) {
 		return fmt.Errorf("redis at %s: %w: %s", d.addr, ErrDenied, err)
 	}
 	if cannotServe(err) {
@@ -91,6 +91,10 @@ func past(ctx context.Context) bool {
 func isTimeout(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
+}
+
+func denied(err error) bool {
+	return redis.IsAuthError(err) || redis.IsPermissionError(err) || strings.Contains(err.Error(), "The user executing the script can't")
 }
 
 // cannotServe reports that the server is up but not ready: starting, failing over,
