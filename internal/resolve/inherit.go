@@ -1,0 +1,180 @@
+package resolve
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// linkParents finds the classes that others inherit from.
+func (w *world) linkParents() {
+	for _, p := range w.packs {
+		for _, c := range p.classes {
+			for j, ref := range c.spec.Parents {
+				if ref == "" {
+					continue
+				}
+				pointer := at("classes", c.index, "parents", j)
+				ref = w.modern(p, ref, pointer)
+				if up := w.classRef(p, ref); up != nil {
+					c.parents = append(c.parents, parent{up, j})
+					continue
+				}
+				w.report(p, oprc.CodeParent, pointer, w.nearClass(p, ref),
+					"class "+quote(c.spec.Name)+" inherits from "+quote(ref)+", and there is no such class")
+			}
+		}
+	}
+}
+
+// parentsFirst lists all classes so that each comes after those it inherits from.
+// A cycle is reported, and cut.
+func (w *world) parentsFirst() []*class {
+	classes := make([]*class, 0, len(w.classes))
+	for _, key := range slices.Sorted(maps.Keys(w.classes)) {
+		classes = append(classes, w.classes[key])
+	}
+	number := make(map[*class]int, len(classes))
+	for i, c := range classes {
+		number[c] = i
+	}
+	g := graph{next: make([][]int, len(classes))}
+	for i, c := range classes {
+		for _, up := range c.parents {
+			g.next[i] = append(g.next[i], number[up.class])
+		}
+	}
+	order := g.cycles(func(cycle []step) {
+		var names []named
+		for _, s := range cycle {
+			c := classes[s.node]
+			names = append(names, named{
+				key: c.key, name: c.spec.Name, pack: c.pack,
+				pointer: at("classes", c.index, "parents", c.parents[s.edge].index),
+			})
+		}
+		w.reportCycle(oprc.CodeParent, names, "remove one of these parents", func(n named, path string) string {
+			return "class " + quote(n.name) + " inherits from itself: " + path
+		})
+	})
+	sorted := make([]*class, 0, len(order))
+	for _, i := range order {
+		c := classes[i]
+		kept := c.parents[:0:0]
+		for j, up := range c.parents {
+			if g.next[i][j] >= 0 {
+				kept = append(kept, up)
+			}
+		}
+		c.parents = kept
+		sorted = append(sorted, c)
+	}
+	for _, p := range w.packs {
+		for _, c := range p.classes {
+			if w.classes[c.key] != c { // a repeated key: judged, but not part of the catalogue
+				sorted = append(sorted, c)
+			}
+		}
+	}
+	return sorted
+}
+
+// resolveClass makes references absolute, checks the class's own members, and
+// folds its parents into it. The parents are resolved already.
+func (w *world) resolveClass(c *class) {
+	c.out = *c.spec
+	c.out.Key, c.out.Pkg = c.key, c.pack.name
+	c.out.Functions = w.bindings(c)
+	c.out.RefSpec = w.references(c)
+	w.checkKeys(c)
+	w.checkQoS(c.pack, at("classes", c.index), c.spec.Requirements, c.spec.Constraints)
+	if len(c.spec.Parents) > 0 {
+		c.out.Parents = make([]string, len(c.spec.Parents))
+		for i, ref := range c.spec.Parents {
+			c.out.Parents[i] = absolute(c.pack, ref)
+		}
+		for _, up := range c.parents {
+			c.out.Parents[up.index] = up.class.key
+		}
+	}
+	c.out.Resolved = fold(c)
+}
+
+// fold merges the members of the parents, in order, and the class's own. Later
+// ones override.
+func fold(c *class) *oprc.Resolved {
+	r := &oprc.Resolved{Functions: make(map[string]oprc.Binding, len(c.out.Functions)+4)}
+	for _, up := range c.parents {
+		from := up.class.out.Resolved
+		override(r.Functions, from.Functions)
+		for name, k := range from.KeySpecs {
+			put(&r.KeySpecs, name, k)
+		}
+		for name, ref := range from.RefSpecs {
+			put(&r.RefSpecs, name, ref)
+		}
+	}
+	own := make(map[string]oprc.Binding, len(c.out.Functions))
+	for _, b := range c.out.Functions {
+		if _, repeated := own[b.Name]; !repeated {
+			own[b.Name] = b
+		}
+	}
+	override(r.Functions, own)
+	if c.spec.StateSpec != nil {
+		for _, k := range slices.Backward(c.spec.StateSpec.KeySpecs) {
+			put(&r.KeySpecs, k.Name, k)
+		}
+	}
+	for _, ref := range slices.Backward(c.out.RefSpec) {
+		put(&r.RefSpecs, ref.Name, ref)
+	}
+	r.Ancestors = ancestors(c)
+	return r
+}
+
+// override lays bindings over others. A class has one default route: a new one
+// takes over from what it inherits.
+func override(bindings, with map[string]oprc.Binding) {
+	for _, b := range with {
+		if !b.DefaultRoute {
+			continue
+		}
+		for name, old := range bindings {
+			if old.DefaultRoute {
+				old.DefaultRoute = false
+				bindings[name] = old
+			}
+		}
+		break
+	}
+	maps.Copy(bindings, with)
+}
+
+func put[V any](m *map[string]V, name string, v V) {
+	if *m == nil {
+		*m = map[string]V{}
+	}
+	(*m)[name] = v
+}
+
+// ancestors lists the keys of all classes that c inherits from: parents in the
+// order listed, then theirs.
+func ancestors(c *class) []string {
+	var keys []string
+	level := []*class{c}
+	for len(level) > 0 {
+		var next []*class
+		for _, at := range level {
+			for _, up := range at.parents {
+				if !slices.Contains(keys, up.class.key) {
+					keys = append(keys, up.class.key)
+					next = append(next, up.class)
+				}
+			}
+		}
+		level = next
+	}
+	return keys
+}

@@ -1,0 +1,170 @@
+package resolve
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// self is how a macro names the object that it is called on.
+const self = "@"
+
+// resolveMacro makes the references of a function's macro absolute, and checks
+// what the macro alone shows.
+func (w *world) resolveMacro(f *function) *oprc.Macro {
+	if f.spec.Macro == nil {
+		return nil
+	}
+	m := *f.spec.Macro
+	m.Steps = slices.Clone(m.Steps)
+	for i := range m.Steps {
+		s := &m.Steps[i]
+		if oprc.NoOutput(s.TargetCls) {
+			continue
+		}
+		pointer := at("functions", f.index, "macro", "steps", i, "targetCls")
+		ref := w.modern(f.pack, s.TargetCls, pointer)
+		if c := w.classRef(f.pack, ref); c != nil {
+			s.TargetCls = c.key
+			continue
+		}
+		w.warn(f.pack, oprc.CodeUnbound, pointer, w.nearClass(f.pack, ref), step0(i)+"targetCls "+quote(ref)+" names no class that is known")
+		s.TargetCls = absolute(f.pack, ref)
+	}
+	if f.pack.doc != nil {
+		shape{w, f, at("functions", f.index, "macro")}.check()
+	}
+	return &m
+}
+
+// step0 starts a sentence about a step, counted from 0 as in pointers.
+func step0(i int) string { return "steps[" + itoa(i) + "]: " }
+
+// A shape check looks at one macro by itself: its names, and the order in which
+// they are used.
+type shape struct {
+	w    *world
+	f    *function
+	here string // pointer to the macro
+}
+
+func (s shape) check() {
+	m := s.f.spec.Macro
+	defined := map[string]int{} // alias -> step that defines it
+	for i, st := range m.Steps {
+		if _, again := defined[st.As]; !again && st.As != "" {
+			defined[st.As] = i
+		}
+	}
+	for i, st := range m.Steps {
+		here := s.here + at("steps", i)
+		s.checkStep(i, st, here, defined)
+		before := func(alias string) string { return missingAlias(alias, i, defined) }
+		for _, name := range slices.Sorted(maps.Keys(st.Args)) {
+			s.checkTemplates(here+at("args", name), step0(i), st.Args[name], before)
+		}
+		s.checkTemplates(here+"/bodyTemplate", step0(i), st.BodyTemplate, before)
+	}
+	atEnd := func(alias string) string { return missingAlias(alias, len(m.Steps), defined) }
+	if m.Output != "" {
+		if why := atEnd(aliasOf(m.Output, defined)); why != "" {
+			s.error(s.here+"/output", s.near(m.Output, defined), "output: "+why)
+		}
+	}
+	s.checkTemplates(s.here+"/bodyTemplate", "", m.BodyTemplate, atEnd)
+}
+
+func (s shape) error(pointer, hint, message string) {
+	s.w.report(s.f.pack, oprc.CodeMacro, pointer, hint, message)
+}
+
+func (s shape) checkStep(i int, st oprc.Step, here string, defined map[string]int) {
+	switch {
+	case st.Target == "":
+		s.error(here+"/target", "add target: '@', or the alias of an earlier step", step0(i)+"the step has no target")
+	case st.As != "" && aliasOf(st.Target, defined) == st.As && defined[st.As] == i:
+		s.error(here+"/as", "choose another alias", step0(i)+"the alias "+quote(st.As)+" is the step's own target")
+	default:
+		if why := missingAlias(aliasOf(st.Target, defined), i, defined); why != "" {
+			s.error(here+"/target", s.near(st.Target, defined), step0(i)+"target: "+why)
+		}
+	}
+	if st.As == self {
+		s.error(here+"/as", "choose another alias", step0(i)+"the alias "+quote(self)+" always means the object that is called")
+	} else if first, taken := defined[st.As]; taken && first != i {
+		s.error(here+"/as", "choose another alias", fmt.Sprintf("%sthe alias %q is taken by steps[%d]", step0(i), st.As, first))
+	}
+}
+
+// aliasOf is the alias in "alias" or "alias.field".
+func aliasOf(target string, defined map[string]int) string {
+	if _, known := defined[target]; known {
+		return target
+	}
+	alias, _, _ := strings.Cut(target, ".")
+	return alias
+}
+
+// missingAlias says why an alias cannot be used by step i, or "".
+func missingAlias(alias string, i int, defined map[string]int) string {
+	if alias == self {
+		return ""
+	}
+	switch by, known := defined[alias]; {
+	case !known:
+		return "there is no step with the alias " + quote(alias)
+	case by == i:
+		return quote(alias) + " is this step's own result"
+	case by > i:
+		return fmt.Sprintf("%q is the result of a later step, steps[%d]", alias, by)
+	}
+	return ""
+}
+
+func (s shape) near(target string, defined map[string]int) string {
+	return didYouMean(oprc.Nearest(aliasOf(target, defined), slices.Sorted(maps.Keys(defined))))
+}
+
+// checkTemplates looks at every text in a value for ${alias|...} with an alias
+// that cannot be used there.
+func (s shape) checkTemplates(pointer, prefix string, value any, missing func(string) string) {
+	switch v := value.(type) {
+	case string:
+		for _, alias := range templateAliases(v) {
+			if why := missing(alias); why != "" {
+				s.error(pointer, "", prefix+"template: "+why)
+			}
+		}
+	case []any:
+		for i, item := range v {
+			s.checkTemplates(pointer+at(i), prefix, item, missing)
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			s.checkTemplates(pointer+at(name), prefix, v[name], missing)
+		}
+	}
+}
+
+// templateAliases lists the aliases of the ${alias|...} in a text, once each.
+func templateAliases(text string) []string {
+	var out []string
+	for {
+		_, rest, found := strings.Cut(text, "${")
+		if !found {
+			return out
+		}
+		inside, after, closed := strings.Cut(rest, "}")
+		if !closed {
+			return out
+		}
+		text = after
+		alias, _, piped := strings.Cut(inside, "|")
+		if alias = strings.TrimSpace(alias); piped && !slices.Contains(out, alias) {
+			out = append(out, alias)
+		}
+	}
+}
