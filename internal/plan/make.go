@@ -24,7 +24,10 @@ func Make(in Input) *Plan {
 			}
 		}
 		first = false
-		stopped := slices.ContainsFunc(a.found, finding.stops)
+		stopped := slices.ContainsFunc(a.found, func(f finding) bool {
+			nobodys := f.read && f.subject == "" // an unreadable file: it stops pruning, not the others
+			return f.stops() && !(in.KeepGoing && nobodys)
+		})
 		switch {
 		case !in.KeepGoing && (stopped || len(it.conflict) > 0):
 			return it.refuse(findings)
