@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"charm.land/huh/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+// carryOptions say how a plan is carried out.
+type carryOptions struct {
+	*env
+	yes     bool
+	dryRun  bool
+	wait    bool
+	timeout time.Duration
+	mask    []string
+	output  view.Format
+}
+
+func (o *carryOptions) bind(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.yes, "yes", "y", false, "delete without asking")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "plan, print, and write nothing")
+	fs.BoolVar(&o.wait, "wait", false, "wait until all units of the plan run, or are gone")
+	fs.DurationVar(&o.timeout, "timeout", 5*time.Minute, "longest `time` to wait with --wait")
+	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML)
+}
+
+type applyOptions struct {
+	requestOptions
+	carry carryOptions
+}
+
+func newApply(e *env) *cobra.Command {
+	o := &applyOptions{requestOptions: requestOptions{env: e}, carry: carryOptions{env: e}}
+	cmd := &cobra.Command{
+		Use:   "apply -f PATH | apply PLANFILE",
+		Short: "Make live state what the files, or a saved plan, say",
+		Long: `Plans and applies packages and environments from files, or applies exactly what
+a saved plan says. Packages that no file names are left alone.
+
+Before anything is deleted a person is asked; without a terminal --yes is needed.` +
+			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: `  oprc apply -f shop.yaml
+  oprc apply -f packages/ --wait --timeout 2m
+  oprc apply next.plan`,
+		Args: args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			if len(words) == 1 && len(o.files) > 0 {
+				return usagef("a plan file says it all: leave out -f")
+			}
+			return o.run(cmd.Context(), words)
+		},
+	}
+	o.bind(cmd)
+	o.carry.bind(cmd)
+	return cmd
+}
+
+func (o *applyOptions) run(ctx context.Context, planFile []string) error {
+	o.carry.mask = o.mask
+	if len(planFile) == 1 {
+		p, err := readPlan(planFile[0])
+		if err != nil {
+			return err
+		}
+		return o.with(ctx, func(s *state) error { return o.carry.run(ctx, s, p) })
+	}
+	req, err := o.request()
+	if err != nil {
+		return err
+	}
+	return o.with(ctx, func(s *state) error {
+		p, err := o.plan(ctx, s, req, false)
+		if err != nil {
+			return err
+		}
+		return o.carry.run(ctx, s, p)
+	})
+}
+
+// run carries a plan out: asks, applies, prints, waits.
+func (o *carryOptions) run(ctx context.Context, s *state, p *plan.Plan) error {
+	out := o.env.output(o.output)
+	if o.dryRun {
+		out.Mask = o.mask
+		return out.Plan(p, "")
+	}
+	if err := o.consent(ctx, p); err != nil {
+		return err
+	}
+	by := o.actor()
+	res, err := s.Apply(ctx, p, by)
+	if err != nil {
+		return err
+	}
+	if err := out.Applied(*res); err != nil {
+		return err
+	}
+	o.tellWaiting(s, res.Waiting)
+	if !o.wait {
+		return nil
+	}
+	return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.converge(ctx, s, p) })
+}
+
+// tellWaiting names the environments in which nobody listens, with the command
+// that changes that.
+func (o *carryOptions) tellWaiting(s *state, envs []string) {
+	for _, name := range envs {
+		run := o.command("crm", "run", "--env", quote(name))
+		if s.db == nil {
+			run = "oprc --redis URL crm run --env " + quote(name)
+		}
+		o.hint(fmt.Sprintf("No CRM has reported from environment %q: its units stay PENDING until one does. Start one with: %s", name, run))
+	}
+}
+
+// consent makes sure that somebody wants what the plan deletes.
+func (o *carryOptions) consent(ctx context.Context, p *plan.Plan) error {
+	gone := deletions(p)
+	if len(gone) == 0 || o.yes {
+		return nil
+	}
+	if !o.terminal() {
+		return stepError{
+			fmt.Errorf("the plan deletes %s: %w", strings.Join(gone, ", "), oprc.ErrHeld),
+			"Add --yes to delete without being asked.",
+		}
+	}
+	seen := view.Output{W: o.err, Mask: o.mask}
+	if err := seen.Plan(p, ""); err != nil {
+		return err
+	}
+	agreed := false
+	form := huh.NewForm(huh.NewGroup(huh.NewConfirm().Title("Delete " + strings.Join(gone, ", ") + "?").
+		Affirmative("Delete").Negative("Keep").Value(&agreed))).WithInput(o.in)
+	switch err := form.RunWithContext(ctx); {
+	case errors.Is(err, huh.ErrUserAborted):
+		return errInterrupted
+	case err != nil:
+		return fmt.Errorf("ask: %w", err)
+	case !agreed:
+		return fmt.Errorf("nothing was changed, deleting was declined: %w", oprc.ErrHeld)
+	}
+	return nil
+}
+
+// deletions names the objects that the plan deletes; of many, only how many.
+// Units go and come with placement: they are no deletion.
+func deletions(p *plan.Plan) []string {
+	const few = 5
+	var names []string
+	for _, c := range p.Changes {
+		for _, a := range c.Actions {
+			if a == plan.Delete && c.Kind != oprc.KindUnit {
+				names = append(names, string(c.Kind)+" "+c.Key)
+			}
+		}
+	}
+	if len(names) > few {
+		return append(names[:few], fmt.Sprintf("and %d more", len(names)-few))
+	}
+	return names
+}

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb"
+)
+
+// Config is what the daemon is told: flags over environment over oprc.yaml over
+// defaults. One-shot commands use its Redis part, from the environment alone.
+type Config struct {
+	Port       int            `koanf:"port"`
+	LogLevel   slog.Level     `koanf:"logLevel"`
+	CRMEnabled bool           `koanf:"crmEnabled"` // false: nothing is dispatched
+	Interval   time.Duration  `koanf:"interval"`   // between polls of a source that says nothing else
+	Redis      RedisConfig    `koanf:"redis"`
+	MQ         MQConfig       `koanf:"mq"`
+	Metrics    EndpointConfig `koanf:"metrics"`
+	Health     EndpointConfig `koanf:"health"`
+	Sources    []SourceConfig `koanf:"sources"`
+	// Environments are environment documents, checked as packages are.
+	Environments []map[string]any `koanf:"environments"`
+}
+
+// RedisConfig says where the state is. URL wins over host and port.
+type RedisConfig struct {
+	URL      string `koanf:"url"`
+	Host     string `koanf:"host"`
+	Port     int    `koanf:"port"`
+	Name     string `koanf:"name"` // prefix of all keys
+	Username string `koanf:"username"`
+	Password string `koanf:"password"`
+}
+
+// MQConfig says how the streams are called. They live in the same Redis as the
+// state, so that a record and its command are written together.
+type MQConfig struct {
+	Brokers     string `koanf:"brokers"`
+	TopicPrefix string `koanf:"topicPrefix"`
+	GroupID     string `koanf:"groupId"`
+}
+
+// EndpointConfig is the path of an HTTP endpoint.
+type EndpointConfig struct {
+	Endpoint string `koanf:"endpoint"`
+}
+
+// SourceConfig is a Git repository or a directory that says what should run.
+type SourceConfig struct {
+	Name      string        `koanf:"name"`
+	URL       string        `koanf:"url"`
+	Ref       string        `koanf:"ref"`  // branch or tag; "" is the repository's default
+	Path      string        `koanf:"path"` // directory inside it
+	Interval  time.Duration `koanf:"interval"`
+	Prune     bool          `koanf:"prune"`     // default true
+	MaxDelete int           `koanf:"maxDelete"` // default 10
+	Heal      bool          `koanf:"heal"`      // default true
+	Suspend   bool          `koanf:"suspend"`
+}
+
+func defaultConfig() map[string]any {
+	return map[string]any{
+		"port": 8080, "logLevel": "INFO", "crmEnabled": true, "interval": "1m",
+		"redis.host": "localhost", "redis.port": 6379, "redis.name": "oaas_pm",
+		"mq.topicPrefix": "oaas.pm", "mq.groupId": "package-manager",
+		"metrics.endpoint": "/metrics", "health.endpoint": "/health",
+	}
+}
+
+// defaultSource fills in what a source does not say.
+func defaultSource(src map[string]any, interval any) {
+	for key, value := range map[string]any{"prune": true, "heal": true, "maxDelete": 10, "interval": interval} {
+		if _, said := src[key]; !said {
+			src[key] = value
+		}
+	}
+}
+
+// redisOptions are the options for opening the state.
+func (c Config) redisOptions() rdb.Options {
+	o := rdb.Options{URL: c.Redis.URL, Keys: rdb.Keys{N: c.Redis.Name, T: c.MQ.TopicPrefix}, Group: c.MQ.GroupID}
+	if o.URL == "" {
+		o.URL = "redis://" + net.JoinHostPort(c.Redis.Host, strconv.Itoa(c.Redis.Port)) + "/0"
+	}
+	if !strings.Contains(o.URL, "@") {
+		o.Username, o.Password = c.Redis.Username, c.Redis.Password
+	}
+	return o
+}
+
+// EnvironmentFiles are the environments as documents for the one validator.
+func (c Config) EnvironmentFiles() ([]oprc.File, error) {
+	out := make([]oprc.File, len(c.Environments))
+	for i, doc := range c.Environments {
+		doc["kind"] = oprc.KindEnvironment
+		data, err := oprc.Canonical(doc)
+		if err != nil {
+			return nil, fmt.Errorf("environments[%d]: %w", i, err)
+		}
+		out[i] = oprc.File{Path: fmt.Sprintf("environments[%d]", i), Data: data}
+	}
+	return out, nil
+}
+
+// check refuses values that no start could work with. Every error names its key.
+func (c Config) check() error {
+	var errs []error
+	bad := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	bad(c.Port >= 0 && c.Port < 1<<16, "port: %d is not a port", c.Port)
+	bad(c.Redis.Port > 0 && c.Redis.Port < 1<<16, "redis.port: %d is not a port", c.Redis.Port)
+	bad(c.Redis.Name != "" && !strings.ContainsAny(c.Redis.Name, "{}"), "redis.name: %q must be a name without braces", c.Redis.Name)
+	bad(c.MQ.TopicPrefix != "" && !strings.ContainsAny(c.MQ.TopicPrefix, "{}"), "mq.topicPrefix: %q must be a name without braces", c.MQ.TopicPrefix)
+	bad(c.MQ.GroupID != "", "mq.groupId: must not be empty")
+	bad(c.Interval >= time.Second, "interval: %s is shorter than 1s", c.Interval)
+	bad(strings.HasPrefix(c.Metrics.Endpoint, "/"), "metrics.endpoint: %q must start with /", c.Metrics.Endpoint)
+	bad(strings.HasPrefix(c.Health.Endpoint, "/"), "health.endpoint: %q must start with /", c.Health.Endpoint)
+	bad(c.sameBroker(), "mq.brokers: %q is not the Redis of the state; streams live beside the records that they are about", c.MQ.Brokers)
+	var names []string
+	for i, s := range c.Sources {
+		at := fmt.Sprintf("sources[%d]", i)
+		bad(oprc.ValidName(s.Name), "%s.name: %q is not a name", at, s.Name)
+		bad(!slices.Contains(names, s.Name), "%s.name: %q is there twice", at, s.Name)
+		bad(s.URL != "", "%s.url: missing", at)
+		bad(s.Interval >= time.Second, "%s.interval: %s is shorter than 1s", at, s.Interval)
+		bad(s.MaxDelete >= 0, "%s.maxDelete: %d is negative", at, s.MaxDelete)
+		names = append(names, s.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// sameBroker reports whether the brokers are the Redis of the state, or not set.
+func (c Config) sameBroker() bool {
+	if c.MQ.Brokers == "" || c.MQ.Brokers == c.Redis.URL {
+		return true
+	}
+	at := net.JoinHostPort(c.Redis.Host, strconv.Itoa(c.Redis.Port))
+	if u, err := url.Parse(c.Redis.URL); err == nil && c.Redis.URL != "" {
+		at = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "6379"))
+	}
+	broker := c.MQ.Brokers
+	if u, err := url.Parse(broker); err == nil && u.Host != "" {
+		broker = u.Host
+	}
+	return broker == at
+}

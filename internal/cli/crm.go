@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/crm"
+	"github.com/oaas-platform/oprc/crm/process"
+	"github.com/oaas-platform/oprc/crm/sim"
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+func newCRM(e *env) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "crm",
+		Short: "Run a class runtime manager",
+		Long:  "A CRM turns the units of one environment into workloads, and reports on them." + exits(exitOK, exitUsage),
+	})
+	cmd.AddCommand(newCRMRun(e))
+	return cmd
+}
+
+// driverOptions say what carries units out.
+type driverOptions struct {
+	driver string
+	images string
+	sim    sim.Options
+}
+
+func (o *driverOptions) bind(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&o.driver, "driver", "sim", "what carries units out: sim pretends to, process runs local commands")
+	fs.StringVar(&o.images, "images", "", "`file` that maps images to local commands, for --driver process")
+	fs.DurationVar(&o.sim.StartDelay, "start-delay", 300*time.Millisecond, "`time` that sim takes to start a unit")
+	fs.Float64Var(&o.sim.FailRate, "fail-rate", 0, "`share` of starts that fail in sim, from 0 to 1")
+	completeValues(cmd, "driver", "sim", "process")
+	_ = cmd.MarkFlagFilename("images", "json")
+}
+
+// handlers returns a maker of handlers: every environment's CRM has its own.
+func (o *driverOptions) handlers(e *env) (func() crm.Handler, error) {
+	switch o.driver {
+	case "sim":
+		return func() crm.Handler { return sim.New(o.sim) }, nil
+	case "process":
+	default:
+		return nil, usagef("--driver %s: known are sim and process", o.driver)
+	}
+	if o.images == "" {
+		return nil, usagef("--driver process needs --images FILE, which maps images to local commands")
+	}
+	images, err := process.LoadImages(o.images)
+	if err != nil {
+		return nil, err
+	}
+	return func() crm.Handler { return process.New(process.Options{Images: images, Log: e.err}) }, nil
+}
+
+type crmRunOptions struct {
+	*env
+	driverOptions
+	name         string
+	id           string
+	availability float64
+}
+
+func newCRMRun(e *env) *cobra.Command {
+	o := &crmRunOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "run --env NAME",
+		Short: "Run the reference CRM for one environment",
+		Long: `Runs the reference CRM: it joins the environment's commands, carries them out by
+its driver, reports, and sends heartbeats until it is stopped.
+
+With the embedded state and no dev or serve running, it also holds the state, so
+that other commands find it.` +
+			exits(exitOK, exitError, exitInvalid, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: `  oprc crm run --env local
+  oprc crm run --env cloud-1 --redis redis://localhost:6379 --start-delay 2s --fail-rate 0.1
+  oprc crm run --env local --driver process --images examples/images.json`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s) })
+		},
+	}
+	o.bind(cmd)
+	fs := cmd.Flags()
+	fs.StringVar(&o.name, "env", "", "`name` of the environment to serve")
+	fs.StringVar(&o.id, "id", "", "`name` of this CRM, unique in the environment (default: host and process)")
+	fs.Float64Var(&o.availability, "availability", 0, "availability to report, between 0 and 1; 0 reports none")
+	_ = cmd.MarkFlagRequired("env")
+	return cmd
+}
+
+func (o *crmRunOptions) run(ctx context.Context, s *state) error {
+	if s.db == nil {
+		return stepError{
+			fmt.Errorf("a CRM talks to Redis, not to a server: %w", oprc.ErrInvalid),
+			"Name the server's Redis with --redis URL.",
+		}
+	}
+	handler, err := o.handlers(o.env)
+	if err != nil {
+		return err
+	}
+	if o.id == "" {
+		o.id = o.identity()
+	}
+	c, err := loadConfig("", o.environ, nil)
+	if err != nil {
+		return err
+	}
+	o.hint(fmt.Sprintf("CRM %s serves environment %q on %s. Press Ctrl-C to stop.", o.id, o.name, s.where))
+	err = o.serveAlone(ctx, s, func(ctx context.Context) error {
+		return crm.Run(ctx, crm.Options{
+			Redis: s.redis, Env: o.name, ID: o.id, Database: c.Redis.Name, Topic: c.MQ.TopicPrefix,
+			Availability: o.availability, Logger: o.logger(),
+			OnEvent: func(ev crm.Event) { o.tell(ev) },
+		}, handler())
+	})
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// tell prints what the CRM did, one line each, on stderr.
+func (o *crmRunOptions) tell(ev crm.Event) {
+	line := ev.Time.Local().Format(time.TimeOnly) + "  " + ev.Type
+	if ev.Unit != "" {
+		line += fmt.Sprintf("  %s generation %d", ev.Unit, ev.Generation)
+	}
+	if ev.Condition != "" {
+		line += "  " + string(ev.Condition)
+	}
+	if ev.Message != "" {
+		line += "  " + ev.Message
+	}
+	_, _ = fmt.Fprintln(o.err, line)
+}

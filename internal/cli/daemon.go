@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/rest"
+	"github.com/oaas-platform/oprc/internal/schema"
+)
+
+// daemonCommands are those that keep running.
+func daemonCommands(e *env) []*cobra.Command {
+	return []*cobra.Command{newDev(e), newServe(e), newCRM(e)}
+}
+
+// A daemon is what serve and dev have in common: the loop, the reports, and the
+// HTTP API on one ledger.
+type daemon struct {
+	loop    *reconcile.Loop
+	ingest  *reconcile.Ingest
+	handler http.Handler
+}
+
+func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, log *slog.Logger) *daemon {
+	d := &daemon{ingest: e.ingest(s)}
+	d.loop = &reconcile.Loop{
+		Reconciler: s.reconciler, Sources: sources, Lease: s.db, Store: s.db, Holder: e.identity(), Now: e.now, Log: log,
+	}
+	d.ingest.Log = log
+	d.ingest.Changed = func(string) { d.loop.WakeAll() }
+	metrics := rest.NewMetrics()
+	metrics.Reports(d.ingest.Counts)
+	server := &rest.Server{
+		Control: ledger{direct{s.reconciler, s.db}}, Load: schema.Load, Ready: s.db.Ping, Log: log, Metrics: metrics,
+		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint,
+	}
+	d.handler = server.Handler()
+	return d
+}
+
+// ledger is what the HTTP API asks beyond what commands do.
+type ledger struct{ direct }
+
+func (l ledger) WatchEvents(ctx context.Context, after string, block time.Duration) ([]oprc.Event, error) {
+	return l.db.WatchEvents(ctx, after, block)
+}
+
+func (l ledger) LastEvent(ctx context.Context) (string, error) { return l.db.LastEvent(ctx) }
+
+func (l ledger) MergeRuntime(ctx context.Context, rt oprc.ClassRuntime) (oprc.ClassRuntime, bool, error) {
+	return l.db.MergeRuntime(ctx, rt)
+}
+
+// run blocks until ctx ends or a part fails.
+func (d *daemon) run(ctx context.Context, listener net.Listener, more ...func(context.Context) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	parts := append([]func(context.Context) error{
+		d.loop.Run,
+		d.ingest.Run,
+		func(ctx context.Context) error { return rest.Serve(ctx, listener, d.handler) },
+	}, more...)
+	for _, part := range parts {
+		g.Go(func() error { return part(ctx) })
+	}
+	return g.Wait()
+}
+
+// follow calls show for everything that happens from now on. While Redis is away
+// it waits.
+func follow(ctx context.Context, db *rdb.DB, show func(context.Context, oprc.Event) error) error {
+	after := ""
+	for {
+		events, last, err := newEvents(ctx, db, after)
+		after = last
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && !errors.Is(err, rdb.ErrUnavailable) {
+			return err
+		}
+		for _, ev := range events {
+			if err := show(ctx, ev); err != nil {
+				return err
+			}
+		}
+		if err != nil && !pause(ctx, time.Second) {
+			return nil
+		}
+	}
+}
+
+// newEvents waits for events after an id and returns them with the id to go on
+// from; without an id it only finds where to start.
+func newEvents(ctx context.Context, db *rdb.DB, after string) ([]oprc.Event, string, error) {
+	if after == "" {
+		last, err := db.LastEvent(ctx)
+		return nil, last, err
+	}
+	events, err := db.WatchEvents(ctx, after, time.Second)
+	if len(events) > 0 {
+		after = events[len(events)-1].ID
+	}
+	return events, after, err
+}
+
+// pause waits; false means that ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oaas-platform/oprc/crm"
+	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/schema"
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+type devOptions struct {
+	*env
+	driverOptions
+	source   string
+	ref      string
+	port     int
+	interval time.Duration
+}
+
+func newDev(e *env) *cobra.Command {
+	o := &devOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "dev [PATH or URL]",
+		Short: "Run everything in one process: state, control plane, and a runtime for each environment",
+		Long: `Runs everything in one process, for development: the embedded Redis, the control
+plane with its HTTP API, and one reference CRM for each environment that the
+packages name. Packages come from a directory, which is watched, or from a Git
+repository, which is polled. Every change is shown with its plan and its way to
+RUNNING.
+
+While dev runs, other commands find it and use its state.` +
+			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitUsage),
+		Example: `  oprc dev examples/
+  oprc dev examples/ --driver process --images examples/images.json
+  oprc dev https://git.example/team/packages.git --ref main`,
+		Args: args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			o.source = "."
+			if len(words) == 1 {
+				o.source = words[0]
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	o.bind(cmd)
+	fs := cmd.Flags()
+	fs.IntVar(&o.port, "port", 8080, "`port` of the HTTP API on loopback; a free one if it is taken")
+	fs.StringVar(&o.ref, "ref", "", "branch, tag or commit of a repository (default: its own)")
+	fs.DurationVar(&o.interval, "interval", 5*time.Second, "`time` between looks at a repository, and between full checks")
+	return cmd
+}
+
+func (o *devOptions) run(ctx context.Context) (err error) {
+	handler, err := o.handlers(o.env)
+	if err != nil {
+		return err
+	}
+	src, watch, err := o.openSource()
+	if err != nil {
+		return err
+	}
+	c, err := loadConfig("", o.environ, nil)
+	if err != nil {
+		return err
+	}
+	s, err := o.openEmbedded(ctx, c, embeddedWait)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if !s.alone() {
+		return stepError{
+			fmt.Errorf("another process already serves the %s", s.where),
+			"Stop it first, or set XDG_STATE_HOME to another directory.",
+		}
+	}
+	if err := s.embedded.Hold(); err != nil {
+		return err
+	}
+	listener, err := listenNear(ctx, o.port)
+	if err != nil {
+		return err
+	}
+	log := o.logger()
+	d := o.newDaemon(s, []reconcile.SourceConfig{src}, c, log)
+	screen := &devScreen{env: o.env, state: s}
+	d.loop.Observe = screen.step
+	o.banner(s, listener, src)
+	err = d.run(ctx, listener,
+		s.embedded.Run,
+		func(ctx context.Context) error { return watch(ctx, func() { d.loop.Wake(src.Name) }) },
+		func(ctx context.Context) error { return follow(ctx, s.db, screen.event) },
+		func(ctx context.Context) error { return o.runCRMs(ctx, s, c, handler, log) },
+	)
+	if ctx.Err() != nil {
+		return nil // stopped by the user: that is how dev ends
+	}
+	return err
+}
+
+func (o *devOptions) banner(s *state, l net.Listener, src reconcile.SourceConfig) {
+	_, _ = fmt.Fprintf(o.err, `source   %s
+api      http://%s
+redis    %s (embedded, for development)
+state    %s
+Press Ctrl-C to stop. In another terminal: oprc get deployments
+`, src.URL, l.Addr(), s.redis, s.where)
+}
+
+// openSource opens the directory or repository, and says how to hear of changes.
+func (o *devOptions) openSource() (reconcile.SourceConfig, func(context.Context, func()) error, error) {
+	if isGitURL(o.source) {
+		git, err := gitsource.New(gitsource.Options{
+			Name: "dev", URL: o.source, Ref: o.ref, CacheDir: filepath.Join(o.directory("XDG_CACHE_HOME", ".cache"), "git"),
+		})
+		if err != nil {
+			return reconcile.SourceConfig{}, nil, err
+		}
+		src := declared{Source: &gitFiles{git: git}, load: schema.Load}
+		idle := func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil }
+		return reconcile.SourceConfig{Name: "dev", URL: o.source, Ref: o.ref, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, idle, nil
+	}
+	paths := []string{o.source}
+	if _, err := dirsource.Read(paths, strings.NewReader("")); err != nil {
+		return reconcile.SourceConfig{}, nil, err
+	}
+	watch := func(ctx context.Context, wake func()) error {
+		return dirsource.Watch(ctx, paths, 100*time.Millisecond, wake)
+	}
+	src := declared{Source: &dirFiles{paths: paths}, load: schema.Load}
+	return reconcile.SourceConfig{Name: "dev", URL: o.source, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, watch, nil
+}
+
+// listenNear listens on the loopback port, or on a free one when it is taken.
+func listenNear(ctx context.Context, port int) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	}
+	return l, nil
+}
+
+// runCRMs runs one reference CRM for every environment, also for those that appear
+// later.
+func (o *devOptions) runCRMs(ctx context.Context, s *state, c Config, handler func() crm.Handler, log *slog.Logger) error {
+	g, ctx := errgroup.WithContext(ctx)
+	running := map[string]bool{}
+	for {
+		names, err := s.db.EnvironmentNames(ctx)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, rdb.ErrUnavailable) {
+			return err
+		}
+		for _, name := range names {
+			if running[name] {
+				continue
+			}
+			running[name] = true
+			g.Go(func() error {
+				return crm.Run(ctx, crm.Options{
+					Redis: s.redis, Env: name, ID: "dev-" + name, Logger: log,
+					Database: c.Redis.Name, Topic: c.MQ.TopicPrefix,
+				}, handler())
+			})
+		}
+		if !pause(ctx, 200*time.Millisecond) {
+			return g.Wait()
+		}
+	}
+}
+
+// A devScreen shows what happens, as it happens.
+type devScreen struct {
+	*env
+	state *state
+
+	mu sync.Mutex
+}
+
+func (d *devScreen) step(st reconcile.Step) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := d.output(view.Text)
+	out.Mask = defaultMask()
+	if st.Revision.ID != "" {
+		_, _ = fmt.Fprintf(d.out, "%s  revision %s\n", d.now().Format(time.TimeOnly), st.Revision.ID)
+	}
+	if st.Plan != nil && (!st.Plan.Empty() || len(st.Plan.Diagnostics) > 0) {
+		_ = out.Plan(st.Plan, "") // a closed terminal ends the process otherwise
+	}
+	if st.Err != nil {
+		_, _ = io.WriteString(d.err, view.Problem(st.Err, ""))
+	}
+}
+
+// event prints one event, and the whole state each time that it comes to rest.
+func (d *devScreen) event(ctx context.Context, e oprc.Event) error {
+	if e.Type != "condition" && e.Type != "environment" {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := d.output(view.Text)
+	if err := out.Event(e); err != nil {
+		return err
+	}
+	if e.To != string(oprc.Running) && e.To != string(oprc.Deleted) {
+		return nil
+	}
+	objects, err := d.state.List(ctx, oprc.KindDeployment)
+	if err != nil {
+		return nil // the next event shows it
+	}
+	units := 0
+	for _, ob := range objects {
+		v, ok := ob.Doc.(*reconcile.DeploymentView)
+		if !ok || v.Running < v.Units || v.Units == 0 {
+			return nil
+		}
+		units += v.Units
+	}
+	_, _ = fmt.Fprintf(d.out, "\nAll %d deployments are RUNNING, %d units:\n", len(objects), units)
+	return out.Objects(oprc.KindDeployment, objects)
+}

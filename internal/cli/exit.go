@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/rest"
+)
+
+// The exit codes.
+const (
+	exitOK           = 0
+	exitError        = 1
+	exitChanges      = 2 // plan --detailed-exitcode
+	exitInvalid      = 3
+	exitConflict     = 4
+	exitHeld         = 5
+	exitNotFound     = 6
+	exitNotConverged = 7
+	exitUnavailable  = 8
+	exitDenied       = 9
+	exitUsage        = 64
+	exitInterrupted  = 130
+)
+
+var (
+	errChanges      = errors.New("the plan has changes")
+	errNotConverged = errors.New("not converged")
+	errInterrupted  = errors.New("interrupted")
+)
+
+// exitCode is the one place where an error becomes an exit code.
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
+	case errors.Is(err, errChanges):
+		return exitChanges
+	case denied(err):
+		return exitDenied
+	case unavailable(err):
+		return exitUnavailable
+	case errors.Is(err, oprc.ErrInvalid):
+		return exitInvalid
+	case errors.Is(err, oprc.ErrHeld):
+		return exitHeld
+	case errors.Is(err, oprc.ErrConflict):
+		return exitConflict
+	case errors.Is(err, oprc.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, errNotConverged):
+		return exitNotConverged
+	}
+	return exitError
+}
+
+func unavailable(err error) bool {
+	return errors.Is(err, rdb.ErrUnavailable) || errors.Is(err, rest.ErrUnavailable) || errors.Is(err, gitsource.ErrUnavailable)
+}
+
+func denied(err error) bool { return errors.Is(err, rdb.ErrDenied) || errors.Is(err, rest.ErrDenied) }
+
+// exits is the part of a command's help that lists the codes it ends with.
+func exits(codes ...int) string {
+	meaning := map[int]string{
+		exitOK: "done, or no changes", exitError: "error", exitChanges: "the plan has changes (--detailed-exitcode)",
+		exitInvalid: "invalid packages", exitConflict: "conflict: stale plan, or another owner",
+		exitHeld: "held: approval or --yes is needed", exitNotFound: "not found", exitNotConverged: "not converged in time (--wait)",
+		exitUnavailable: "Redis, server or Git unreachable", exitDenied: "not allowed", exitUsage: "wrong usage", exitInterrupted: "interrupted",
+	}
+	var b strings.Builder
+	b.WriteString("\n\nExit codes:\n")
+	for _, c := range codes {
+		fmt.Fprintf(&b, "  %3d  %s\n", c, meaning[c])
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// A usageError is a wrong command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// unknownCommand is the usage error for a word that is no subcommand.
+func unknownCommand(cmd *cobra.Command, word string) error {
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		return usagef("unknown command %q for %q: did you mean %s?", word, cmd.CommandPath(), strings.Join(near, " or "))
+	}
+	return usagef("unknown command %q for %q", word, cmd.CommandPath())
+}
+
+// args makes a failed check of arguments a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, words []string) error {
+		if err := check(cmd, words); err != nil {
+			return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
+		}
+		return nil
+	}
+}
+
+// shown wraps an error that its view has told in full already.
+type shown struct{ error }
+
+func (e shown) Unwrap() error { return e.error }
+
+// silent reports whether nothing is left to say about err.
+func silent(err error) bool {
+	var s shown
+	return errors.As(err, &s) || errors.Is(err, errChanges)
+}
+
+// interruptedError is what a command that was interrupted ends with.
+func interruptedError(err error) error {
+	switch {
+	case err == nil:
+		return nil // it was told to stop, and stopped in good order
+	case errors.Is(err, context.Canceled):
+		return errInterrupted
+	}
+	return err
+}
+
+// A stepError is an error with the way out.
+type stepError struct {
+	error
+	next string
+}
+
+func (e stepError) Unwrap() error { return e.error }
+
+// nextStep says what a person can do about err, or "".
+func nextStep(err error) string {
+	var step stepError
+	var usage usageError
+	switch {
+	case errors.As(err, &step):
+		return step.next
+	case errors.As(err, &usage):
+		return "oprc help and oprc COMMAND --help list what there is."
+	case errors.Is(err, rest.ErrDenied):
+		return "Set OPRC_TOKEN to a token that the server knows."
+	case denied(err):
+		return "Check the user and the password: OAAS_PM_DB_USERNAME and OAAS_PM_DB_PASSWORD, or in the URL."
+	case unavailable(err):
+		return "Check that it runs and that the address is right; without --redis, --server, a context and OAAS_PM_DB_* oprc uses its embedded state."
+	case errors.Is(err, oprc.ErrConflict):
+		return "Plan again, read what changed, and apply the new plan."
+	}
+	return ""
+}

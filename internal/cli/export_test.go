@@ -1,0 +1,29 @@
+package cli
+
+import "github.com/spf13/pflag"
+
+// LoadConfig is loadConfig with a command line.
+func LoadConfig(path string, environ, words []string) (Config, error) {
+	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	bindConfig(flags)
+	if err := flags.Parse(words); err != nil {
+		return Config{}, err
+	}
+	return loadConfig(path, environ, flags)
+}
+
+// ExitCode is exitCode.
+func ExitCode(err error) int { return exitCode(err) }
+
+// ErrChanges, ErrNotConverged and ErrInterrupted are the errors of this room.
+var (
+	ErrChanges      = errChanges
+	ErrNotConverged = errNotConverged
+	ErrInterrupted  = errInterrupted
+)
+
+// Quote is quote.
+func Quote(s string) string { return quote(s) }
+
+// Redacted is redacted.
+func Redacted(s string) string { return redacted(s) }

@@ -1,0 +1,221 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+// requestOptions are what plan and apply have in common.
+type requestOptions struct {
+	*env
+	files  []string
+	pkg    string
+	strict bool
+	take   bool
+	mask   []string
+}
+
+func (o *requestOptions) bind(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	bindFiles(cmd, &o.files)
+	fs.StringVar(&o.pkg, "pkg", "", "`name` for a package that has none")
+	fs.BoolVar(&o.strict, "strict", false, "accept the specification's own fields and spellings alone")
+	fs.BoolVar(&o.take, "take-ownership", false, "take over packages that another origin owns")
+	bindMask(cmd, &o.mask)
+}
+
+// request reads the files.
+func (o *requestOptions) request() (reconcile.Request, error) {
+	files, err := o.packageFiles(o.files)
+	return reconcile.Request{
+		Files: files, Scope: plan.Scope{Origin: oprc.OriginCLI, TakeOwnership: o.take}, Strict: o.strict, Package: o.pkg,
+	}, err
+}
+
+// plan makes a plan. Findings go to stderr unless quiet; with errors among them
+// the plan is there, empty, and so is an error that is shown already.
+func (o *requestOptions) plan(ctx context.Context, s *state, req reconcile.Request, quiet bool) (*plan.Plan, error) {
+	p, err := s.Plan(ctx, req)
+	var invalid *oprc.InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		if !quiet {
+			if err := o.tellFindings(req.Files, invalid.Diagnostics, o.mask); err != nil {
+				return p, err
+			}
+		}
+		return p, shown{err}
+	case err != nil:
+		return p, ownership(err)
+	}
+	if !quiet {
+		err = o.tellFindings(req.Files, p.Diagnostics, o.mask)
+	}
+	return p, err
+}
+
+// ownership adds the way out to a conflict about who owns a package.
+func ownership(err error) error {
+	var conflict *oprc.ConflictError
+	if errors.As(err, &conflict) && strings.Contains(strings.Join(conflict.Objects, " "), "owned by") {
+		return stepError{err, "Change it where it is owned, or add --take-ownership to take it over."}
+	}
+	return err
+}
+
+type planOptions struct {
+	requestOptions
+	out      string
+	detailed bool
+	output   view.Format
+	maxBytes int
+}
+
+func newPlan(e *env) *cobra.Command {
+	o := &planOptions{requestOptions: requestOptions{env: e}}
+	cmd := &cobra.Command{
+		Use:   "plan -f PATH",
+		Short: "Show what apply would change",
+		Long: `Compares the packages in the files with live state and prints what apply would
+change, for each field the value before and after and the line that sets it.
+A plan speaks only for the packages that the files name. It changes nothing.
+
+--out saves the plan: "oprc apply FILE" does exactly that, or refuses when live
+state has moved. The file holds secrets unmasked.` +
+			exits(exitOK, exitError, exitChanges, exitInvalid, exitConflict, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: `  oprc plan -f shop.yaml
+  oprc plan -f packages/ --out next.plan && oprc apply next.plan
+  oprc plan -f packages/ --detailed-exitcode -o markdown > comment.md`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	o.bind(cmd)
+	fs := cmd.Flags()
+	fs.StringVar(&o.out, "out", "", "save the plan to a `file`")
+	fs.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 2 when there are changes")
+	fs.IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
+	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Markdown, view.GitHub, view.SARIF)
+	return cmd
+}
+
+func (o *planOptions) run(ctx context.Context) error {
+	req, err := o.request()
+	if err != nil {
+		return err
+	}
+	return o.with(ctx, func(s *state) error {
+		text := o.output == view.Text || o.output == view.Wide
+		p, err := o.plan(ctx, s, req, !text)
+		if p == nil || err != nil && text {
+			return err
+		}
+		out := o.env.output(o.output)
+		out.MaxBytes, out.Mask = o.maxBytes, o.mask
+		if viewErr := out.Plan(p, o.next(p)); viewErr != nil || err != nil {
+			return errors.Join(viewErr, err)
+		}
+		if o.out != "" {
+			if err := writePlan(o.out, p); err != nil {
+				return err
+			}
+		}
+		if o.detailed && !p.Empty() {
+			return errChanges
+		}
+		return nil
+	})
+}
+
+// next is the command that carries the plan out.
+func (o *planOptions) next(p *plan.Plan) string {
+	switch {
+	case p.Empty():
+		return ""
+	case o.out != "":
+		return o.command("apply", quote(o.out))
+	}
+	words := []string{"apply"}
+	for _, f := range o.files {
+		words = append(words, "-f", quote(f))
+	}
+	if o.pkg != "" {
+		words = append(words, "--pkg", quote(o.pkg))
+	}
+	if o.strict {
+		words = append(words, "--strict")
+	}
+	if o.take {
+		words = append(words, "--take-ownership")
+	}
+	return o.command(words...)
+}
+
+// command is a command line that reaches the same state.
+func (e *env) command(words ...string) string {
+	line := []string{"oprc"}
+	for _, f := range [][2]string{{"--server", e.server}, {"--redis", redacted(e.redis)}, {"--context", e.context}} {
+		if f[1] != "" {
+			line = append(line, f[0], quote(f[1]))
+		}
+	}
+	return strings.Join(append(line, words...), " ")
+}
+
+// quote protects a word from a POSIX shell.
+func quote(s string) string {
+	safe := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=@%+,", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+type showOptions struct {
+	*env
+	output   view.Format
+	maxBytes int
+	mask     []string
+}
+
+func newShow(e *env) *cobra.Command {
+	o := &showOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "show PLANFILE",
+		Short: "Show a saved plan",
+		Long: `Prints a plan that "oprc plan --out" saved, whether or not live state has moved
+since. A file that was edited is refused.` +
+			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUsage),
+		Example: `  oprc show next.plan
+  oprc show next.plan -o markdown`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, words []string) error { return o.run(words[0]) },
+	}
+	cmd.Flags().IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
+	bindMask(cmd, &o.mask)
+	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Markdown, view.GitHub, view.SARIF)
+	return cmd
+}
+
+func (o *showOptions) run(path string) error {
+	p, err := readPlan(path)
+	if err != nil {
+		return err
+	}
+	out := o.env.output(o.output)
+	out.MaxBytes, out.Mask = o.maxBytes, o.mask
+	next := ""
+	if !p.Empty() {
+		next = o.command("apply", quote(path))
+	}
+	return out.Plan(p, next)
+}

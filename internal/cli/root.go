@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/term"
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+// env is what all commands share: streams, clock, and where state is.
+type env struct {
+	in      io.Reader
+	out     io.Writer // data; reduced to what the stream can show
+	err     io.Writer // everything else
+	raw     io.Writer // out before that
+	environ []string
+	now     func() time.Time
+
+	server, redis, context string // --server, --redis, --context
+	color                  string
+}
+
+// getenv returns the last value of a variable, or "".
+func (e *env) getenv(key string) string {
+	value := ""
+	for _, kv := range e.environ {
+		if k, v, ok := strings.Cut(kv, "="); ok && k == key {
+			value = v
+		}
+	}
+	return value
+}
+
+// terminal reports whether a person sits at both ends.
+func (e *env) terminal() bool { return isTerminal(e.in) && isTerminal(e.raw) }
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(f.Fd())
+}
+
+// output is where a command's data goes, in a format.
+func (e *env) output(f view.Format) view.Output {
+	return view.Output{W: e.out, Format: f, Now: e.now()}
+}
+
+// hint tells a person what to do next, on stderr.
+func (e *env) hint(s string) { _, _ = io.WriteString(e.err, view.Hint(s)) }
+
+// Run runs one command line and returns its exit code.
+func Run(ctx context.Context, p Process) int {
+	e := &env{in: p.In, raw: p.Out, environ: p.Environ, now: p.Now}
+	e.out = view.NewWriter(p.Out, p.Environ, view.ColorAuto)
+	e.err = view.NewWriter(p.Err, p.Environ, view.ColorAuto)
+	root := newRoot(e, p)
+	root.SetArgs(p.Args)
+	root.SetIn(p.In)
+	root.SetOut(p.Out)
+	root.SetErr(p.Err)
+	err := root.ExecuteContext(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "required flag(s)") { // cobra has no type for it
+		err = usageError{err}
+	}
+	if ctx.Err() != nil {
+		err = interruptedError(err)
+	}
+	if err != nil && !silent(err) {
+		_, _ = io.WriteString(e.err, view.Problem(err, nextStep(err)))
+	}
+	return exitCode(err)
+}
+
+func newRoot(e *env, p Process) *cobra.Command {
+	root := group(&cobra.Command{
+		Use:   "oprc",
+		Short: "Control plane of Object-as-a-Service: packages in, running classes out",
+		Long: `oprc is the control plane of Object-as-a-Service. It reads packages of classes and
+functions from files or Git, plans what must change, applies exactly that plan,
+and tells the class runtime managers (CRMs) of each environment what to run.
+
+State is found in this order: --server URL (REST) · --redis URL · the current
+context · the environment (OPRC_REDIS_URL, OAAS_PM_DB_*) · the embedded state in
+$XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
+		Example: `  oprc dev examples/                 # everything in one process
+  oprc validate -f shop.yaml         # check a package, offline
+  oprc plan -f shop.yaml             # show what apply would change
+  oprc apply -f shop.yaml --wait     # change it, and wait until it runs
+  oprc get deployments`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			c, err := view.ParseColor(e.color)
+			if err != nil {
+				return usageError{err}
+			}
+			e.out, e.err = view.NewWriter(p.Out, e.environ, c), view.NewWriter(p.Err, e.environ, c)
+			return nil
+		},
+	})
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	fs := root.PersistentFlags()
+	fs.StringVar(&e.server, "server", "", "`URL` of an oprc server (REST)")
+	fs.StringVar(&e.redis, "redis", "", "`URL` of the Redis that holds the state")
+	fs.StringVar(&e.context, "context", "", "`name` of the context to use instead of the current one")
+	fs.StringVar(&e.color, "color", "auto", "`when` to use colour: auto, always, never")
+	completeValues(root, "color", "auto", "always", "never")
+	_ = root.RegisterFlagCompletionFunc("context", e.completeContexts)
+
+	root.AddGroup(
+		&cobra.Group{ID: groupChange, Title: "Change what runs:"},
+		&cobra.Group{ID: groupLook, Title: "See what runs:"},
+		&cobra.Group{ID: groupRun, Title: "Run the control plane:"},
+		&cobra.Group{ID: groupTool, Title: "Other:"},
+	)
+	root.SetHelpCommandGroupID(groupTool)
+	add := func(id string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = id
+			root.AddCommand(c)
+		}
+	}
+	add(groupChange, newValidate(e), newPlan(e), newShow(e), newApply(e), newDelete(e), newEnv(e))
+	add(groupLook, newGet(e), newDescribe(e), newTree(e), newHistory(e), newEvents(e))
+	add(groupRun, daemonCommands(e)...)
+	add(groupTool, newContext(e), newCompletion(e), newVersion(e))
+	root.AddCommand(newMan(e))
+	return root
+}
+
+const (
+	groupChange = "change"
+	groupLook   = "look"
+	groupRun    = "run"
+	groupTool   = "tool"
+)
+
+// group makes a command that only holds others: alone it prints its help, and
+// with a word it does not know it is a usage error.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return unknownCommand(cmd, args[0])
+	}
+	return cmd
+}

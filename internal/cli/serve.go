@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+type serveOptions struct {
+	*env
+	config string
+	cmd    *cobra.Command
+}
+
+func newServe(e *env) *cobra.Command {
+	o := &serveOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the daemon: sources, reconciliation, reports, REST",
+		Long: `Runs the daemon on a real Redis: it polls the sources that oprc.yaml names, makes
+each new revision true, takes in what CRMs report, and answers the HTTP API.
+
+Flags win over the environment (OAAS_PM_*, OPRC_REDIS_URL), which wins over the
+configuration file, which wins over the defaults. An unknown key stops the start.
+While Redis is away the daemon waits and recovers. Several daemons may run on one
+Redis: a lease decides which of them acts.` +
+			exits(exitOK, exitError, exitInvalid, exitUsage, exitDenied, exitInterrupted),
+		Example: `  oprc serve --config oprc.yaml
+  OAAS_PM_DB_HOST=redis.internal oprc serve --config /etc/oprc/oprc.yaml --port 9090`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	o.cmd = cmd
+	cmd.Flags().StringVar(&o.config, "config", "", "configuration `file`, usually oprc.yaml")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	bindConfig(cmd.Flags())
+	return cmd
+}
+
+func (o *serveOptions) run(ctx context.Context) error {
+	c, err := loadConfig(o.config, o.environ, o.cmd.Flags())
+	if err != nil {
+		return err
+	}
+	if o.redis != "" {
+		c.Redis.URL = o.redis
+	}
+	log := o.loggerAt(c.LogLevel)
+	sources, err := o.sources(c)
+	if err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", fmt.Sprintf(":%d", c.Port))
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	s, err := o.connect(ctx, c, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer s.Close()
+	if err := declareAll(ctx, s, c); err != nil {
+		return err
+	}
+	log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
+	d := o.newDaemon(s, sources, c, log)
+	d.loop.Observe = func(st reconcile.Step) { logStep(log, st) }
+	err = d.run(ctx, listener)
+	if ctx.Err() != nil {
+		log.Info("stopped")
+		return nil
+	}
+	return err
+}
+
+// connect opens Redis, and keeps trying until it answers: the daemon outlives it.
+func (o *serveOptions) connect(ctx context.Context, c Config, log *slog.Logger) (*state, error) {
+	for {
+		s, err := o.openRedis(ctx, c)
+		if !errors.Is(err, rdb.ErrUnavailable) {
+			return s, err
+		}
+		log.Warn("waiting for Redis", "error", err)
+		if !pause(ctx, time.Second) {
+			return nil, errInterrupted
+		}
+	}
+}
+
+// declareAll applies the environments of the configuration.
+func declareAll(ctx context.Context, s *state, c Config) error {
+	files, err := c.EnvironmentFiles()
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	p, err := s.Plan(ctx, reconcile.Request{Files: files, Scope: plan.Scope{Origin: "config", TakeOwnership: true}})
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if p.Empty() {
+		return nil
+	}
+	_, err = s.Apply(ctx, p, reconcile.Actor{Name: "oprc serve", Message: "environments of the configuration"})
+	return err
+}
+
+// sources opens what the configuration names; nothing is read yet.
+func (o *serveOptions) sources(c Config) ([]reconcile.SourceConfig, error) {
+	cache := filepath.Join(o.directory("XDG_CACHE_HOME", ".cache"), "git")
+	var out []reconcile.SourceConfig
+	for _, sc := range c.Sources {
+		src, err := o.openSource(sc, cache)
+		if err != nil {
+			return nil, fmt.Errorf("source %s: %w", sc.Name, err)
+		}
+		out = append(out, reconcile.SourceConfig{
+			Name: sc.Name, URL: sc.URL, Ref: sc.Ref, Path: sc.Path, Source: src, Interval: sc.Interval,
+			NoPrune: !sc.Prune, NoHeal: !sc.Heal, Suspend: sc.Suspend,
+			Guard: plan.Guard{MaxDelete: sc.MaxDelete, MaxDeletePercent: plan.DefaultGuard().MaxDeletePercent},
+		})
+	}
+	return out, nil
+}
+
+func (o *serveOptions) openSource(sc SourceConfig, cache string) (reconcile.Source, error) {
+	if info, err := os.Stat(filepath.Join(sc.URL, ".git")); !isGitURL(sc.URL) && (err != nil || !info.IsDir()) {
+		paths := []string{filepath.Join(sc.URL, sc.Path)}
+		if _, err := dirsource.Read(paths, strings.NewReader("")); err != nil {
+			return nil, err
+		}
+		return &dirFiles{paths: paths}, nil
+	}
+	git, err := gitsource.New(gitsource.Options{Name: sc.Name, URL: sc.URL, Ref: sc.Ref, Path: sc.Path, CacheDir: cache})
+	if err != nil {
+		return nil, err
+	}
+	return &gitFiles{git: git}, nil
+}
+
+// logStep says what a tick did: one line, with the findings that stop a package.
+func logStep(log *slog.Logger, st reconcile.Step) {
+	attrs := []any{"source", st.Source}
+	if st.Revision.ID != "" {
+		attrs = append(attrs, "revision", st.Revision.ID)
+	}
+	if st.Plan != nil {
+		sum := st.Plan.Summary
+		attrs = append(attrs, "plan", st.Plan.ID, "create", sum.Create, "update", sum.Update, "delete", sum.Delete,
+			"deploy", sum.Commands.Deploy, "undeploy", sum.Commands.Undeploy)
+		for _, d := range st.Plan.Diagnostics {
+			if d.Severity == oprc.SeverityError {
+				log.Error("finding", "source", st.Source, "package", d.Package, "finding", d.String())
+			}
+		}
+	}
+	switch {
+	case st.Err != nil:
+		log.Error("not applied", append(attrs, "error", st.Err)...)
+	case st.Result != nil:
+		log.Info("applied", attrs...)
+	default:
+		log.Info("in sync", attrs...)
+	}
+}

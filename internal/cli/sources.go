@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// dirFiles is a directory (or files) as a source. Its revision is the digest of
+// what it holds.
+type dirFiles struct {
+	paths []string
+
+	mu    sync.Mutex
+	files []oprc.File
+}
+
+func (d *dirFiles) Poll(context.Context) (reconcile.Revision, error) {
+	files, err := dirsource.Read(d.paths, strings.NewReader(""))
+	if err != nil {
+		return reconcile.Revision{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.files = files
+	sums := map[string]string{}
+	for _, f := range files {
+		sums[f.Path] = oprc.DigestBytes(f.Data)
+	}
+	return reconcile.Revision{ID: shortRevision(oprc.Digest(sums)), Author: "dev"}, nil
+}
+
+func (d *dirFiles) Files(context.Context, reconcile.Revision) ([]oprc.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.files, nil
+}
+
+// shortRevision is the first 12 digits of a digest, as people compare them.
+func shortRevision(digest string) string {
+	hex := strings.TrimPrefix(digest, "sha256:")
+	return hex[:min(12, len(hex))]
+}
+
+// gitFiles is a Git repository as a source.
+type gitFiles struct {
+	git  *gitsource.Source
+	mu   sync.Mutex
+	last gitsource.Revision
+}
+
+func (g *gitFiles) Poll(ctx context.Context) (reconcile.Revision, error) {
+	rev, err := g.git.Poll(ctx)
+	if err != nil {
+		return reconcile.Revision{}, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last = rev
+	return reconcile.Revision{ID: rev.ID, Author: rev.Author, Message: rev.Message, Rewind: rev.Rewind}, nil
+}
+
+func (g *gitFiles) Files(ctx context.Context, rev reconcile.Revision) ([]oprc.File, error) {
+	g.mu.Lock()
+	last := g.last
+	g.mu.Unlock()
+	if last.ID != rev.ID {
+		return nil, fmt.Errorf("revision %s is no longer the newest: %w", rev.ID, oprc.ErrConflict)
+	}
+	return g.git.Files(ctx, last)
+}
+
+// declared makes every environment that the packages of a source name exist, so
+// that dev needs nothing set up. What the files declare themselves is left alone.
+type declared struct {
+	reconcile.Source
+	load func([]oprc.File, bool, string) ([]oprc.Document, oprc.Diagnostics)
+}
+
+func (d declared) Files(ctx context.Context, rev reconcile.Revision) ([]oprc.File, error) {
+	files, err := d.Source.Files(ctx, rev)
+	if err != nil {
+		return nil, err
+	}
+	docs, _ := d.load(files, false, "")
+	missing := map[string]bool{}
+	for _, doc := range docs {
+		if doc.Package == nil {
+			continue
+		}
+		for _, dep := range doc.Package.Deployments {
+			for _, env := range dep.TargetEnvs {
+				missing[env] = true
+			}
+			for _, m := range dep.Members {
+				missing[m.Env] = true
+			}
+		}
+	}
+	delete(missing, "local")
+	for _, doc := range docs {
+		if doc.Environment != nil {
+			delete(missing, doc.Name())
+		}
+	}
+	for _, env := range slices.Sorted(maps.Keys(missing)) {
+		if oprc.ValidName(env) {
+			files = append(files, oprc.File{
+				Path: "environment " + env + " (declared by dev)",
+				Data: fmt.Appendf(nil, "kind: Environment\nname: %s\navailability: 0.99\n", env),
+			})
+		}
+	}
+	return files, nil
+}
+
+// isGitURL reports whether a dev argument names a repository rather than a path.
+func isGitURL(arg string) bool {
+	return strings.Contains(arg, "://") || strings.HasPrefix(arg, "git@") || strings.HasSuffix(arg, ".git")
+}

@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oaas-platform/oprc/internal/embedded"
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/schema"
+)
+
+// control is what commands ask of the state, wherever it is: a Redis, reached
+// directly, or a server, over REST.
+type control interface {
+	Plan(ctx context.Context, req reconcile.Request) (*plan.Plan, error)
+	Apply(ctx context.Context, p *plan.Plan, by reconcile.Actor) (*reconcile.Result, error)
+	List(ctx context.Context, kind oprc.Kind) ([]reconcile.Object, error)
+	// Find fails with oprc.ErrNotFound.
+	Find(ctx context.Context, kind oprc.Kind, key string) (reconcile.Object, error)
+	// History returns the newest entries first.
+	History(ctx context.Context, pkg string, limit int) ([]oprc.HistoryEntry, error)
+	// Events returns up to limit events after a stream id, oldest first.
+	Events(ctx context.Context, after string, limit int) ([]oprc.Event, error)
+}
+
+// direct is control over a Redis of our own.
+type direct struct {
+	*reconcile.Reconciler
+	db *rdb.DB
+}
+
+func (d direct) History(ctx context.Context, pkg string, limit int) ([]oprc.HistoryEntry, error) {
+	return d.db.History(ctx, pkg, limit)
+}
+
+func (d direct) Events(ctx context.Context, after string, limit int) ([]oprc.Event, error) {
+	return d.db.Events(ctx, after, limit)
+}
+
+// A state is an open place of state. Close it.
+type state struct {
+	control
+
+	where string // for people; without passwords
+
+	// Of state that is reached directly; nil over REST.
+	db         *rdb.DB
+	reconciler *reconcile.Reconciler
+	redis      string             // its URL, password included
+	embedded   *embedded.Instance // nil unless it is the embedded state
+}
+
+// Close ends connections, and saves the embedded state if this process owns it.
+func (s *state) Close() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.embedded != nil {
+		errs = append(errs, s.embedded.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// alone reports whether this process owns the embedded state, so that nobody
+// else serves it.
+func (s *state) alone() bool { return s.embedded != nil && !s.embedded.Shared() }
+
+// with opens the state, uses it and closes it.
+func (e *env) with(ctx context.Context, use func(*state) error) (err error) {
+	s, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return use(s)
+}
+
+// open finds the state in the order that the contract gives.
+func (e *env) open(ctx context.Context) (*state, error) {
+	if e.server != "" {
+		return e.openServer(e.server), nil
+	}
+	if e.redis != "" {
+		return e.openRedisURL(ctx, e.redis)
+	}
+	at, err := e.contextPlace()
+	switch {
+	case err != nil:
+		return nil, err
+	case at.Server != "":
+		return e.openServer(at.Server), nil
+	case at.Redis != "":
+		return e.openRedisURL(ctx, at.Redis)
+	}
+	c, err := loadConfig("", e.environ, nil)
+	if err != nil {
+		return nil, err
+	}
+	if e.getenv("OPRC_REDIS_URL") != "" || e.getenv("OAAS_PM_DB_HOST") != "" {
+		return e.openRedis(ctx, c)
+	}
+	return e.openEmbedded(ctx, c, embeddedWait)
+}
+
+// embeddedWait is how long a command waits for another one to finish.
+const embeddedWait = 10 * time.Second
+
+// contextPlace is where the named or the current context points; the zero place
+// without one.
+func (e *env) contextPlace() (place, error) {
+	all, err := e.readContexts()
+	if err != nil {
+		return place{}, err
+	}
+	name := e.context
+	if name == "" {
+		name = all.Current
+	}
+	if name == "" {
+		return place{}, nil
+	}
+	return all.find(name)
+}
+
+// openRedisURL opens a Redis that was named, with the key names and credentials
+// of the environment.
+func (e *env) openRedisURL(ctx context.Context, url string) (*state, error) {
+	c, err := loadConfig("", e.environ, nil)
+	if err != nil {
+		return nil, err
+	}
+	c.Redis.URL = url
+	return e.openRedis(ctx, c)
+}
+
+// openRedis opens the Redis that a configuration names.
+func (e *env) openRedis(ctx context.Context, c Config) (*state, error) {
+	o := c.redisOptions()
+	o.Now = e.now
+	db, err := rdb.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return e.state(c, db, o.URL, "redis at "+db.Addr()), nil
+}
+
+// openEmbedded opens the embedded state, waiting for other commands that use it.
+// An empty one gets its environment.
+func (e *env) openEmbedded(ctx context.Context, c Config, wait time.Duration) (*state, error) {
+	dir := e.directory("XDG_STATE_HOME", ".local/state")
+	if dir == "" {
+		return nil, errors.New("embedded state: neither XDG_STATE_HOME nor HOME is set")
+	}
+	instance, err := embedded.Open(ctx, dir, wait)
+	if err != nil {
+		return nil, err
+	}
+	o := c.redisOptions()
+	o.URL, o.Username, o.Password, o.Now = instance.URL(), "", "", e.now
+	db, err := rdb.Open(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, instance.Close())
+	}
+	s := e.state(c, db, o.URL, "embedded state in "+dir)
+	s.embedded = instance
+	if err := s.bootstrap(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (e *env) state(c Config, db *rdb.DB, url, where string) *state {
+	r := &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: e.now, DispatchOff: !c.CRMEnabled}
+	return &state{control: direct{r, db}, where: where, db: db, reconciler: r, redis: url}
+}
+
+// bootstrap gives an empty embedded state its one environment.
+func (s *state) bootstrap(ctx context.Context) error {
+	known, err := s.db.EnvironmentNames(ctx)
+	if err != nil || len(known) > 0 {
+		return err
+	}
+	local := oprc.Environment{Kind: oprc.KindEnvironment, Name: "local", Default: true, Availability: 0.99}
+	_, err = s.declare(ctx, local, reconcile.Actor{Name: "oprc", Message: "first use of the embedded state"}, false)
+	if errors.Is(err, oprc.ErrConflict) { // another process was first
+		return nil
+	}
+	return err
+}
+
+// declare applies an environment.
+func (s *state) declare(ctx context.Context, spec oprc.Environment, by reconcile.Actor, take bool) (*reconcile.Result, error) {
+	file := oprc.File{Path: "environment/" + spec.Name, Data: oprc.MustCanonical(spec)}
+	p, err := s.Plan(ctx, reconcile.Request{
+		Files: []oprc.File{file}, Scope: plan.Scope{Origin: oprc.OriginCLI, TakeOwnership: take},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("environment %q: %w", spec.Name, err)
+	}
+	return s.Apply(ctx, p, by)
+}
+
+// serveAlone does, while use runs, what a daemon would do for the embedded state:
+// others can connect, reports are taken in, and what changes is saved. Where
+// somebody else serves the state it only runs use.
+func (e *env) serveAlone(ctx context.Context, s *state, use func(context.Context) error) error {
+	if !s.alone() {
+		return use(ctx)
+	}
+	if err := s.embedded.Hold(); err != nil {
+		return err
+	}
+	ctx, done := context.WithCancel(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.embedded.Run(ctx) })
+	g.Go(func() error { return e.ingest(s).Run(ctx) })
+	g.Go(func() error {
+		defer done()
+		return use(ctx)
+	})
+	return g.Wait()
+}
+
+// ingest takes reports into a state.
+func (e *env) ingest(s *state) *reconcile.Ingest {
+	return &reconcile.Ingest{Reports: s.db, Consumer: e.identity(), Now: e.now, Log: e.logger()}
+}
+
+// identity names this process among others on the same state.
+func (e *env) identity() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}
+
+// actor is who acts, for the record.
+func (e *env) actor() reconcile.Actor {
+	for _, variable := range []string{"OPRC_ACTOR", "USER", "USERNAME", "LOGNAME"} {
+		if name := e.getenv(variable); name != "" {
+			return reconcile.Actor{Name: name}
+		}
+	}
+	if u, err := user.Current(); err == nil {
+		return reconcile.Actor{Name: u.Username}
+	}
+	return reconcile.Actor{}
+}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/schema"
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+type validateOptions struct {
+	*env
+	files    []string
+	pkg      string
+	strict   bool
+	live     bool
+	output   view.Format
+	maxBytes int
+	mask     []string
+}
+
+func newValidate(e *env) *cobra.Command {
+	o := &validateOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "validate -f PATH",
+		Short: "Check packages without changing anything",
+		Long: `Checks packages offline: schema, references, inheritance, macros, and the placement
+rules that need no live state. Every finding of every file is reported in one run.
+With --live, names that the files do not define are looked up in live state, and
+placement is checked against the environments that are registered.` +
+			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitUsage, exitInterrupted),
+		Example: `  oprc validate -f shop.yaml
+  oprc validate -f packages/ --strict -o sarif > findings.sarif
+  oprc validate -f - --pkg shop < classes.yaml`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	fs := cmd.Flags()
+	bindFiles(cmd, &o.files)
+	fs.StringVar(&o.pkg, "pkg", "", "`name` for a package that has none")
+	fs.BoolVar(&o.strict, "strict", false, "accept the specification's own fields and spellings alone")
+	fs.BoolVar(&o.live, "live", false, "check against live state")
+	fs.IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
+	bindMask(cmd, &o.mask)
+	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML, view.Markdown, view.GitHub, view.SARIF)
+	return cmd
+}
+
+func (o *validateOptions) run(ctx context.Context) error {
+	files, err := o.packageFiles(o.files)
+	if err != nil {
+		return err
+	}
+	docs, found := schema.Load(files, o.strict, o.pkg)
+	packages := 0
+	for _, d := range docs {
+		if d.Package != nil {
+			packages++
+		}
+	}
+	if o.live {
+		found, err = o.checkLive(ctx, files)
+		if err != nil {
+			return err
+		}
+	} else {
+		found = plan.Make(plan.Input{
+			Documents: docs, Diagnostics: found, Scope: plan.Scope{Origin: oprc.OriginCLI}, Live: assumed(docs),
+		}).Diagnostics
+	}
+	out := o.env.output(o.output)
+	out.MaxBytes, out.Mask = o.maxBytes, o.mask
+	if err := out.Findings(view.Findings{
+		Files: len(files), Packages: packages, Diagnostics: found, Contents: contents(files),
+	}); err != nil {
+		return err
+	}
+	if err := found.Err(); err != nil {
+		return shown{err}
+	}
+	return nil
+}
+
+func (o *validateOptions) checkLive(ctx context.Context, files []oprc.File) (found oprc.Diagnostics, err error) {
+	err = o.with(ctx, func(s *state) error {
+		p, err := s.Plan(ctx, reconcile.Request{
+			Files: files, Scope: plan.Scope{Origin: oprc.OriginCLI, TakeOwnership: true}, Strict: o.strict, Package: o.pkg,
+		})
+		if p != nil && (err == nil || errors.Is(err, oprc.ErrInvalid)) {
+			found = p.Diagnostics
+			return nil
+		}
+		return err
+	})
+	return found, err
+}
+
+// assumed is a live state in which every environment that the documents name is
+// there, healthy and all but always available: offline, only what the files say
+// of an environment can be held against a package.
+func assumed(docs []oprc.Document) plan.Live {
+	live := plan.Live{Environments: map[string]oprc.EnvironmentState{}}
+	hasDefault := false
+	add := func(name string, isDefault bool) {
+		if name == "" || !oprc.ValidName(name) {
+			return
+		}
+		live.Environments[name] = oprc.EnvironmentState{
+			EnvironmentRecord: oprc.EnvironmentRecord{Spec: oprc.Environment{Kind: oprc.KindEnvironment, Name: name, Default: isDefault}, Rev: 1},
+			Health:            oprc.Healthy, Availability: 1 - 1e-9,
+		}
+	}
+	for _, d := range docs {
+		if d.Environment != nil {
+			hasDefault = hasDefault || d.Environment.Default
+			continue
+		}
+		for _, dep := range d.Package.Deployments {
+			for _, name := range dep.TargetEnvs {
+				add(name, false)
+			}
+			for _, m := range dep.Members {
+				add(m.Env, false)
+			}
+		}
+	}
+	for _, d := range docs {
+		if d.Environment != nil {
+			delete(live.Environments, d.Environment.Name)
+		}
+	}
+	if !hasDefault {
+		add("default", true)
+	}
+	return live
+}
