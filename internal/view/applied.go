@@ -10,24 +10,17 @@ import (
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
-// An Outcome is what apply did.
-type Outcome struct {
-	reconcile.Result
-	DryRun bool
-}
-
 // Applied prints what an apply did. Text says nothing about environments that
 // wait: that is a hint, for stderr.
-func (o Output) Applied(r Outcome) error {
+func (o Output) Applied(r reconcile.Result) error {
 	if o.Format == JSON || o.Format == YAML {
 		return o.Document(struct {
 			FormatVersion string           `json:"formatVersion"`
 			PlanID        string           `json:"planId"`
-			DryRun        bool             `json:"dryRun,omitempty"`
 			Summary       plan.Summary     `json:"summary"`
 			Revs          map[string]int64 `json:"revs"`
 			Waiting       []string         `json:"waiting"`
-		}{FormatVersion, r.PlanID, r.DryRun, r.Summary, r.Revs, r.Waiting})
+		}{FormatVersion, r.PlanID, r.Summary, r.Revs, r.Waiting})
 	}
 	s := r.Summary
 	did := fmt.Sprintf("%d created, %d updated, %d deleted, %d unchanged", s.Create, s.Update, s.Delete, s.Unchanged)
@@ -45,11 +38,9 @@ func (o Output) Applied(r Outcome) error {
 			fmt.Fprintf(&b, "package/%s deleted\n", clean(pkg))
 		}
 	}
-	head := "Applied: "
-	if r.DryRun {
-		head = "Dry run, nothing was written: "
-		did = summaryLine(s)
+	if s.Create+s.Update+s.Delete+s.Commands.Deploy+s.Commands.Undeploy == 0 {
+		return o.print(bold("No changes.") + " Live state is what was asked for (" + count(s.Unchanged, "object") + " compared).\n")
 	}
-	b.WriteString(bold(head) + did + "\n")
+	b.WriteString(bold("Applied: ") + did + "\n")
 	return o.print(b.String())
 }
