@@ -80,7 +80,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, more ...func(co
 func follow(ctx context.Context, db *rdb.DB, show func(context.Context, oprc.Event) error) error {
 	after := ""
 	for {
-		events, last, err := newEvents(ctx, db, after)
+		events, last, err := nextEvents(ctx, db, after)
 		after = last
 		if ctx.Err() != nil {
 			return nil
@@ -99,9 +99,9 @@ func follow(ctx context.Context, db *rdb.DB, show func(context.Context, oprc.Eve
 	}
 }
 
-// newEvents waits for events after an id and returns them with the id to go on
+// nextEvents waits for events after an id and returns them with the id to go on
 // from; without an id it only finds where to start.
-func newEvents(ctx context.Context, db *rdb.DB, after string) ([]oprc.Event, string, error) {
+func nextEvents(ctx context.Context, db *rdb.DB, after string) ([]oprc.Event, string, error) {
 	if after == "" {
 		last, err := db.LastEvent(ctx)
 		return nil, last, err
