@@ -22,13 +22,22 @@ type checker struct {
 }
 
 func (c *checker) report(code oprc.Code, at *yaml.Node, p *path, hint, format string, args ...any) {
-	if c.quiet {
+	if c.quiet || c.full() {
 		return
 	}
 	d := finding(code, oprc.Position{File: c.file, Line: at.Line, Column: at.Column}, fmt.Sprintf(format, args...))
 	d.Pointer, d.Hint = p.pointer(), hint
 	c.found = append(c.found, d)
+	if c.full() {
+		d := finding(oprc.CodeLimits, d.Position, fmt.Sprintf("the document has more than %d findings; the others are not shown", maxFindings))
+		c.found = append(c.found, d)
+	}
 }
+
+// maxFindings is how many findings of one document are reported.
+const maxFindings = 1000
+
+func (c *checker) full() bool { return len(c.found) >= maxFindings }
 
 // spot is where a value stands in the definitions: its field, and the definition
 // that has the field.

@@ -22,7 +22,7 @@ func decodeInto(n *yaml.Node, v reflect.Value) {
 	case reflect.Struct:
 		decodeStruct(n, v)
 	case reflect.Slice:
-		if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
+		if n.Kind != yaml.SequenceNode {
 			return
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))

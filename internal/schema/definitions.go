@@ -43,7 +43,6 @@ type value struct {
 	high     *bound
 	elem     *value      // of a list or map
 	def      *definition // of a struct
-	either   []*value    // alternatives of different shapes
 }
 
 // A bound limits a number.
@@ -129,15 +128,9 @@ func readDefinitions(fsys fs.FS) (*definitions, error) {
 // specification's own has not.
 func (d *definitions) markExtras() {
 	for name, def := range d.structs {
-		own := d.structs[strings.TrimPrefix(name, compatible)]
-		if own == def {
-			if name == "DeploymentProvision" {
-				own = nil
-			}
-			continue
-		}
+		base, is := strings.CutPrefix(name, compatible)
 		for _, f := range def.fields {
-			f.extra = own.byName[f.name] == nil
+			f.extra = is && d.structs[base].byName[f.name] == nil
 		}
 	}
 }
@@ -302,8 +295,8 @@ func (d *definitions) binary(e *ast.BinaryExpr) (*value, error) {
 	case e.Op == token.OR && x.enum != nil && y.enum != nil:
 		x.enum = append(x.enum, y.enum...)
 		return x, nil
-	case e.Op == token.OR:
-		return &value{shape: anyShape, either: []*value{x, y}}, nil
+	case e.Op == token.OR: // of structs
+		return &value{shape: anyShape}, nil
 	case e.Op == token.AND:
 		return x.and(y), nil
 	}

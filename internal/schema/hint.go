@@ -39,6 +39,9 @@ var outOfRange = map[string]string{
 
 // unknownHint says what an unknown field of def was probably meant to be.
 func (c *checker) unknownHint(def *definition, name string) string {
+	if c.quiet || c.full() {
+		return ""
+	}
 	base := strings.TrimPrefix(def.name, compatible)
 	if hint, ok := rejected[base+"."+name]; ok {
 		return hint
@@ -122,7 +125,19 @@ func nearest(word string, candidates []string) string {
 			best, bestDistance = c, d
 		}
 	}
-	return best
+	if best != "" || len(folded) < 3 {
+		return best
+	}
+	for _, c := range candidates { // env for environment, desc for description
+		short, long := folded, fold(c)
+		if len(short) > len(long) {
+			short, long = long, short
+		}
+		if len(short) >= 3 && strings.HasPrefix(long, short) {
+			return c
+		}
+	}
+	return ""
 }
 
 // fold drops what differs between spellings of one word.

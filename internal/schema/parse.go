@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	maxDepth = 128     // levels of nesting
-	maxNodes = 200_000 // nodes of a document that aliases add
+	maxDepth = 128    // levels of nesting
+	maxNodes = 50_000 // nodes that aliases add to a document
 )
 
 // parse reads the documents of a file as trees of nodes: no aliases, no merge
@@ -90,8 +90,13 @@ func refuse(f oprc.File) *oprc.Diagnostic {
 			return &d
 		}
 	}
-	if i := bytes.IndexByte(f.Data, 0); i >= 0 {
-		d := finding(oprc.CodeSyntax, at(i), "a NUL byte stands here, expected text")
+	if i := bytes.IndexFunc(f.Data, isControl); i >= 0 {
+		what := "a control character"
+		if f.Data[i] == 0 {
+			what = "a NUL byte"
+		}
+		d := finding(oprc.CodeSyntax, at(i), what+" stands here, expected text")
+		d.Hint = "remove it; a double-quoted text can hold it as an escape"
 		return &d
 	}
 	if !utf8.Valid(f.Data) {
@@ -101,6 +106,11 @@ func refuse(f oprc.File) *oprc.Diagnostic {
 		return &d
 	}
 	return nil
+}
+
+// isControl reports the ASCII control characters that text files do not hold.
+func isControl(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f
 }
 
 // readable makes JSON digestible for a YAML parser without moving a token: tabs

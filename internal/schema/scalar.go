@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -21,6 +22,8 @@ const (
 	tagSeq   = "!!seq"
 )
 
+const quotedStyle = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle
+
 // isText reports whether a scalar is text as written: quoted, or plain and
 // nothing else. Dates are text: the model has no dates in files.
 func isText(n *yaml.Node) bool {
@@ -37,10 +40,13 @@ func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == ta
 
 // integer reads a whole number that fits an int.
 func integer(n *yaml.Node) (int, bool) {
-	if n.Kind != yaml.ScalarNode || n.Tag != tagInt {
+	if n.Kind != yaml.ScalarNode || n.Tag != tagInt && n.Value != "-0" || n.Style&quotedStyle != 0 {
 		return 0, false
 	}
-	if i, err := strconv.Atoi(n.Value); err == nil && (n.Value == "0" || n.Value[0] != '0' && n.Value[0] != '+' && n.Value[:min(2, len(n.Value))] != "-0") {
+	if n.Value == "-0" {
+		return 0, true
+	}
+	if i, err := strconv.Atoi(n.Value); err == nil && strconv.Itoa(i) == n.Value {
 		return i, true
 	}
 	var i int64
@@ -57,6 +63,9 @@ func float(n *yaml.Node) (float64, bool) {
 	}
 	if i, ok := integer(n); ok {
 		return float64(i), true
+	}
+	if strings.Trim(n.Value, "+-0123456789_") == "" {
+		return 0, false // a whole number that no int holds
 	}
 	var f float64
 	if err := n.Decode(&f); err != nil || math.IsInf(f, 0) || math.IsNaN(f) {

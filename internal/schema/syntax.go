@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -33,6 +34,9 @@ func syntaxError(f oprc.File, data []byte, err error) oprc.Diagnostic {
 		pos.Column = tab
 		d := finding(oprc.CodeSyntax, pos, "a tab indents this line, expected spaces")
 		d.Hint = "replace the tab by spaces"
+		return d
+	}
+	if d, ok := neverClosed(f.Path, lines, pos); ok {
 		return d
 	}
 	for _, c := range complaints {
@@ -87,6 +91,74 @@ var complaints = []struct {
 	{says: "control characters", message: "a control character stands here, expected text"},
 	{says: "invalid Unicode character", message: "a character stands here that YAML does not allow"},
 	{says: "indentation", context: "block scalar", message: "the indentation of this text block is wrong"},
+}
+
+var (
+	opensQuote = regexp.MustCompile(`^(\s*(?:- +)*(?:[^\s:#"']+: +)?)(["'])`)
+	opensFlow  = regexp.MustCompile(`^(\s*(?:- +)*(?:[^\s:#"']+: +)?)([\[{])`)
+)
+
+// neverClosed finds the quote or bracket that was opened above the place where
+// the parser stumbled: what it takes for the inside is the rest of the file.
+func neverClosed(file string, lines [][]byte, at oprc.Position) (oprc.Diagnostic, bool) {
+	closed := 0 // brackets closed on the lines below the one looked at
+	quotes := map[byte]bool{}
+	for n := at.Line; n >= max(1, at.Line-maxBacktrack); n-- {
+		line := lineAt(lines, n)
+		if m := opensQuote.FindSubmatchIndex(line); m != nil && n < at.Line {
+			quote, rest := line[m[4]], line[m[5]:]
+
+			if bytes.IndexByte(rest, quote) < 0 && quotes[quote] {
+				d := finding(oprc.CodeSyntax, oprc.Position{File: file, Line: n, Column: 1 + utf8.RuneCount(line[:m[4]])}, "this quoted text is never closed")
+				d.Hint = "add the closing quote"
+				return d, true
+			}
+		}
+		open := balance(line)
+		if m := opensFlow.FindSubmatchIndex(line); m != nil && n < at.Line && open > 0 && closed == 0 {
+			what, end := "list", "]"
+			if line[m[4]] == '{' {
+				what, end = "mapping", "}"
+			}
+			d := finding(oprc.CodeSyntax, oprc.Position{File: file, Line: n, Column: 1 + utf8.RuneCount(line[:m[4]])}, "this "+what+" is never closed")
+			d.Hint = "add the closing `" + end + "`"
+			return d, true
+		}
+		closed += max(0, -open)
+		for _, quote := range []byte{'"', '\''} {
+			if bytes.IndexByte(line, quote) >= 0 {
+				quotes[quote] = n == at.Line // the quote nearest below decides
+			}
+		}
+	}
+	return oprc.Diagnostic{}, false
+}
+
+// maxBacktrack is how many lines above a stumble an opening is looked for.
+const maxBacktrack = 500
+
+// balance counts the brackets that a line opens and does not close, outside of
+// quotes and comments.
+func balance(line []byte) int {
+	open := 0
+	var quote byte
+	for i, c := range line {
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '#' && i > 0 && (line[i-1] == ' ' || line[i-1] == '\t'):
+			return open
+		case c == '[' || c == '{':
+			open++
+		case c == ']' || c == '}':
+			open--
+		}
+	}
+	return open
 }
 
 // quoted returns what the parser put between quotes.
