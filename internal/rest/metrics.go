@@ -1,0 +1,135 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// Metrics is what /metrics shows. It is made by [NewMetrics].
+type Metrics struct {
+	registry *prometheus.Registry
+	duration *prometheus.HistogramVec
+
+	mu           sync.Mutex // one scrape at a time fills the gauges
+	up           prometheus.Gauge
+	packages     prometheus.Gauge
+	deployments  *prometheus.GaugeVec
+	units        *prometheus.GaugeVec
+	drift        prometheus.Gauge
+	environments *prometheus.GaugeVec
+	crms         *prometheus.GaugeVec
+}
+
+// NewMetrics returns metrics of the process, of HTTP requests, and of the state.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "oprc_http_request_duration_seconds", Help: "Time to answer an HTTP request.",
+			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10},
+		}, []string{"route", "method", "code"}),
+		up:           gauge("oprc_state_up", "1 if the state could be read for this scrape."),
+		packages:     gauge("oprc_packages", "Packages in the catalogue."),
+		drift:        gauge("oprc_drift_objects", "Units that a CRM reports otherwise than they were dispatched."),
+		deployments:  gauges("oprc_deployments", "Deployments by condition.", "condition"),
+		units:        gauges("oprc_units", "Deployment units by environment and condition.", "env", "condition"),
+		environments: gauges("oprc_environments", "Environments by name and health; always 1.", "env", "health"),
+		crms:         gauges("oprc_crms_alive", "CRMs of an environment that are heard of.", "env"),
+	}
+	m.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.duration,
+		m.up, m.packages, m.drift, m.deployments, m.units, m.environments, m.crms,
+	)
+	return m
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
+
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+}
+
+// Reports adds what became of the reports of CRMs. It is called once.
+func (m *Metrics) Reports(counts func() reconcile.Counts) {
+	for result, count := range map[string]func(reconcile.Counts) int{
+		"folded":    func(c reconcile.Counts) int { return c.Folded },
+		"stale":     func(c reconcile.Counts) int { return c.Stale },
+		"refused":   func(c reconcile.Counts) int { return c.Refused },
+		"buried":    func(c reconcile.Counts) int { return c.Buried },
+		"heartbeat": func(c reconcile.Counts) int { return c.Heartbeats },
+	} {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "oprc_reports_total", Help: "Reports of CRMs by what became of them.",
+			ConstLabels: prometheus.Labels{"result": result},
+		}, func() float64 { return float64(count(counts())) }))
+	}
+}
+
+func (m *Metrics) measured(route string, next http.Handler) http.Handler {
+	return promhttp.InstrumentHandlerDuration(m.duration.MustCurryWith(prometheus.Labels{"route": route}), next)
+}
+
+func (a *api) metrics(w http.ResponseWriter, r *http.Request) error {
+	m := a.Metrics
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	m.up.Set(1)
+	if err := m.fill(ctx, a.Control); err != nil {
+		m.up.Set(0)
+		a.Log.Warn("metrics", "error", err)
+	}
+	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	return nil
+}
+
+// fill sets the gauges to what the state says now, or to nothing.
+func (m *Metrics) fill(ctx context.Context, c Control) error {
+	for _, g := range []*prometheus.GaugeVec{m.deployments, m.units, m.environments, m.crms} {
+		g.Reset()
+	}
+	m.drift.Set(0)
+	for _, kind := range []oprc.Kind{oprc.KindPackage, oprc.KindDeployment, oprc.KindUnit, oprc.KindEnv, oprc.KindCRM} {
+		objects, err := c.List(ctx, kind)
+		if err != nil {
+			return err
+		}
+		if kind == oprc.KindPackage {
+			m.packages.Set(float64(len(objects)))
+		}
+		for _, o := range objects {
+			m.count(o)
+		}
+	}
+	return nil
+}
+
+func (m *Metrics) count(o reconcile.Object) {
+	switch doc := o.Doc.(type) {
+	case *reconcile.DeploymentView:
+		m.deployments.WithLabelValues(string(doc.Condition)).Inc()
+	case *reconcile.UnitView:
+		m.units.WithLabelValues(doc.Unit.TargetEnv, string(doc.Condition)).Inc()
+		if doc.Drift {
+			m.drift.Inc()
+		}
+	case *reconcile.EnvironmentView:
+		m.environments.WithLabelValues(doc.Name, string(doc.Health)).Set(1)
+	case *reconcile.CRMView:
+		if doc.Alive {
+			m.crms.WithLabelValues(doc.Env).Inc()
+		}
+	}
+}

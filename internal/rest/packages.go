@@ -1,0 +1,157 @@
+package rest
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// applied is the answer to a submitted package.
+type applied struct {
+	*reconcile.PackageView
+	PlanID      string           `json:"planId"`
+	Diagnostics oprc.Diagnostics `json:"diagnostics"`
+}
+
+// postPackage plans and applies what the body holds. Of several packages, or none,
+// it answers with a page.
+func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
+	req, err := packageRequest(w, r)
+	if err != nil {
+		return err
+	}
+	docs, _ := a.Load(req.Files, req.Strict, req.Package)
+	names := packageNames(docs)
+	fresh, err := a.anyNew(r, names)
+	if err != nil {
+		return err
+	}
+	p, err := a.Control.Plan(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	if _, err := a.Control.Apply(r.Context(), p, actor(r)); err != nil {
+		return err
+	}
+	answers := make([]applied, 0, len(names))
+	for _, name := range names {
+		v, err := a.findPackage(r, name)
+		if err != nil {
+			return err
+		}
+		answers = append(answers, applied{v, p.ID, p.Diagnostics})
+	}
+	status := http.StatusOK
+	if fresh {
+		status = http.StatusCreated
+	}
+	if len(answers) != 1 {
+		return a.reply(w, status, cut(window{limit: len(answers)}, answers))
+	}
+	w.Header().Set("ETag", etag(answers[0].PackageView.Rev))
+	if fresh {
+		w.Header().Set("Location", "/packages/"+names[0])
+	}
+	return a.reply(w, status, answers[0])
+}
+
+func packageNames(docs []oprc.Document) []string {
+	var names []string
+	for _, d := range docs {
+		if d.Package != nil && d.Package.Name != "" {
+			names = append(names, d.Package.Name)
+		}
+	}
+	return names
+}
+
+// anyNew reports whether one of the packages does not exist yet. A single one that
+// does must be at the revision that the client expects.
+func (a *api) anyNew(r *http.Request, names []string) (bool, error) {
+	fresh := false
+	for _, name := range names {
+		v, err := a.findPackage(r, name)
+		switch {
+		case errors.Is(err, oprc.ErrNotFound):
+			fresh = true
+			if r.Header.Get("If-Match") != "" {
+				return false, refuse(http.StatusPreconditionFailed, "If-Match is given, but there is no package %s", name)
+			}
+		case err != nil:
+			return false, err
+		case len(names) == 1:
+			if err := match(r, v.Rev); err != nil {
+				return false, err
+			}
+		}
+	}
+	return fresh, nil
+}
+
+// accepted is the answer to what takes a while.
+type accepted struct {
+	PlanID  string       `json:"planId"`
+	Summary plan.Summary `json:"summary"`
+}
+
+func (a *api) deletePackage(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("key")
+	take, err := flag(r.URL.Query(), "takeOwnership")
+	if err != nil {
+		return err
+	}
+	v, err := a.findPackage(r, name)
+	if err != nil {
+		return err
+	}
+	if err := match(r, v.Rev); err != nil {
+		return err
+	}
+	scope, err := scopeOf(v)
+	if err != nil && !take {
+		return err
+	}
+	scope.Delete, scope.TakeOwnership = []string{name}, take
+	p, err := a.Control.Plan(r.Context(), reconcile.Request{Scope: scope})
+	if err != nil {
+		return needed(err)
+	}
+	return a.accept(w, r, p)
+}
+
+// needed turns the findings that forbid a deletion into a conflict: the request
+// is well-formed, but others stand on what it deletes.
+func needed(err error) error {
+	var invalid *oprc.InvalidError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	var objects []string
+	for _, d := range invalid.Diagnostics.Errors() {
+		objects = append(objects, d.String())
+	}
+	return &oprc.ConflictError{Reason: "others need it", Objects: objects}
+}
+
+func (a *api) accept(w http.ResponseWriter, r *http.Request, p *plan.Plan) error {
+	res, err := a.Control.Apply(r.Context(), p, actor(r))
+	if err != nil {
+		return err
+	}
+	return a.reply(w, http.StatusAccepted, accepted{res.PlanID, res.Summary})
+}
+
+// scopeOf speaks for a package that is not a Git source's, without changing its
+// owner.
+func scopeOf(v *reconcile.PackageView) (plan.Scope, error) {
+	if strings.HasPrefix(v.Origin, "git:") {
+		return plan.Scope{Origin: oprc.OriginAPI}, &oprc.ConflictError{
+			Reason: "a Git source owns it: change it there", Objects: []string{"package/" + v.Name + ": owned by " + v.Origin},
+		}
+	}
+	return plan.Scope{Origin: v.Origin}, nil
+}
