@@ -106,8 +106,9 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 	}
 	for name, doc := range environments.Val() {
 		var rec oprc.EnvironmentRecord
-		if err := json.Unmarshal([]byte(doc), &rec); err != nil {
-			return nil, fmt.Errorf("environment/%s: its record cannot be read: %w", name, err)
+		if json.Unmarshal([]byte(doc), &rec) != nil { // broken by hand: the next plan can put it right
+			rec = oprc.EnvironmentRecord{Spec: oprc.Environment{Kind: oprc.KindEnvironment, Name: name}}
+			rec.Rev = c.digests[object(oprc.KindEnv, name)].Rev
 		}
 		c.environments[name] = rec
 	}
@@ -255,24 +256,37 @@ func (d *DB) Deployments(ctx context.Context) (map[string]oprc.Deployment, error
 	return c.deployments, nil
 }
 
-// readHash decodes every value of a hash. It scans, because one big answer takes
-// several times as long as many small ones; a field that changes meanwhile is
-// returned as it was or as it is.
+// readHash decodes every value of a hash.
 func readHash[T any](ctx context.Context, d *DB, hash string) (map[string]T, error) {
+	docs, err := d.scanHash(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]T, len(docs))
+	for field, doc := range docs {
+		var v T
+		if err := json.Unmarshal([]byte(doc), &v); err != nil {
+			return nil, fmt.Errorf("%s: field %s cannot be read: %w", hash, field, err)
+		}
+		out[field] = v
+	}
+	return out, nil
+}
+
+// scanHash returns all of a hash. It scans, because one big answer takes several
+// times as long as many small ones; a field that changes meanwhile is returned as
+// it was or as it is.
+func (d *DB) scanHash(ctx context.Context, hash string) (map[string]string, error) {
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	out := map[string]T{}
+	out := map[string]string{}
 	for cursor := uint64(0); ; {
 		pairs, next, err := d.c.HScan(bounded, hash, cursor, "", chunk).Result()
 		if err != nil {
 			return nil, d.wrap(ctx, err)
 		}
 		for pair := range slices.Chunk(pairs, 2) {
-			var v T
-			if err := json.Unmarshal([]byte(pair[1]), &v); err != nil {
-				return nil, fmt.Errorf("%s: field %s cannot be read: %w", hash, pair[0], err)
-			}
-			out[pair[0]] = v
+			out[pair[0]] = pair[1]
 		}
 		if cursor = next; cursor == 0 {
 			return out, nil

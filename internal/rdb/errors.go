@@ -2,6 +2,7 @@ package rdb
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -64,7 +65,13 @@ func networkCause(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError
 	var errno syscall.Errno
+	var notTLS tls.RecordHeaderError
+	var badCert *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &notTLS):
+		return "it does not speak TLS"
+	case errors.As(err, &badCert):
+		return badCert.Error()
 	case errors.As(err, &dns):
 		return "host " + dns.Name + " not found"
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):

@@ -21,8 +21,8 @@ const (
 )
 
 // Trim drops what every group has read and acknowledged from an environment's
-// streams. Of reports it drops nothing else. Of commands it keeps at most about
-// the last hundred thousand, read or not: a unit's record says what its last
+// streams. Of reports it drops nothing else. Of commands it keeps at most the
+// last hundred thousand, read or not: a unit's record says what its last
 // command said.
 func (d *DB) Trim(ctx context.Context, env string) error {
 	if err := d.trim(ctx, d.k.reports(env)); err != nil {
@@ -33,7 +33,7 @@ func (d *DB) Trim(ctx context.Context, env string) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return d.wrap(ctx, d.c.XTrimMaxLenApprox(bounded, d.k.commands(env), maxCommands, 0).Err())
+	return d.wrap(ctx, d.c.XTrimMaxLen(bounded, d.k.commands(env), maxCommands).Err())
 }
 
 // trim drops the entries before the first that some group has pending or has not

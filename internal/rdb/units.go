@@ -123,9 +123,13 @@ func anys[T any](in []T) []any {
 }
 
 // UnitRecords returns what was dispatched to an environment, undeployed units
-// included.
+// included. A record that cannot be read is left out: its digest remains.
 func (d *DB) UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error) {
-	return readHash[oprc.UnitRecord](ctx, d, d.k.units(env))
+	docs, err := d.scanHash(ctx, d.k.units(env))
+	if err != nil {
+		return nil, err
+	}
+	return decodeAll[oprc.UnitRecord](docs), nil
 }
 
 // Statuses returns what reports on an environment's units add up to.

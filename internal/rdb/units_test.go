@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 const commandStream = "oaas.pm.{env:edge}.commands"
@@ -116,5 +120,76 @@ func TestDispatchOfThousandsNamesEachRefused(t *testing.T) {
 		})
 		equal(t, len(must(db.UnitRecords(t.Context(), "edge"))(t)), 1201)
 		equal(t, len(commands(t, url)), 1201)
+	})
+}
+
+// Records were lost, a CRM still reports generation 7: the way on is 8, or it would
+// take the commands for old ones.
+func TestDispatchGoesOnWhereTheCRMIs(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		u := unit("shop.record", 0, 0, "edge")
+		dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
+		must(db.Fold(t.Context(), "edge", []reconcile.StatusWrite{{ID: u.ID, New: status(7, oprc.Running, "1-0")}}, nil))(t)
+		if err := db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Deploy, 9)}, 0); !errors.Is(err, oprc.ErrConflict) {
+			t.Errorf("9: got %v, want a conflict", err)
+		}
+		dispatch(t, db, "edge", command(u, oprc.Deploy, 8))
+		if err := db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Undeploy, 8)}, 0); !errors.Is(err, oprc.ErrConflict) {
+			t.Errorf("8 again: got %v, want a conflict", err)
+		}
+		dispatch(t, db, "edge", command(u, oprc.Deploy, 9))
+	})
+}
+
+// A CRM is away while a hundred thousand commands come: the stream stays bounded,
+// the records are right.
+func TestCommandStreamIsBounded(t *testing.T) {
+	url := rdbtest.Server(t)
+	db, c := open(t, url), raw(t, url)
+	if err := db.Join(t.Context(), "edge"); err != nil {
+		t.Fatal(err)
+	}
+	pipe := c.Pipeline()
+	for i := range 130_000 {
+		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: commandStream, ID: fmt.Sprintf("1-%d", i+1), Values: []string{"type", "deploy"}})
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1))
+	if err := db.Trim(t.Context(), "edge"); err != nil {
+		t.Fatal(err)
+	}
+	left := must(c.XLen(t.Context(), commandStream).Result())(t)
+	equal(t, left, 100_000)
+	newest := must(c.XRevRangeN(t.Context(), commandStream, "+", "-", 1).Result())(t)
+	equal(t, newest[0].Values["id"], any("shop.record/0/0@edge"))
+}
+
+func TestBrokenRecordsStopNobody(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		db, c := open(t, url), raw(t, url)
+		u := unit("shop.record", 0, 0, "edge")
+		dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
+		for _, hash := range []string{"units", "status", "crms", "digests"} {
+			if err := c.HSet(t.Context(), "oaas_pm:{env:edge}:"+hash, "broken", "{").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.HSet(t.Context(), "oaas_pm:{catalog}:environments", "edge", "[").Err(); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, len(must(db.UnitRecords(t.Context(), "edge"))(t)), 1)
+		equal(t, len(must(db.Statuses(t.Context(), "edge"))(t)), 0)
+		live := must(db.Live(t.Context()))(t)
+		equal(t, live.Units["edge"][u.ID].Generation, 1)
+		equal(t, live.Environments["edge"].Spec.Name, "edge")
+		must(db.Fold(t.Context(), "edge", []reconcile.StatusWrite{{ID: "broken", New: status(1, oprc.Running, "1-0")}}, nil))(t)
+		equal(t, must(db.Statuses(t.Context(), "edge"))(t), map[string]oprc.Status{"broken": status(1, oprc.Running, "1-0")})
+		if err := db.Heartbeat(t.Context(), "edge", []oprc.Heartbeat{{CRM: "broken", Time: at(0)}}); err != nil {
+			t.Error(err)
+		}
+		equal(t, must(db.Beats(t.Context(), "edge"))(t), []oprc.Heartbeat{{CRM: "broken", Time: at(0)}})
 	})
 }
