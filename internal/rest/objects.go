@@ -34,11 +34,31 @@ func (a *api) list(kind oprc.Kind) handler {
 		p := cut(win, objects)
 		if !wrapped {
 			for i, o := range p.Items {
-				p.Items[i] = o.(reconcile.Object).Doc
+				p.Items[i] = shown(o.(reconcile.Object).Doc)
 			}
 		}
 		return a.reply(w, http.StatusOK, p)
 	}
+}
+
+// shown is a document as the API shows it: with its revision as _rev, whatever
+// the ledger calls it.
+func shown(doc any) any {
+	switch doc := doc.(type) {
+	case *reconcile.PackageView:
+		return shownPackage{doc.Rev, doc}
+	case *reconcile.EnvironmentView:
+		return struct {
+			Rev int64 `json:"_rev"`
+			*reconcile.EnvironmentView
+		}{doc.Rev, doc}
+	}
+	return doc
+}
+
+type shownPackage struct {
+	Revision int64 `json:"_rev"`
+	*reconcile.PackageView
 }
 
 // one answers with an object, and its revision as ETag.
@@ -58,7 +78,7 @@ func (a *api) one(kind oprc.Kind) handler {
 		if wrapped {
 			return a.reply(w, http.StatusOK, o)
 		}
-		return a.reply(w, http.StatusOK, o.Doc)
+		return a.reply(w, http.StatusOK, shown(o.Doc))
 	}
 }
 
@@ -67,7 +87,7 @@ func (a *api) one(kind oprc.Kind) handler {
 func revision(o reconcile.Object) (int64, bool) {
 	switch doc := o.Doc.(type) {
 	case *reconcile.PackageView:
-		return doc.PackageRecord.Rev, true
+		return doc.Rev, true
 	case *reconcile.ClassView:
 		return doc.Rev, true
 	case *reconcile.FunctionView:
@@ -102,7 +122,7 @@ func match(r *http.Request, rev int64) error {
 	return refuse(http.StatusPreconditionFailed, "If-Match: %s, but the revision is %s", want, etag(rev))
 }
 
-// findPackage returns a package's view, with its revision where readers look.
+// findPackage returns a package's view.
 func (a *api) findPackage(r *http.Request, name string) (*reconcile.PackageView, error) {
 	o, err := a.Control.Find(r.Context(), oprc.KindPackage, name)
 	if err != nil {
@@ -112,9 +132,7 @@ func (a *api) findPackage(r *http.Request, name string) (*reconcile.PackageView,
 	if !ok {
 		return nil, fmt.Errorf("package %s: the state holds a %T", name, o.Doc)
 	}
-	out := *v
-	out.Rev = out.PackageRecord.Rev
-	return &out, nil
+	return v, nil
 }
 
 // updateRuntime merges a CRM's view of a class runtime.

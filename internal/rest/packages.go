@@ -12,7 +12,7 @@ import (
 
 // applied is the answer to a submitted package.
 type applied struct {
-	*reconcile.PackageView
+	shownPackage
 	PlanID      string           `json:"planId"`
 	Diagnostics oprc.Diagnostics `json:"diagnostics"`
 }
@@ -43,7 +43,7 @@ func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		answers = append(answers, applied{v, p.ID, p.Diagnostics})
+		answers = append(answers, applied{shownPackage{v.Rev, v}, p.ID, p.Diagnostics})
 	}
 	status := http.StatusOK
 	if fresh {
@@ -52,7 +52,7 @@ func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
 	if len(answers) != 1 {
 		return a.reply(w, status, cut(window{limit: len(answers)}, answers))
 	}
-	w.Header().Set("ETag", etag(answers[0].PackageView.Rev))
+	w.Header().Set("ETag", etag(answers[0].Rev))
 	if fresh {
 		w.Header().Set("Location", "/packages/"+names[0])
 	}

@@ -100,7 +100,7 @@ var sorts = map[oprc.Kind][]string{
 	oprc.KindDeployment: {"_key", "pkg", "_rev", "condition", "units", "running", "drift"},
 	oprc.KindUnit:       {"_key", "condition", "generation", "dispatchedAt", "drift"},
 	oprc.KindRuntime:    {"_key", "clsKey", "env", "status", "lastUpdate"},
-	oprc.KindEnv:        {"_key", "name", "health", "availability", "units"},
+	oprc.KindEnv:        {"_key", "name", "_rev", "health", "availability", "units"},
 	oprc.KindCRM:        {"_key", "crm", "env", "ts", "alive"},
 	oprc.KindSource:     {"_key", "name", "url", "lastTick"},
 }
@@ -113,7 +113,7 @@ func order(objects []reconcile.Object, by string) error {
 	}
 	values := make(map[string]any, len(objects))
 	for _, o := range objects {
-		raw, err := json.Marshal(o.Doc)
+		raw, err := json.Marshal(shown(o.Doc))
 		if err != nil {
 			return fmt.Errorf("sort: %w", err)
 		}

@@ -85,7 +85,7 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := untilClosing(r.Context())
 	defer cancel()
 	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		a.watchSocket(ctx, w, r, since)
+		a.watchSocket(ctx, cancel, w, r, since)
 		return nil
 	}
 	a.watchStream(ctx, w, since)
@@ -169,13 +169,16 @@ func (a *api) watchStream(ctx context.Context, w http.ResponseWriter, since stri
 	})
 }
 
-func (a *api) watchSocket(ctx context.Context, w http.ResponseWriter, r *http.Request, since string) {
+func (a *api) watchSocket(ctx context.Context, cancel context.CancelFunc, w http.ResponseWriter, r *http.Request, since string) {
 	conn, err := websocket.Accept(w, r, nil) // answers itself when it refuses
 	if err != nil {
 		return
 	}
 	defer conn.CloseNow()
-	ctx = conn.CloseRead(ctx) // nothing is expected from the client but its leaving
+	// Nothing is expected from the client but its leaving. Reading outlasts ctx: to
+	// end it breaks the connection, and the client shall be told first.
+	left := conn.CloseRead(r.Context())
+	defer context.AfterFunc(left, cancel)()
 	const patience = 10 * time.Second
 	within := func(do func(context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, patience)
@@ -192,7 +195,7 @@ func (a *api) watchSocket(ctx context.Context, w http.ResponseWriter, r *http.Re
 		},
 		alive: func() error { return within(conn.Ping) },
 	})
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) && left.Err() == nil {
 		_ = conn.Close(websocket.StatusGoingAway, "the server stops")
 	}
 }
