@@ -159,6 +159,7 @@ func (c *checker) free(n *yaml.Node, p *path) {
 }
 
 func (c *checker) text(v *value, n *yaml.Node, p *path, s spot) {
+	written := got(n)
 	switch {
 	case isText(n):
 	case isBare(n) && c.strict:
@@ -175,18 +176,24 @@ func (c *checker) text(v *value, n *yaml.Node, p *path, s spot) {
 	n.Tag = tagStr
 	switch {
 	case v.enum != nil:
-		c.enumeration(v, n, p, s)
+		c.enumeration(v, n, p, s, written)
 	case v.pattern != nil && !v.pattern.MatchString(n.Value),
 		v.minRunes > 0 && utf8.RuneCountInString(n.Value) < v.minRunes,
 		v.maxRunes > 0 && utf8.RuneCountInString(n.Value) > v.maxRunes:
-		c.report(s.code(), n, p, s.hint(), "%s: expected %s, got %s", p.label(), expected(v), got(n))
+		c.report(s.code(), n, p, s.hint(), "%s: expected %s, got %s", p.label(), expected(v), written)
+		switch {
+		case v.name == "Quantity":
+			n.Tag = tagInvalid
+		case s.code() == oprc.CodeMacro && n.Value == "$":
+			n.Value = "@"
+		}
 	}
 }
 
 var bareName = map[string]string{tagInt: "number", tagFloat: "number", tagBool: "boolean"}
 
 // enumeration checks a word against those allowed, and maps older words.
-func (c *checker) enumeration(v *value, n *yaml.Node, p *path, s spot) {
+func (c *checker) enumeration(v *value, n *yaml.Node, p *path, s spot, written string) {
 	for _, word := range v.enum {
 		if word == n.Value {
 			return
@@ -202,14 +209,17 @@ func (c *checker) enumeration(v *value, n *yaml.Node, p *path, s spot) {
 	}
 	switch near := nearest(n.Value, v.enum); {
 	case now != "" && c.strict:
-		c.report(code, n, p, fmt.Sprintf("use %s; the older word is accepted without --strict", now), "%s: expected %s, got %s", p.label(), expected(v), got(n))
+		c.report(code, n, p, fmt.Sprintf("use %s; the older word is accepted without --strict", now), "%s: expected %s, got %s", p.label(), expected(v), written)
+		n.Value = now
 	case now != "":
 		c.report(oprc.CodeLegacy, n, p, "write "+now, "%s: %s is an older word for %s", p.label(), n.Value, now)
 		n.Value = now
 	case near != "":
-		c.report(code, n, p, fmt.Sprintf("did you mean `%s`?", near), "%s: expected %s, got %s", p.label(), expected(v), got(n))
+		c.report(code, n, p, fmt.Sprintf("did you mean `%s`?", near), "%s: expected %s, got %s", p.label(), expected(v), written)
+		n.Value = near
 	default:
-		c.report(code, n, p, "", "%s: expected %s, got %s", p.label(), expected(v), got(n))
+		c.report(code, n, p, "", "%s: expected %s, got %s", p.label(), expected(v), written)
+		n.Tag = tagInvalid
 	}
 }
 
@@ -231,6 +241,7 @@ func (c *checker) number(v *value, n *yaml.Node, p *path, s spot) {
 	case v.low != nil && (f < v.low.limit || v.low.open && f == v.low.limit),
 		v.high != nil && (f > v.high.limit || v.high.open && f == v.high.limit):
 		c.report(s.code(), n, p, s.hint(), "%s: expected %s, got %s", p.label(), expected(v), got(n))
+		n.Tag = tagInvalid
 	}
 }
 

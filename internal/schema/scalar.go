@@ -19,7 +19,10 @@ const (
 	tagTime  = "!!timestamp"
 	tagMerge = "!!merge"
 	tagMap   = "!!map"
-	tagSeq   = "!!seq"
+
+	// tagInvalid marks a value that was reported: the decoder passes over it, so
+	// that nobody complains about it again.
+	tagInvalid = "!invalid"
 )
 
 const quotedStyle = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle

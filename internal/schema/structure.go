@@ -25,8 +25,11 @@ func (c *checker) structure(def *definition, n *yaml.Node, p *path, s spot) {
 	for i := 0; i < len(n.Content); i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
 		f := c.known(def, key, p)
-		if f == nil {
+		if f == nil && key.Kind == yaml.ScalarNode {
+			f = c.meant(def, n, key)
 			meant = append(meant, def.meant(key.Value))
+		}
+		if f == nil {
 			continue
 		}
 		at := p.field(f.name, key)
@@ -70,6 +73,25 @@ func (c *checker) known(def *definition, key *yaml.Node, p *path) *field {
 	if f == nil {
 		c.report(oprc.CodeField, key, p.field(key.Value, key), c.unknownHint(def, key.Value), "unknown field `%s` in %s", shorten(key.Value), noun(def))
 	}
+	return f
+}
+
+// meant returns the field that an unknown key was meant to be, and renames the
+// key, so that one mistake is one finding: what stands below is read and checked
+// as if it were spelt well.
+func (c *checker) meant(def *definition, n, key *yaml.Node) *field {
+	base := strings.TrimPrefix(def.name, compatible)
+	if full := c.model.structs[compatible+base]; c.strict && full != nil && full.byName[key.Value] != nil {
+		return full.byName[key.Value]
+	}
+	f := def.byName[def.meant(key.Value)]
+	if f == nil || f.system || rejected[base+"."+key.Value] != "" || systemField(def, key.Value) {
+		return nil
+	}
+	if taken, _ := lookup(n, f.name); taken != nil {
+		return nil
+	}
+	key.Value = f.name
 	return f
 }
 
