@@ -63,6 +63,14 @@ type issue struct {
 	severity oprc.Severity
 	hint     string
 	classes  []string
+	about    about
+}
+
+// An about is what an issue is about, whoever is blamed for it.
+type about struct {
+	macro *function
+	step  int
+	code  oprc.Code
 }
 
 func (d *dataflow) followClass(c *class) {
@@ -201,15 +209,16 @@ func (w walker) issue(severity oprc.Severity, code oprc.Code, field, hint, messa
 	f := w.from.macro
 	key := issueKey{f.pack, at("functions", f.index, "macro", "steps", w.i, field), code, message}
 	if c := w.from.class; c != nil && c.pack != f.pack && c.pack.doc != nil {
-		key.pack, key.pointer = c.pack, at("classes", c.index)
-		if j := slices.IndexFunc(c.out.Functions, func(b oprc.Binding) bool { return b.Name == w.name }); j >= 0 {
-			key.pointer = at("classes", c.index, "functions", j, "function")
+		key.pack, key.pointer = c.pack, at("classes", c.index, "parents")
+		if owner := declares(c, w.name); owner.pack == c.pack {
+			j := slices.IndexFunc(owner.out.Functions, func(b oprc.Binding) bool { return b.Name == w.name })
+			key.pointer = at("classes", owner.index, "functions", j, "function")
 		}
 		key.message = "macro " + quote(f.key) + ", " + message
 	}
 	is := w.issues[key]
 	if is == nil {
-		is = &issue{issueKey: key, severity: severity, hint: hint}
+		is = &issue{issueKey: key, severity: severity, hint: hint, about: about{f, w.i, code}}
 		w.issues[key] = is
 		w.order = append(w.order, is)
 	}
@@ -218,9 +227,17 @@ func (w walker) issue(severity oprc.Severity, code oprc.Code, field, hint, messa
 	}
 }
 
-// report says each thing once, with the classes that it concerns.
+// report says each thing once, with the classes that it concerns. Where a macro
+// is wrong at home, classes elsewhere that inherit it are not blamed.
 func (d *dataflow) report() {
+	own := map[about]bool{} // wrong on a class of the macro's package already
 	for _, is := range d.order {
+		own[is.about] = own[is.about] || is.pack == is.about.macro.pack
+	}
+	for _, is := range d.order {
+		if own[is.about] && is.pack != is.about.macro.pack {
+			continue
+		}
 		message := is.message
 		if len(is.classes) > 0 {
 			slices.Sort(is.classes)

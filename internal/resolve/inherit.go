@@ -115,13 +115,12 @@ func fold(c *class) *oprc.Resolved {
 			put(&r.RefSpecs, name, ref)
 		}
 	}
-	own := make(map[string]oprc.Binding, len(c.out.Functions))
-	for _, b := range c.out.Functions {
-		if _, repeated := own[b.Name]; !repeated {
-			own[b.Name] = b
-		}
+	if slices.ContainsFunc(c.out.Functions, func(b oprc.Binding) bool { return b.DefaultRoute }) {
+		clearRoute(r.Functions)
 	}
-	override(r.Functions, own)
+	for _, b := range slices.Backward(c.out.Functions) { // of repeated ones the first counts
+		r.Functions[b.Name] = b
+	}
 	if c.spec.StateSpec != nil {
 		for _, k := range slices.Backward(c.spec.StateSpec.KeySpecs) {
 			put(&r.KeySpecs, k.Name, k)
@@ -134,22 +133,25 @@ func fold(c *class) *oprc.Resolved {
 	return r
 }
 
-// override lays bindings over others. A class has one default route: a new one
-// takes over from what it inherits.
+// override lays the bindings of a parent over those of earlier ones. A class has
+// one default route: a new one takes over from what it inherits.
 func override(bindings, with map[string]oprc.Binding) {
 	for _, b := range with {
-		if !b.DefaultRoute {
-			continue
+		if b.DefaultRoute {
+			clearRoute(bindings)
+			break
 		}
-		for name, old := range bindings {
-			if old.DefaultRoute {
-				old.DefaultRoute = false
-				bindings[name] = old
-			}
-		}
-		break
 	}
 	maps.Copy(bindings, with)
+}
+
+func clearRoute(bindings map[string]oprc.Binding) {
+	for name, b := range bindings {
+		if b.DefaultRoute {
+			b.DefaultRoute = false
+			bindings[name] = b
+		}
+	}
 }
 
 func put[V any](m *map[string]V, name string, v V) {

@@ -84,9 +84,9 @@ func (s shape) error(pointer, hint, message string) {
 func (s shape) checkStep(i int, st oprc.Step, here string, defined map[string]int) {
 	switch {
 	case st.Target == "":
-		s.error(here+"/target", "add target: '@', or the alias of an earlier step", step0(i)+"the step has no target")
-	case st.As != "" && aliasOf(st.Target, defined) == st.As && defined[st.As] == i:
-		s.error(here+"/as", "choose another alias", step0(i)+"the alias "+quote(st.As)+" is the step's own target")
+		s.error(here+"/target", "add target: \"@\", or the alias of an earlier step", step0(i)+"the step has no target")
+	case st.As != "" && st.As != self && aliasOf(st.Target, defined) == st.As && defined[st.As] == i:
+		s.error(here+"/as", "choose another alias", step0(i)+"the alias "+quote(st.As)+" is also the target of the step")
 	default:
 		if why := missingAlias(aliasOf(st.Target, defined), i, defined); why != "" {
 			s.error(here+"/target", s.near(st.Target, defined), step0(i)+"target: "+why)
