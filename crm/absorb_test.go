@@ -32,6 +32,7 @@ func entry(c oprc.Command) map[string]string {
 }
 
 func TestRepeatedAndLateCommandsChangeNothing(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{}
 	w.run(crm.Options{}, h)
 	first, second := command(oprc.Deploy, 1, unit(0, "a")), command(oprc.Deploy, 2, unit(0, "b"))
@@ -68,6 +69,7 @@ func (w *world) read(n int64) {
 }
 
 func TestCommandsThatCannotBeMeantAreBuried(t *testing.T) {
+	t.Parallel()
 	good := command(oprc.Deploy, 2, unit(0, "b"))
 	tests := map[string]struct {
 		change func(map[string]string)
@@ -130,6 +132,7 @@ func TestCommandsThatCannotBeMeantAreBuried(t *testing.T) {
 }
 
 func TestFailedDeploymentIsReportedAndTriedAgain(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{fail: 1}
 	w.run(crm.Options{}, h)
 	u := unit(0, "a")
@@ -143,6 +146,7 @@ func TestFailedDeploymentIsReportedAndTriedAgain(t *testing.T) {
 }
 
 func TestNewerCommandEndsTheOneInFlight(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{block: make(chan struct{})}
 	w.run(crm.Options{}, h)
 	u := unit(0, "a")
@@ -162,6 +166,7 @@ func TestNewerCommandEndsTheOneInFlight(t *testing.T) {
 }
 
 func TestHandlerReportsLaterChanges(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{}
 	w.run(crm.Options{}, h)
 	u := unit(0, "a")

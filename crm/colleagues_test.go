@@ -16,6 +16,7 @@ import (
 const owners, leases = "oaas_pm:{env:edge}:owners", "oaas_pm:{env:edge}:leases"
 
 func TestColleaguesShareUnitsAndEachKeepsItsOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	h := map[string]*recorder{"crm-1": {}, "crm-2": {}}
 	for id := range h {
@@ -72,6 +73,7 @@ func (w *world) die(id string, u oprc.DeploymentUnit, ago time.Duration) {
 }
 
 func TestDeadColleaguesUnitsAndCommandsAreTakenOver(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{}
 	u := unit(0, "a")
 	w.dispatch(command(oprc.Deploy, 1, u))
@@ -88,6 +90,7 @@ func TestDeadColleaguesUnitsAndCommandsAreTakenOver(t *testing.T) {
 }
 
 func TestLivingColleaguesUnitsAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{}
 	u := unit(0, "a")
 	w.dispatch(command(oprc.Deploy, 1, u))
@@ -106,6 +109,7 @@ func TestLivingColleaguesUnitsAreLeftAlone(t *testing.T) {
 
 // A CRM that was stopped for a while finds that a colleague has its unit.
 func TestUnitThatAColleagueTookIsStoppedQuietly(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{}
 	w.run(crm.Options{ReportEvery: 200 * time.Millisecond}, h)
 	u := unit(0, "a")
@@ -119,6 +123,7 @@ func TestUnitThatAColleagueTookIsStoppedQuietly(t *testing.T) {
 }
 
 func TestDrainStopsWhatMustNotOutliveTheCRM(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &drainer{}
 	stop := w.run(crm.Options{}, h)
 	u := unit(0, "a")
@@ -142,6 +147,7 @@ type drainer struct{ recorder }
 func (h *drainer) Drain(context.Context) error { h.drained = true; return nil }
 
 func TestDrainLetsCallsInFlightEnd(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{block: make(chan struct{})}
 	stop := w.run(crm.Options{}, h)
 	u := unit(0, "a")
@@ -154,6 +160,7 @@ func TestDrainLetsCallsInFlightEnd(t *testing.T) {
 }
 
 func TestDrainIsBounded(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{block: make(chan struct{})}
 	stop := w.run(crm.Options{DrainTime: 200 * time.Millisecond}, h)
 	u := unit(0, "a")

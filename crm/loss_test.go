@@ -16,6 +16,7 @@ import (
 )
 
 func TestAllDataLost(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{}
 	w.run(crm.Options{ReportEvery: 500 * time.Millisecond}, h)
 	kept, dropped := unit(0, "a"), unit(1, "a")
@@ -44,6 +45,7 @@ func TestAllDataLost(t *testing.T) {
 }
 
 func TestRedisRestarts(t *testing.T) {
+	t.Parallel()
 	p := rdbtest.Start(t, t.TempDir())
 	w, h := worldAt(t, p.URL()), &recorder{}
 	var lost atomic.Int64
@@ -69,6 +71,7 @@ func TestRedisRestarts(t *testing.T) {
 }
 
 func TestRunFailsAtOnceWithoutRedis(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	err := crm.Run(t.Context(), crm.Options{Redis: "redis://127.0.0.1:1", Env: env, ID: "crm-1"}, &recorder{})
 	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
@@ -81,6 +84,7 @@ func TestRunFailsAtOnceWithoutRedis(t *testing.T) {
 
 // The Redis that comes with the binary is enough for a CRM.
 func TestRunOnMiniredis(t *testing.T) {
+	t.Parallel()
 	m := miniredis.RunT(t)
 	w, h := worldAt(t, "redis://"+m.Addr()), &recorder{}
 	w.run(crm.Options{LeaseTime: time.Second}, h)
@@ -95,6 +99,7 @@ func TestRunOnMiniredis(t *testing.T) {
 
 // A handler whose workloads outlive it is not asked to deploy them again.
 func TestResumedUnitsAreLeftAsTheyAre(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	same, older, gone := unit(0, "a"), unit(1, "a"), unit(2, "a")
 	w.dispatch(command(oprc.Deploy, 1, same), command(oprc.Deploy, 1, older), command(oprc.Deploy, 1, gone))
@@ -133,6 +138,7 @@ func (h *resumer) Resume(_ context.Context, adopt func(crm.Command, crm.State) c
 }
 
 func TestHeartbeatIsTheFirstReport(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.dispatch(command(oprc.Deploy, 1, unit(0, "a")))
 	w.run(crm.Options{Availability: 0.97, Capacity: &crm.Capacity{Units: 5}, Templates: []string{"gpu"}}, &recorder{})

@@ -11,6 +11,7 @@ import (
 )
 
 func TestCommandsAreCarriedOutAndReported(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{}
 	w.run(crm.Options{}, h)
 	u := unit(0, "a")
@@ -35,6 +36,7 @@ func TestCommandsAreCarriedOutAndReported(t *testing.T) {
 }
 
 func TestStartMakesTheWorldLikeTheRecords(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &recorder{}
 	stays, goes := unit(0, "a"), unit(1, "a")
 	w.dispatch(command(oprc.Deploy, 1, stays), command(oprc.Deploy, 1, goes))

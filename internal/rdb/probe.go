@@ -1,0 +1,144 @@
+package rdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// A Probe looks at an environment's streams from outside, and does to them what
+// accidents do: for the conformance suite of CRMs. Nothing of the control plane
+// uses it.
+type Probe struct {
+	DB  *DB
+	Env string
+}
+
+// A Delivery is how far a command has come.
+type Delivery string
+
+// The deliveries of a command.
+const (
+	Unread       Delivery = "not read"
+	InHand       Delivery = "read, not acknowledged"
+	Acknowledged Delivery = "acknowledged"
+)
+
+// Joined reports whether the CRMs' group exists.
+func (p Probe) Joined(ctx context.Context) (bool, error) {
+	g, err := p.group(ctx)
+	return g != nil, err
+}
+
+func (p Probe) group(ctx context.Context) (*redis.XInfoGroup, error) {
+	groups, err := p.DB.c.XInfoGroups(ctx, p.DB.k.commands(p.Env)).Result()
+	if noStream(err) {
+		return nil, nil
+	}
+	for _, g := range groups {
+		if g.Name == groupCRM {
+			return &g, nil
+		}
+	}
+	return nil, p.DB.wrap(ctx, err)
+}
+
+// Delivery tells how far a command has come.
+func (p Probe) Delivery(ctx context.Context, streamID string) (Delivery, error) {
+	g, err := p.group(ctx)
+	if err != nil || g == nil {
+		return Unread, err
+	}
+	last, err1 := parsePosition(g.LastDeliveredID)
+	this, err2 := parsePosition(streamID)
+	if err := errors.Join(err1, err2); err != nil || last.before(this) {
+		return Unread, err
+	}
+	pending, err := p.DB.c.XPendingExt(ctx, &redis.XPendingExtArgs{
+		Stream: p.DB.k.commands(p.Env), Group: groupCRM, Start: streamID, End: streamID, Count: 1,
+	}).Result()
+	if err != nil || len(pending) > 0 {
+		return InHand, p.DB.wrap(ctx, err)
+	}
+	return Acknowledged, nil
+}
+
+// Last returns the stream id of the last command; "0-0" if there is none.
+func (p Probe) Last(ctx context.Context) (string, error) {
+	m, err := p.DB.c.XRevRangeN(ctx, p.DB.k.commands(p.Env), "+", "-", 1).Result()
+	if err != nil || len(m) == 0 {
+		return "0-0", p.DB.wrap(ctx, err)
+	}
+	return m[0].ID, nil
+}
+
+// Inject appends an entry to the command stream that nobody dispatched.
+func (p Probe) Inject(ctx context.Context, fields map[string]string) (streamID string, err error) {
+	streamID, err = p.DB.c.XAdd(ctx, &redis.XAddArgs{Stream: p.DB.k.commands(p.Env), Values: fields}).Result()
+	return streamID, p.DB.wrap(ctx, err)
+}
+
+// CommandFields are the fields of a command's entry.
+func CommandFields(c oprc.Command) map[string]string {
+	args := appendCommand(nil, c)
+	names := []string{"id", "type", "generation", "specHash", "revision", "ts", "unit"}
+	fields := make(map[string]string, len(names))
+	for i, name := range names {
+		fields[name] = text(args[i])
+	}
+	return fields
+}
+
+// Reports returns all reports of the environment, whether somebody read them or not.
+func (p Probe) Reports(ctx context.Context) ([]oprc.ReportEntry, error) {
+	messages, err := p.DB.c.XRange(ctx, p.DB.k.reports(p.Env), "-", "+").Result()
+	if err != nil {
+		return nil, p.DB.wrap(ctx, err)
+	}
+	entries := make([]oprc.ReportEntry, len(messages))
+	for i, m := range messages {
+		entries[i] = oprc.ReportEntry{ID: m.ID, Raw: fields(m)}
+		entries[i].Report, entries[i].Err = parseReport(p.Env, entries[i].Raw)
+	}
+	return entries, nil
+}
+
+// Abandon reads the next command in the name of a CRM that died with it long ago.
+func (p Probe) Abandon(ctx context.Context, crm string, ago time.Duration) error {
+	if err := p.DB.Join(ctx, p.Env); err != nil {
+		return err
+	}
+	stream := p.DB.k.commands(p.Env)
+	got, err := p.DB.c.XReadGroup(ctx, &redis.XReadGroupArgs{Group: groupCRM, Consumer: crm, Streams: []string{stream, ">"}, Count: 1, Block: -1}).Result()
+	if err != nil {
+		return p.DB.wrap(ctx, err)
+	}
+	return p.DB.wrap(ctx, p.DB.c.Do(ctx, "XCLAIM", stream, groupCRM, crm, 0, got[0].Messages[0].ID, "IDLE", ago.Milliseconds(), "JUSTID").Err())
+}
+
+// DropCommands empties the command stream, as trimming does while no CRM is there.
+func (p Probe) DropCommands(ctx context.Context) error {
+	return p.DB.wrap(ctx, p.DB.c.XTrimMaxLen(ctx, p.DB.k.commands(p.Env), 0).Err())
+}
+
+// Lose deletes everything of the environment, as a Redis does that comes back empty.
+func (p Probe) Lose(ctx context.Context) error {
+	k, e := p.DB.k, p.Env
+	return p.DB.wrap(ctx, p.DB.c.Del(ctx, k.units(e), k.unitDigests(e), k.statuses(e), k.crms(e), k.fence(e),
+		k.owners(e), k.leases(e), k.commands(e), k.reports(e), k.dead(e)).Err())
+}
+
+func text(v any) string {
+	switch v := v.(type) {
+	case []byte:
+		return string(v)
+	case string:
+		return v
+	}
+	return fmt.Sprint(v)
+}
