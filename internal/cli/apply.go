@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,16 +156,21 @@ func (o *carryOptions) consent(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
-// deletions names the objects that the plan deletes; of many, only how many.
-// Units go and come with placement: they are no deletion.
+// deletions names the objects that the plan deletes; of many, only how many. What
+// goes with its package is not named apart. Units come and go with placement: they
+// are no deletion.
 func deletions(p *plan.Plan) []string {
 	const few = 5
+	gone := map[string]bool{}
 	var names []string
 	for _, c := range p.Changes {
-		for _, a := range c.Actions {
-			if a == plan.Delete && c.Kind != oprc.KindUnit {
-				names = append(names, string(c.Kind)+" "+c.Key)
-			}
+		if c.Kind == oprc.KindPackage && slices.Contains(c.Actions, plan.Delete) {
+			gone[c.Key] = true
+		}
+	}
+	for _, c := range p.Changes {
+		if c.Kind != oprc.KindUnit && slices.Contains(c.Actions, plan.Delete) && !gone[c.Package] {
+			names = append(names, string(c.Kind)+" "+c.Key)
 		}
 	}
 	if len(names) > few {

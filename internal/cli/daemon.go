@@ -75,9 +75,12 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, more ...func(co
 	return g.Wait()
 }
 
-// follow calls show for everything that happens from now on. While Redis is away
-// it waits.
-func follow(ctx context.Context, db *rdb.DB, show func(context.Context, oprc.Event) error) error {
+// quiet is the silence after which follow takes things to have come to rest.
+const quiet = 300 * time.Millisecond
+
+// follow calls show for everything that happens from now on, and rest each time
+// that nothing more does. While Redis is away it waits.
+func follow(ctx context.Context, db *rdb.DB, show func(oprc.Event) error, rest func(context.Context) error) error {
 	after := ""
 	for {
 		events, last, err := nextEvents(ctx, db, after)
@@ -89,7 +92,12 @@ func follow(ctx context.Context, db *rdb.DB, show func(context.Context, oprc.Eve
 			return err
 		}
 		for _, ev := range events {
-			if err := show(ctx, ev); err != nil {
+			if err := show(ev); err != nil {
+				return err
+			}
+		}
+		if len(events) == 0 && err == nil {
+			if err := rest(ctx); err != nil {
 				return err
 			}
 		}
@@ -106,7 +114,7 @@ func nextEvents(ctx context.Context, db *rdb.DB, after string) ([]oprc.Event, st
 		last, err := db.LastEvent(ctx)
 		return nil, last, err
 	}
-	events, err := db.WatchEvents(ctx, after, time.Second)
+	events, err := db.WatchEvents(ctx, after, quiet)
 	if len(events) > 0 {
 		after = events[len(events)-1].ID
 	}

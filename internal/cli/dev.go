@@ -107,7 +107,7 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 	err = d.run(ctx, listener,
 		s.embedded.Run,
 		func(ctx context.Context) error { return watch(ctx, func() { d.loop.Wake(src.Name) }) },
-		func(ctx context.Context) error { return follow(ctx, s.db, screen.event) },
+		func(ctx context.Context) error { return follow(ctx, s.db, screen.event, screen.rest) },
 		func(ctx context.Context) error { return o.runCRMs(ctx, s, c, handler, log) },
 	)
 	if ctx.Err() != nil {
@@ -192,7 +192,8 @@ type devScreen struct {
 	*env
 	state *state
 
-	mu sync.Mutex
+	mu    sync.Mutex
+	moved bool // something happened since the state was last printed
 }
 
 func (d *devScreen) step(st reconcile.Step) {
@@ -200,43 +201,57 @@ func (d *devScreen) step(st reconcile.Step) {
 	defer d.mu.Unlock()
 	out := d.output(view.Text)
 	out.Mask = defaultMask()
-	if st.Revision.ID != "" {
-		_, _ = fmt.Fprintf(d.out, "%s  revision %s\n", d.now().Format(time.TimeOnly), st.Revision.ID)
-	}
-	if st.Plan != nil && (!st.Plan.Empty() || len(st.Plan.Diagnostics) > 0) {
-		_ = out.Plan(st.Plan, "") // a closed terminal ends the process otherwise
-	}
-	if st.Err != nil {
+	switch invalid, ok := errors.AsType[*oprc.InvalidError](st.Err); {
+	case ok:
+		_ = out.Remarks(view.Findings{Diagnostics: invalid.Diagnostics, Contents: contents(st.Files)}) // a closed terminal ends the process otherwise
+		d.say("What is valid was applied; packages with errors stay as they were.")
+	case st.Err != nil:
 		_, _ = io.WriteString(d.err, view.Problem(st.Err, ""))
+	case st.Result == nil && st.Plan != nil:
+		if st.Revision.ID != "" {
+			d.say("revision %s", st.Revision.ID)
+		}
+		_ = out.Plan(st.Plan, "")
 	}
 }
 
-// event prints one event, and the whole state each time that it comes to rest.
-func (d *devScreen) event(ctx context.Context, e oprc.Event) error {
+// say prints a line with the time.
+func (d *devScreen) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(d.out, d.now().Format(time.TimeOnly)+"  "+format+"\n", args...)
+}
+
+// event prints one event.
+func (d *devScreen) event(e oprc.Event) error {
 	if e.Type != "condition" && e.Type != "environment" {
 		return nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out := d.output(view.Text)
-	if err := out.Event(e); err != nil {
-		return err
-	}
-	if e.To != string(oprc.Running) && e.To != string(oprc.Deleted) {
+	d.moved = true
+	return d.output(view.Text).Event(e)
+}
+
+// rest prints the whole state, once each time that it came to rest.
+func (d *devScreen) rest(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.moved {
 		return nil
 	}
 	objects, err := d.state.List(ctx, oprc.KindDeployment)
 	if err != nil {
-		return nil // the next event shows it
+		return nil // the next rest shows it
 	}
-	units := 0
+	d.moved = false
+	units, running := 0, 0
 	for _, ob := range objects {
-		v, ok := ob.Doc.(*reconcile.DeploymentView)
-		if !ok || v.Running < v.Units || v.Units == 0 {
-			return nil
+		if v, ok := ob.Doc.(*reconcile.DeploymentView); ok {
+			units, running = units+v.Units, running+v.Running
 		}
-		units += v.Units
 	}
-	_, _ = fmt.Fprintf(d.out, "\nAll %d deployments are RUNNING, %d units:\n", len(objects), units)
-	return out.Objects(oprc.KindDeployment, objects)
+	d.say("%d of %d units of %d deployments are RUNNING", running, units, len(objects))
+	if running < units {
+		return nil
+	}
+	return d.output(view.Text).Objects(oprc.KindDeployment, objects)
 }

@@ -60,9 +60,9 @@ func writePlan(path string, p *plan.Plan) error {
 
 // tellFindings prints a plan's findings for a person, on stderr.
 func (e *env) tellFindings(files []oprc.File, ds oprc.Diagnostics, mask []string) error {
-	if len(ds) == 0 {
-		return nil
+	out, found := view.Output{W: e.err, Mask: mask}, view.Findings{Files: len(files), Diagnostics: ds, Contents: contents(files)}
+	if ds.Err() != nil {
+		return out.Findings(found)
 	}
-	out := view.Output{W: e.err, Mask: mask}
-	return out.Findings(view.Findings{Files: len(files), Diagnostics: ds, Contents: contents(files)})
+	return out.Remarks(found)
 }

@@ -155,6 +155,9 @@ func (o *serveOptions) openSource(sc SourceConfig, cache string) (reconcile.Sour
 
 // logStep says what a tick did: one line, with the findings that stop a package.
 func logStep(log *slog.Logger, st reconcile.Step) {
+	if st.Err == nil && st.Result == nil && st.Plan != nil && !st.Plan.Empty() {
+		return // a line follows once it is applied
+	}
 	attrs := []any{"source", st.Source}
 	if st.Revision.ID != "" {
 		attrs = append(attrs, "revision", st.Revision.ID)

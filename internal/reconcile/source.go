@@ -42,11 +42,12 @@ type SourceConfig struct {
 
 func (c SourceConfig) origin() string { return "git:" + c.Name }
 
-// A Step is what the loop tells its observer: one per thing that a person would
-// want to see happen.
+// A Step is what the loop tells its observer: a plan before it is applied, its
+// result after, or an error that is not the one before.
 type Step struct {
 	Source   string
 	Revision Revision
+	Files    []oprc.File
 	Plan     *plan.Plan // nil when there is none
 	Result   *Result    // set once applied
 	Err      error
@@ -58,7 +59,7 @@ func (l *Loop) runSource(ctx context.Context, c SourceConfig, wake <-chan struct
 	for {
 		if token, ok := l.token(); ok && !c.Suspend {
 			if err := l.tick(ctx, s, token); err != nil && ctx.Err() == nil {
-				l.Log.Warn("source", "source", c.Name, "error", err)
+				l.Log.Warn("keep status", "source", c.Name, "error", err)
 			}
 		}
 		if !wait(ctx, c.Interval, wake) {
@@ -77,27 +78,22 @@ type sourceState struct {
 	lastErr string
 }
 
-// tick makes the source's newest revision true, once.
+// tick makes the source's newest revision true, once. What stops it is told to the
+// observer and kept in the source's conditions; the error is of that keeping.
 func (l *Loop) tick(ctx context.Context, s *sourceState, token int64) error {
 	step := Step{Source: s.c.Name}
 	err := l.advance(ctx, s, token, &step)
 	step.Err = err
-	fresh := err != nil && err.Error() != s.lastErr
+	fresh := err != nil && err.Error() != s.lastErr && ctx.Err() == nil
 	s.lastErr = ""
 	if err != nil {
 		s.lastErr = err.Error()
 	}
-	if fresh || step.Result != nil || step.Plan != nil {
+	if fresh || step.Result != nil {
 		l.observe(step)
 	}
 	s.settle(step, l.Now().UTC())
-	if perr := l.Store.PutSource(ctx, s.status, token); perr != nil && err == nil {
-		err = fmt.Errorf("keep status of source %s: %w", s.c.Name, perr)
-	}
-	if fresh {
-		return err
-	}
-	return nil
+	return l.Store.PutSource(ctx, s.status, token)
 }
 
 func (l *Loop) advance(ctx context.Context, s *sourceState, token int64, step *Step) error {
@@ -113,7 +109,7 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, token int64, step *S
 		}
 		s.rev, s.files = rev, files
 	}
-	step.Revision = s.rev
+	step.Revision, step.Files = s.rev, s.files
 	s.status.Revision = s.rev.ID
 
 	l.turn.Lock() // one plan at a time: they would only refuse each other
@@ -133,6 +129,9 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, token int64, step *S
 		return fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)
 	}
 	s.status.PlanID = ""
+	if step.Plan != nil {
+		l.observe(*step)
+	}
 	if !p.Empty() {
 		by := Actor{Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: token}
 		if step.Result, err = l.Reconciler.Apply(ctx, p, by); err != nil {
