@@ -121,13 +121,26 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 	}
 	out := make(map[string]envReading, len(names))
 	for e, a := range got {
-		out[e] = envReading{
+		s := envReading{
 			units:    parseUnits(a.units.Val()),
 			statuses: decodeAll[oprc.Status](a.statuses.Val()),
 			beats:    sortedBeats(a.beats.Val()),
 		}
+		s.remember()
+		out[e] = s
 	}
 	return out, nil
+}
+
+// remember shows a unit whose record was lost as undeployed at the generation that
+// a CRM last reported on. Otherwise it would start again at 1, and that CRM would
+// take its commands for old ones.
+func (s envReading) remember() {
+	for id, st := range s.statuses {
+		if st.Generation > s.units[id].Generation {
+			s.units[id] = oprc.UnitDigest{Generation: st.Generation}
+		}
+	}
 }
 
 func parseUnits(entries map[string]string) map[string]oprc.UnitDigest {

@@ -131,6 +131,7 @@ func TestDispatchGoesOnWhereTheCRMIs(t *testing.T) {
 		u := unit("shop.record", 0, 0, "edge")
 		dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
 		must(db.Fold(t.Context(), "edge", []reconcile.StatusWrite{{ID: u.ID, New: status(7, oprc.Running, "1-0")}}, nil))(t)
+		equal(t, must(db.Live(t.Context()))(t).Units["edge"][u.ID], oprc.UnitDigest{Generation: 7})
 		if err := db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Deploy, 9)}, 0); !errors.Is(err, oprc.ErrConflict) {
 			t.Errorf("9: got %v, want a conflict", err)
 		}
