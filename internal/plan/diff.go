@@ -79,15 +79,34 @@ func (d *diff) pkg(name string) {
 	d.record(name)
 	want, live := d.packages[name], d.Live.Packages[name].Spec
 	dirty := d.affected[name]
-	for _, f := range d.functionKeys(name, want, live) {
-		d.function(name, f, dirty)
-	}
-	for _, c := range d.classKeys(name, want, live) {
-		d.class(name, c, dirty)
+	if dirty || !d.intact(want) {
+		for _, f := range d.functionKeys(name, want, live) {
+			d.function(name, f, dirty)
+		}
+		for _, c := range d.classKeys(name, want, live) {
+			d.class(name, c, dirty)
+		}
 	}
 	for _, key := range d.deploymentKeys(name, want) {
 		d.deployment(name, key)
 	}
+}
+
+// intact reports whether all functions and classes of a package that nothing
+// affects are on record; it counts them as unchanged.
+func (d *diff) intact(p oprc.Package) bool {
+	for _, f := range p.Functions {
+		if _, stored := d.Live.Digests["function/"+p.Name+"."+f.Name]; !stored {
+			return false
+		}
+	}
+	for _, c := range p.Classes {
+		if _, stored := d.Live.Digests["class/"+p.Name+"."+c.Name]; !stored || c.MarkForRemoval {
+			return false
+		}
+	}
+	d.unchanged += len(p.Functions) + len(p.Classes)
+	return true
 }
 
 // record compares the package's own record.
