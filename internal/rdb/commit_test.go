@@ -81,8 +81,10 @@ func TestCommitDeletes(t *testing.T) {
 		err := db.Commit(t.Context(), reconcile.Commit{
 			Base: base(map[string]int64{"shop": 1}),
 			Delete: []reconcile.Ref{
-				{Kind: oprc.KindPackage, Key: "shop"}, {Kind: oprc.KindClass, Key: "shop.record"},
-				{Kind: oprc.KindFunction, Key: "shop.pay"}, {Kind: oprc.KindDeployment, Key: "shop.record"},
+				{Kind: oprc.KindPackage, Key: "shop"},
+				{Kind: oprc.KindClass, Key: "shop.record"},
+				{Kind: oprc.KindFunction, Key: "shop.pay"},
+				{Kind: oprc.KindDeployment, Key: "shop.record"},
 				{Kind: oprc.KindEnv, Key: "edge"},
 			},
 		})

@@ -52,7 +52,7 @@ func (d *DB) wrap(ctx context.Context, err error) error {
 		return &unavailable{d.addr, cause, err}
 	}
 	if denied(err) {
-		return fmt.Errorf("redis at %s: %w: %s", d.addr, ErrDenied, err)
+		return fmt.Errorf("redis at %s: %w: %w", d.addr, ErrDenied, err)
 	}
 	if cannotServe(err) {
 		return &unavailable{d.addr, err.Error(), err}

@@ -9,9 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -183,18 +181,12 @@ func ask(addr, command string) (string, error) {
 	}
 }
 
-// binary finds redis-server or redis-cli: beside $REDIS_SERVER, or on PATH.
+// binary finds a program of Redis.
 func binary(t testing.TB, name string) string {
 	t.Helper()
-	if server := os.Getenv("REDIS_SERVER"); server != "" {
-		if name == "redis-server" {
-			return server
-		}
-		return filepath.Join(filepath.Dir(server), name)
-	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Fatalf("%s is needed and not on PATH: install it (apt install redis-server) or set REDIS_SERVER to the path of redis-server", name)
+		t.Fatalf("%s is needed and not on PATH; on Debian: apt-get install %s", name, name)
 	}
 	return path
 }
