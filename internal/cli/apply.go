@@ -169,7 +169,8 @@ func deletions(p *plan.Plan) []string {
 		}
 	}
 	for _, c := range p.Changes {
-		if c.Kind != oprc.KindUnit && slices.Contains(c.Actions, plan.Delete) && !gone[c.Package] {
+		inner := c.Kind != oprc.KindPackage && gone[c.Package]
+		if c.Kind != oprc.KindUnit && slices.Contains(c.Actions, plan.Delete) && !inner {
 			names = append(names, string(c.Kind)+" "+c.Key)
 		}
 	}

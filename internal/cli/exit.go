@@ -122,7 +122,7 @@ func (e shown) Unwrap() error { return e.error }
 // silent reports whether nothing is left to say about err.
 func silent(err error) bool {
 	var s shown
-	return errors.As(err, &s) || errors.Is(err, errChanges)
+	return errors.As(err, &s) || errors.Is(err, errChanges) || errors.Is(err, errInterrupted)
 }
 
 // interruptedError is what a command that was interrupted ends with.

@@ -107,12 +107,14 @@ func assumed(docs []oprc.Document) plan.Live {
 	live := plan.Live{Environments: map[string]oprc.EnvironmentState{}}
 	hasDefault := false
 	add := func(name string, isDefault bool) {
-		if name == "" || !oprc.ValidName(name) {
-			return
-		}
 		live.Environments[name] = oprc.EnvironmentState{
 			EnvironmentRecord: oprc.EnvironmentRecord{Spec: oprc.Environment{Kind: oprc.KindEnvironment, Name: name, Default: isDefault}, Rev: 1},
 			Health:            oprc.Healthy, Availability: 1 - 1e-9,
+		}
+	}
+	addNamed := func(name string) {
+		if oprc.ValidName(name) {
+			add(name, false)
 		}
 	}
 	for _, d := range docs {
@@ -122,10 +124,10 @@ func assumed(docs []oprc.Document) plan.Live {
 		}
 		for _, dep := range d.Package.Deployments {
 			for _, name := range dep.TargetEnvs {
-				add(name, false)
+				addNamed(name)
 			}
 			for _, m := range dep.Members {
-				add(m.Env, false)
+				addNamed(m.Env)
 			}
 		}
 	}
@@ -135,7 +137,7 @@ func assumed(docs []oprc.Document) plan.Live {
 		}
 	}
 	if !hasDefault {
-		add("default", true)
+		add("the default one", true) // no name that a file could use
 	}
 	return live
 }

@@ -3,6 +3,8 @@ package view
 import (
 	"fmt"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -64,6 +66,18 @@ func (o Output) Findings(f Findings) error {
 	return o.print(f.text(o.Mask))
 }
 
+// Remarks prints the findings as text, without a summary, and without those that
+// are information only: what a person should see beside a plan.
+func (o Output) Remarks(f Findings) error {
+	var b strings.Builder
+	for _, d := range f.Diagnostics {
+		if d.Severity != oprc.SeverityInfo {
+			b.WriteString(f.finding(d, o.Mask))
+		}
+	}
+	return o.print(b.String())
+}
+
 func (f Findings) text(mask []string) string {
 	var b strings.Builder
 	for _, d := range f.Diagnostics {
@@ -84,7 +98,7 @@ func (f Findings) finding(d oprc.Diagnostic, mask []string) string {
 	}
 	b.WriteString(severity(d.Severity, string(d.Severity)+" "+string(d.Code)) + ": " + clean(d.Message) + "\n")
 	if line, ok := sourceLine(f.Contents[d.File], d.Line); ok {
-		line = hideValue(line, mask)
+		line = hideValues(line, mask)
 		gutter := fmt.Sprintf("%5d", d.Line)
 		b.WriteString(faint(gutter+" | ") + printable(line) + "\n")
 		if pad, ok := padding(line, d.Column); ok {
@@ -106,7 +120,7 @@ func (f Findings) line(colour bool) string {
 		if colour {
 			ok = green(ok)
 		}
-		return fmt.Sprintf("%s: %s%s, no findings", ok, count(s.Packages, "package"), where)
+		return fmt.Sprintf("%s: %s%s", ok, count(s.Packages, "package"), where)
 	}
 	errs, warns := count(s.Errors, "error"), count(s.Warnings, "warning")
 	if colour && s.Errors > 0 {
@@ -146,19 +160,26 @@ func sourceLine(data []byte, n int) (string, bool) {
 	return line, strings.TrimSpace(line) != "" && len(line) <= 400
 }
 
-// hideValue replaces the value of a `key: value` line whose key is secret.
-func hideValue(line string, mask []string) string {
-	key, value, ok := strings.Cut(line, ":")
-	if !ok || strings.TrimSpace(value) == "" {
-		return line
-	}
-	bare := strings.ToUpper(strings.Trim(key, " \t-\"'{"))
-	for _, pattern := range mask {
-		if ok, err := path.Match(strings.ToUpper(pattern), bare); ok && err == nil {
-			return key + ": ***"
+// member is `key: value` in a line of YAML or JSON.
+var member = regexp.MustCompile(`([A-Za-z0-9_.-]+)(["']?\s*:\s+)("[^"]*"|'[^']*'|[^,{}\[\s][^,{}]*)`)
+
+// hideValues replaces the values of secret keys in a line. The model's own keys
+// are no secrets, whatever the patterns say.
+func hideValues(line string, mask []string) string {
+	return member.ReplaceAllStringFunc(line, func(found string) string {
+		m := member.FindStringSubmatch(found)
+		if m[1] == "_key" || m[1] == "key" || !secret(m[1], mask) {
+			return found
 		}
-	}
-	return line
+		return m[1] + m[2] + "***"
+	})
+}
+
+func secret(key string, mask []string) bool {
+	return slices.ContainsFunc(mask, func(pattern string) bool {
+		ok, err := path.Match(strings.ToUpper(pattern), strings.ToUpper(key))
+		return ok && err == nil
+	})
 }
 
 // printable is the line as text shows it; padding measures the same text.

@@ -58,7 +58,7 @@ error E012: no place
 
 2 errors, 1 warning in 2 files
 `},
-		"text without findings": {view.Text, view.Findings{Files: 1, Packages: 2}, "OK: 2 packages in 1 file, no findings\n"},
+		"text without findings": {view.Text, view.Findings{Files: 1, Packages: 2}, "OK: 2 packages in 1 file\n"},
 		"github": {view.GitHub, sample(), `::error file=a.yaml,line=2,col=4,title=E002::unknown field "targetEnv" (did you mean targetEnvs?)
 ::warning file=b c.yaml,line=1,col=2,title=W101::50%25 of%0Ait, old
 ::error title=E012::no place
@@ -117,18 +117,19 @@ diagnostics:
 
 func TestFindingsHideSecretsAndControlCharacters(t *testing.T) {
 	in := view.Findings{
-		Files: 1, Contents: map[string][]byte{"a.yaml": []byte("env:\n  DB_PASSWORD: hunter2\n  note: \x1b[31mred\n")},
+		Files: 1, Contents: map[string][]byte{"a.yaml": []byte("_key: x\n  {env: {DB_PASSWORD: hunter2, A: b}}\n  note: \x1b[31mred\n")},
 		Diagnostics: oprc.Diagnostics{
+			{Code: "E022", Severity: oprc.SeverityError, Position: oprc.Position{File: "a.yaml", Line: 1, Column: 1}, Message: "k"},
 			{Code: "E022", Severity: oprc.SeverityError, Position: oprc.Position{File: "a.yaml", Line: 2, Column: 3}, Message: "a"},
 			{Code: "E022", Severity: oprc.SeverityError, Position: oprc.Position{File: "a.yaml", Line: 3, Column: 3}, Message: "b\x1b]0;title\a"},
 		},
 	}
 	var buf bytes.Buffer
-	if err := (view.Output{W: &buf, Mask: []string{"*PASSWORD*"}}).Findings(in); err != nil {
+	if err := (view.Output{W: &buf, Mask: []string{"*PASSWORD*", "*KEY*"}}).Findings(in); err != nil {
 		t.Fatal(err)
 	}
-	if got := buf.String(); strings.Contains(got, "hunter2") || !strings.Contains(got, "DB_PASSWORD: ***") {
-		t.Errorf("the secret is not hidden:\n%s", got)
+	if got := buf.String(); strings.Contains(got, "hunter2") || !strings.Contains(got, "{DB_PASSWORD: ***, A: b}}") || !strings.Contains(got, "_key: x") {
+		t.Errorf("the secret alone is to be hidden:\n%s", got)
 	}
 	if got := buf.String(); strings.Contains(got, "\x1b]0;") || strings.Contains(got, "\x1b[31mred") {
 		t.Errorf("escape sequences of the file reach the terminal: %q", got)
