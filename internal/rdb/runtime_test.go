@@ -1,0 +1,399 @@
+package rdb_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
+)
+
+// A crmSide is a CRM's view of an environment, and a client to look behind it.
+type crmSide struct {
+	*rdb.DB
+	c *redis.Client
+}
+
+func newCRMSide(t *testing.T) crmSide {
+	t.Helper()
+	url := rdbtest.Server(t)
+	db, err := rdb.Open(t.Context(), rdb.Options{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	t.Cleanup(func() { _ = c.Close(); _ = db.Close() })
+	return crmSide{db, c}
+}
+
+func edgeUnit(n int) oprc.Command {
+	u := oprc.DeploymentUnit{
+		ID: oprc.UnitID("shop.cart", n, 0, "edge"), ClsKey: "shop.cart", TargetEnv: "edge",
+		Functions: []oprc.UnitFunction{{Key: "shop.add", Image: "a"}}, PartitionInfo: oprc.PartitionInfo{PartitionID: n},
+	}
+	return oprc.Command{
+		Type: oprc.Deploy, ID: u.ID, Generation: 1, SpecHash: oprc.Digest(u), Revision: "abc",
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Unit: u,
+	}
+}
+
+func (s crmSide) dispatch(t *testing.T, cmds ...oprc.Command) {
+	t.Helper()
+	if err := s.Dispatch(t.Context(), "edge", cmds, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Join(t.Context(), "edge"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ids(entries []rdb.CommandEntry) []string {
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.ID)
+	}
+	return out
+}
+
+func TestCommandsArriveAsTheyWereDispatched(t *testing.T) {
+	s := newCRMSide(t)
+	c := edgeUnit(0)
+	s.dispatch(t, c)
+	got, err := s.Commands(t.Context(), "edge", "crm-1", 10, 0)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	if diff := cmp.Diff(got[0].Command, c); diff != "" || got[0].Err != nil {
+		t.Errorf("%v, command (-got +want):\n%s", got[0].Err, diff)
+	}
+}
+
+func TestBacklogHoldsWhatIsNotAcknowledged(t *testing.T) {
+	s, ctx := newCRMSide(t), t.Context()
+	const n = 1200 // more than one page
+	var cmds []oprc.Command
+	for i := range n {
+		cmds = append(cmds, edgeUnit(i))
+	}
+	s.dispatch(t, cmds...)
+	read, err := s.Commands(ctx, "edge", "crm-1", n, 0)
+	if err != nil || len(read) != n {
+		t.Fatalf("read %d, %v", len(read), err)
+	}
+	if err := s.AckCommands(ctx, "edge", read[0].StreamID, read[n-1].StreamID); err != nil {
+		t.Fatal(err)
+	}
+	s.c.XTrimMinID(ctx, "oaas.pm.{env:edge}.commands", read[2].StreamID) // entry 1 is gone, and pending
+	got, err := s.Backlog(ctx, "edge", "crm-1", func(id string) bool { return id == read[3].StreamID })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Concat(ids(read[2:3]), ids(read[4:n-1]))
+	if diff := cmp.Diff(ids(got), want); diff != "" {
+		t.Errorf("backlog (-got +want):\n%s", diff)
+	}
+	if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != n-3 {
+		t.Errorf("pending: got %d, want %d without the trimmed one", p.Count, n-3)
+	}
+	if other, err := s.Backlog(ctx, "edge", "crm-2", func(string) bool { return false }); err != nil || len(other) > 0 {
+		t.Errorf("a colleague's backlog: %v, %v", ids(other), err)
+	}
+}
+
+func TestCommandsChangeHands(t *testing.T) {
+	s, ctx := newCRMSide(t), t.Context()
+	s.dispatch(t, edgeUnit(0), edgeUnit(1))
+	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.ClaimCommands(ctx, "edge", "crm-2", time.Minute); err != nil || len(got) > 0 {
+		t.Errorf("claimed what is fresh: %v, %v", ids(got), err)
+	}
+	if err := s.HandCommands(ctx, "edge", "crm-2", read[1].StreamID); err != nil {
+		t.Fatal(err)
+	}
+	none := func(string) bool { return false }
+	if got, err := s.Backlog(ctx, "edge", "crm-2", none); err != nil || !slices.Equal(ids(got), ids(read[1:])) {
+		t.Errorf("handed: %v, %v", ids(got), err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if got, err := s.ClaimCommands(ctx, "edge", "crm-3", 10*time.Millisecond); err != nil || !slices.Equal(ids(got), ids(read)) {
+		t.Errorf("claimed: %v, %v", ids(got), err)
+	}
+}
+
+func TestLostGroupIsTold(t *testing.T) {
+	s, ctx := newCRMSide(t), t.Context()
+	s.dispatch(t)
+	if err := s.Join(ctx, "edge"); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { s.c.FlushAll(context.Background()) })
+	_, blocked := s.Commands(ctx, "edge", "crm-1", 1, time.Second)
+	_, next := s.Commands(ctx, "edge", "crm-1", 1, 0)
+	_, backlog := s.Backlog(ctx, "edge", "crm-1", func(string) bool { return false })
+	_, claim := s.ClaimCommands(ctx, "edge", "crm-1", time.Minute)
+	for name, err := range map[string]error{"while it waits": blocked, "then": next, "backlog": backlog, "claim": claim} {
+		if !errors.Is(err, rdb.ErrNoGroup) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestUnitsHaveOneLivingOwner(t *testing.T) {
+	s, ctx := newCRMSide(t), t.Context()
+	units := []string{"u1", "u2"}
+	for _, crm := range []string{"crm-1", "crm-2"} {
+		if held, _, err := s.SignIn(ctx, "edge", crm); held || err != nil {
+			t.Fatalf("first lease of %s: held %v, %v", crm, held, err)
+		}
+	}
+	own := func(crm string) map[string]string {
+		t.Helper()
+		got, err := s.Own(ctx, "edge", crm, units)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	own("crm-1")
+	if diff := cmp.Diff(own("crm-2"), map[string]string{"u1": "crm-1", "u2": "crm-1"}); diff != "" {
+		t.Errorf("while crm-1 lives (-got +want):\n%s", diff)
+	}
+	held, colleagues, err := s.SignIn(ctx, "edge", "crm-2")
+	if !held || !slices.Equal(colleagues, []string{"crm-1"}) || err != nil {
+		t.Errorf("second lease: %v, %v, %v", held, colleagues, err)
+	}
+	ago := time.Now().Add(-oprc.HeartbeatTimeout - time.Second).UnixMilli()
+	s.c.HSet(ctx, "oaas_pm:{env:edge}:leases", "crm-1", fmt.Sprint(ago))
+	if _, colleagues, _ = s.SignIn(ctx, "edge", "crm-2"); len(colleagues) > 0 {
+		t.Errorf("colleagues after the lease ran out: %v", colleagues)
+	}
+	if diff := cmp.Diff(own("crm-2"), map[string]string{"u1": "crm-2", "u2": "crm-2"}); diff != "" {
+		t.Errorf("after the lease ran out (-got +want):\n%s", diff)
+	}
+	if held, _, _ = s.SignIn(ctx, "edge", "crm-1"); held {
+		t.Error("a lease that ran out is said to be held")
+	}
+	if err := s.SignOut(ctx, "edge", "crm-2", []string{"u1"}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(own("crm-1"), map[string]string{"u1": "crm-1", "u2": "crm-1"}); diff != "" {
+		t.Errorf("after crm-2 signed out (-got +want):\n%s", diff)
+	}
+}
+
+func TestSettleReportsAndAcknowledgesOrDoesNeither(t *testing.T) {
+	s, ctx := newCRMSide(t), t.Context()
+	s.dispatch(t, edgeUnit(0), edgeUnit(1))
+	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, crm := range []string{"crm-1", "crm-2"} {
+		if _, _, err := s.SignIn(ctx, "edge", crm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Own(ctx, "edge", "crm-1", ids(read[:1])); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Own(ctx, "edge", "crm-2", ids(read[1:])); err != nil {
+		t.Fatal(err)
+	}
+	var batch []rdb.Settlement
+	for _, e := range read {
+		batch = append(batch, rdb.Settlement{
+			Report: oprc.Report{
+				Type: oprc.ReportStatus, CRM: "crm-1", Time: e.Time, ID: e.ID, Generation: 1, SpecHash: e.SpecHash,
+				Condition: oprc.Running, Replicas: []string{"r"}, Functions: map[string]oprc.FunctionStatus{"shop.add": {Condition: oprc.Running}},
+			},
+			Acks: []string{e.StreamID},
+		})
+	}
+	done, err := s.Settle(ctx, "edge", "crm-1", batch)
+	if err != nil || !slices.Equal(done, []bool{true, false}) {
+		t.Fatalf("got %v, %v", done, err)
+	}
+	reports, err := s.Reports(ctx, "edge", "c", 10, 0)
+	if err != nil || len(reports) != 1 {
+		t.Fatalf("reports: %v, %v", reports, err)
+	}
+	if diff := cmp.Diff(reports[0].Report, batch[0].Report); diff != "" || reports[0].Err != nil {
+		t.Errorf("%v, report (-got +want):\n%s", reports[0].Err, diff)
+	}
+	if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != 1 {
+		t.Errorf("pending: got %d, want the colleague's 1", p.Count)
+	}
+}
+
+// A Redis that is full refuses the report, so the command stays.
+func TestSettleOnAFullRedis(t *testing.T) {
+	s, ctx := newCRMSide(t), t.Context()
+	s.dispatch(t, edgeUnit(0))
+	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.c.ConfigSet(ctx, "maxmemory", "1")
+	batch := []rdb.Settlement{{Report: oprc.Report{Type: oprc.ReportStatus, CRM: "crm-1", ID: read[0].ID, Generation: 1}, Acks: []string{read[0].StreamID}}}
+	if done, err := s.Settle(ctx, "edge", "crm-1", batch); err == nil || len(done) > 0 {
+		t.Errorf("got %v, %v", done, err)
+	}
+	if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != 1 {
+		t.Errorf("pending: got %d, want 1", p.Count)
+	}
+}
+
+func TestHeartbeatsArriveAsTheyWereSent(t *testing.T) {
+	s, ctx := newCRMSide(t), t.Context()
+	want := oprc.Report{
+		Type: oprc.ReportHeartbeat, CRM: "crm-1", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Availability: 0.999, Capacity: &oprc.Capacity{CPU: "8", Units: 3}, Templates: []string{"gpu"},
+	}
+	if err := s.Report(ctx, "edge", want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Reports(ctx, "edge", "c", 10, 0)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	if diff := cmp.Diff(got[0].Report, want); diff != "" || got[0].Err != nil {
+		t.Errorf("%v, heartbeat (-got +want):\n%s", got[0].Err, diff)
+	}
+}
+
+func TestBuriedCommandCanBeSentAgain(t *testing.T) {
+	s, ctx := newCRMSide(t), t.Context()
+	s.dispatch(t, edgeUnit(0))
+	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // two CRMs that were given it, or one that is not sure
+		if err := s.BuryCommand(ctx, "edge", "crm-1", read[0], "no room"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	letters, err := s.Dead(ctx, "edge", 10)
+	if err != nil || len(letters) != 1 || letters[0].Reason != "no room" || letters[0].By != "crm-1" {
+		t.Fatalf("got %v, %v", letters, err)
+	}
+	if err := s.RetryDead(ctx, "edge", letters[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+	if err != nil || len(again) != 1 {
+		t.Fatalf("got %v, %v", again, err)
+	}
+	if diff := cmp.Diff(again[0].Command, read[0].Command); diff != "" {
+		t.Errorf("command (-got +want):\n%s", diff)
+	}
+}
+
+// The rule in docs/protocol.md is enough to be a CRM, and opens no other environment.
+func TestCRMWithItsOwnRedisUser(t *testing.T) {
+	url := rdbtest.Server(t)
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := redis.NewClient(o)
+	defer func() { _ = admin.Close() }()
+	ctx := t.Context()
+	rule := []any{
+		"ACL", "SETUSER", "edge", "on", ">pw", "resetkeys", "-@all",
+		"%R~oaas_pm:{env:edge}:*", "~oaas_pm:{env:edge}:owners", "~oaas_pm:{env:edge}:leases", "~oaas.pm.{env:edge}.*",
+	}
+	for _, c := range []string{
+		"ping", "hello", "auth", "select", "xadd", "xack", "xreadgroup", "xgroup", "xclaim", "xautoclaim", "xpending", "xrange",
+		"hget", "hmget", "hgetall", "hscan", "hset", "hdel", "eval", "evalsha", "time", "multi", "exec",
+	} {
+		rule = append(rule, "+"+c)
+	}
+	if err := admin.Do(ctx, rule...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := rdb.Open(ctx, rdb.Options{URL: url, Username: "edge", Password: "pw"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	all, err := rdb.Open(ctx, rdb.Options{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = all.Close() }()
+	if err := all.Dispatch(ctx, "edge", []oprc.Command{edgeUnit(0)}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := actAsCRM(ctx, db); err != nil {
+		t.Error(err)
+	}
+	if err := db.Report(ctx, "cloud", oprc.Report{Type: oprc.ReportHeartbeat, CRM: "x", Time: time.Now()}); !errors.Is(err, rdb.ErrDenied) {
+		t.Errorf("report to another environment: got %v", err)
+	}
+	if err := db.Dispatch(ctx, "edge", []oprc.Command{edgeUnit(1)}, 0); !errors.Is(err, rdb.ErrDenied) {
+		t.Errorf("dispatch: got %v", err)
+	}
+}
+
+// actAsCRM calls all that a CRM calls.
+func actAsCRM(ctx context.Context, db *rdb.DB) error {
+	var errs []error
+	try := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	try("join", db.Join(ctx, "edge"))
+	_, _, err := db.SignIn(ctx, "edge", "crm-1")
+	try("sign in", err)
+	try("heartbeat", db.Report(ctx, "edge", oprc.Report{Type: oprc.ReportHeartbeat, CRM: "crm-1", Time: time.Now()}))
+	digests, err := db.UnitDigests(ctx, "edge")
+	try("digests", err)
+	for id := range digests {
+		records, err := db.UnitRecordsOf(ctx, "edge", []string{id})
+		if err == nil && records[id].Generation != 1 {
+			err = fmt.Errorf("got %v", records)
+		}
+		try("records", err)
+		_, err = db.StatusesOf(ctx, "edge", []string{id})
+		try("statuses", err)
+		_, err = db.Own(ctx, "edge", "crm-1", []string{id})
+		try("own", err)
+	}
+	_, err = db.UnitRecords(ctx, "edge")
+	try("all records", err)
+	entries, err := db.Commands(ctx, "edge", "crm-1", 1, 0)
+	try("commands", err)
+	_, err = db.Backlog(ctx, "edge", "crm-1", func(string) bool { return false })
+	try("backlog", err)
+	_, err = db.ClaimCommands(ctx, "edge", "crm-1", time.Minute)
+	try("claim", err)
+	for _, e := range entries {
+		try("hand", db.HandCommands(ctx, "edge", "crm-1", e.StreamID))
+		_, err = db.Settle(ctx, "edge", "crm-1", []rdb.Settlement{{
+			Report: oprc.Report{Type: oprc.ReportStatus, CRM: "crm-1", Time: time.Now(), ID: e.ID, Generation: 1, SpecHash: e.SpecHash, Condition: oprc.Deleted},
+			Acks:   []string{e.StreamID}, Release: true,
+		}})
+		try("settle", err)
+		try("acknowledge", db.AckCommands(ctx, "edge", e.StreamID))
+		try("bury", db.BuryCommand(ctx, "edge", "crm-1", e, "why not"))
+	}
+	try("sign out", db.SignOut(ctx, "edge", "crm-1", []string{"u"}))
+	return errors.Join(errs...)
+}
