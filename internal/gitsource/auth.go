@@ -31,24 +31,29 @@ func (o Options) sshAuth(ep *transport.Endpoint) (transport.AuthMethod, error) {
 		return nil, fmt.Errorf("known hosts: %w", err)
 	}
 	host := net.JoinHostPort(ep.Host, strconv.Itoa(cmp.Or(max(ep.Port, 0), gitssh.DefaultPort)))
-	a := sshAuth{callback: known.HostKeyCallback(), algorithms: known.HostKeyAlgorithms(host), timeout: o.Timeout}
-	if o.SSHKeyFile == "" {
-		a.AuthMethod, err = gitssh.NewSSHAgentAuth(user)
-	} else {
-		a.AuthMethod, err = gitssh.NewPublicKeysFromFile(user, o.SSHKeyFile, o.SSHPassphrase)
+	trust := gitssh.HostKeyCallbackHelper{
+		HostKeyCallback: known.HostKeyCallback(), HostKeyAlgorithms: known.HostKeyAlgorithms(host),
 	}
+	if o.SSHKeyFile == "" {
+		agent, err := gitssh.NewSSHAgentAuth(user)
+		if err != nil {
+			return nil, fmt.Errorf("ssh agent: %w", err)
+		}
+		agent.HostKeyCallbackHelper = trust
+		return sshAuth{agent, o.Timeout}, nil
+	}
+	key, err := gitssh.NewPublicKeysFromFile(user, o.SSHKeyFile, o.SSHPassphrase)
 	if err != nil {
 		return nil, fmt.Errorf("ssh key: %w", err)
 	}
-	return a, nil
+	key.HostKeyCallbackHelper = trust
+	return sshAuth{key, o.Timeout}, nil
 }
 
-// sshAuth adds to a way to log in whom to trust, and how long to wait.
+// sshAuth adds to a way to log in how long to wait for a connection.
 type sshAuth struct {
 	gitssh.AuthMethod
-	callback   ssh.HostKeyCallback
-	algorithms []string
-	timeout    time.Duration
+	timeout time.Duration
 }
 
 // ClientConfig is what go-git connects with.
@@ -57,6 +62,6 @@ func (a sshAuth) ClientConfig() (*ssh.ClientConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.HostKeyCallback, c.HostKeyAlgorithms, c.Timeout = a.callback, a.algorithms, a.timeout
+	c.Timeout = a.timeout
 	return c, nil
 }

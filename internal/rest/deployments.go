@@ -99,6 +99,9 @@ func (a *api) deploy(w http.ResponseWriter, r *http.Request, owner *reconcile.Pa
 	if err != nil {
 		return err
 	}
+	if holdsMask(body, a.Mask) {
+		return refuse(http.StatusBadRequest, "the deployment holds the mask %s where a secret belongs", masked)
+	}
 	for _, name := range []string{"key", "cls"} {
 		delete(body, name)
 	}

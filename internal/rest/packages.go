@@ -25,6 +25,11 @@ func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	docs, _ := a.Load(req.Files, req.Strict, req.Package)
+	for _, d := range docs {
+		if holdsMask(d.Package, a.Mask) {
+			return refuse(http.StatusBadRequest, "package %s holds the mask %s where a secret belongs: an answer of this API is no package file", d.Name(), masked)
+		}
+	}
 	names := packageNames(docs)
 	fresh, err := a.anyNew(r, names)
 	if err != nil {

@@ -71,6 +71,31 @@ func maskValue(v any, parent string, patterns []string) any {
 	return v
 }
 
+// holdsMask reports whether a document carries the mask where a secret belongs: it
+// was read here, and would replace the secret by the mask.
+func holdsMask(doc any, patterns []string) bool {
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return false
+	}
+	var v any
+	return json.Unmarshal(raw, &v) == nil && findMask(v, "", patterns)
+}
+
+func findMask(v any, parent string, patterns []string) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, member := range v {
+			if slices.Contains(userMaps, parent) && secret(key, patterns) && member == masked || findMask(member, key, patterns) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, func(member any) bool { return findMask(member, "", patterns) })
+	}
+	return false
+}
+
 func secret(key string, patterns []string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		ok, err := path.Match(strings.ToUpper(p), strings.ToUpper(key))

@@ -138,6 +138,9 @@ func TestSecretsAreMasked(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
 	}
+	if a := w.want(w.post("/packages", strings.Replace(shop, "hunter2", "'***'", 1)), 400); !strings.Contains(a.body, "mask") {
+		t.Errorf("got %s", a.body)
+	}
 	o, err := w.state.Find(t.Context(), oprc.KindFunction, "shop.add")
 	if err != nil || !strings.Contains(string(oprc.MustCanonical(o.Doc)), "hunter2") {
 		t.Errorf("the record lost the secret: %v, %v", o, err)
