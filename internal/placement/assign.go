@@ -140,16 +140,19 @@ func tooFew(members []oprc.Member, limits []int, partitions, replicas int) []Fin
 	}
 	return []Finding{{
 		Code: oprc.CodeShards, Severity: oprc.SeverityError, Pointer: "/replicaCount",
-		Message: fmt.Sprintf("partition %d needs %s, only %s", p, owners(len(l.slots[p])), haveRoom(have)),
+		Message: fmt.Sprintf("partition %d needs %s, %s", p, owners(len(l.slots[p])), haveRoom(have)),
 		Hint:    hint,
 	}}
 }
 
 func haveRoom(n int) string {
-	if n == 1 {
-		return "1 member has room"
+	switch n {
+	case 0:
+		return "no member has room"
+	case 1:
+		return "only 1 member has room"
 	}
-	return fmt.Sprintf("%d members have room", n)
+	return fmt.Sprintf("only %d members have room", n)
 }
 
 func memberPointer(members []oprc.Member, id int) string {
@@ -164,7 +167,7 @@ func (d *decision) checkRoom() {
 		if room := d.room(name); need[name] > room {
 			d.add(Finding{
 				Code: oprc.CodeEnvironment, Severity: oprc.SeverityError, Pointer: d.pointerTo(name),
-				Message: fmt.Sprintf("environment %q has room for %s, %d are needed", name, units(room), need[name]),
+				Message: fmt.Sprintf("environment %q has room for %s, not for %d", name, units(room), need[name]),
 				Hint:    "raise its capacity, or name more environments",
 			})
 		}

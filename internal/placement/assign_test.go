@@ -12,6 +12,11 @@ import (
 	"github.com/oaas-platform/oprc/internal/placement"
 )
 
+// owns is an assignment: who leads, who owns, which shards.
+func owns(primary int, owners []int, shards ...int) oprc.Assignment {
+	return oprc.Assignment{Primary: primary, Owners: owners, ShardIDs: shards}
+}
+
 func TestAssignments(t *testing.T) {
 	many := envs(.99, .99, .99, .99)
 	tests := map[string]struct {
@@ -20,35 +25,35 @@ func TestAssignments(t *testing.T) {
 	}{
 		"one environment, three partitions": {
 			oprc.Deployment{PartitionCount: 3, ReplicaCount: 1, TargetEnvs: []string{"e01"}},
-			[]oprc.Assignment{{1, []int{1}, []int{0}}, {1, []int{1}, []int{1}}, {1, []int{1}, []int{2}}},
+			[]oprc.Assignment{owns(1, []int{1}, 0), owns(1, []int{1}, 1), owns(1, []int{1}, 2)},
 		},
 		"round robin over three members": {
 			oprc.Deployment{PartitionCount: 3, ReplicaCount: 2, TargetEnvs: []string{"e01", "e02", "e03"}},
-			[]oprc.Assignment{{1, []int{1, 2}, []int{0, 1}}, {3, []int{3, 1}, []int{2, 3}}, {2, []int{2, 3}, []int{4, 5}}},
+			[]oprc.Assignment{owns(1, []int{1, 2}, 0, 1), owns(3, []int{3, 1}, 2, 3), owns(2, []int{2, 3}, 4, 5)},
 		},
 		"allPartitions first": {
 			oprc.Deployment{PartitionCount: 2, ReplicaCount: 2, Members: []oprc.Member{
 				{ID: 1, Env: "e01"}, {ID: 2, Env: "e02"}, {ID: 3, Env: "e03", AllPartitions: true},
 			}},
-			[]oprc.Assignment{{1, []int{3, 1}, []int{0, 1}}, {2, []int{3, 2}, []int{2, 3}}},
+			[]oprc.Assignment{owns(1, []int{3, 1}, 0, 1), owns(2, []int{3, 2}, 2, 3)},
 		},
 		"allPartitions may exceed replicaCount": {
 			oprc.Deployment{PartitionCount: 1, ReplicaCount: 1, Members: []oprc.Member{
 				{ID: 1, Env: "e01", AllPartitions: true}, {ID: 2, Env: "e02", AllPartitions: true},
 			}},
-			[]oprc.Assignment{{1, []int{1, 2}, []int{0, 1}}},
+			[]oprc.Assignment{owns(1, []int{1, 2}, 0, 1)},
 		},
 		"maxShards": {
 			oprc.Deployment{PartitionCount: 4, ReplicaCount: 1, Members: []oprc.Member{
 				{ID: 7, Env: "e01", MaxShards: ptr(1)}, {ID: 9, Env: "e02", MaxShards: ptr(-1)},
 			}},
-			[]oprc.Assignment{{7, []int{7}, []int{0}}, {9, []int{9}, []int{1}}, {9, []int{9}, []int{2}}, {9, []int{9}, []int{3}}},
+			[]oprc.Assignment{owns(7, []int{7}, 0), owns(9, []int{9}, 1), owns(9, []int{9}, 2), owns(9, []int{9}, 3)},
 		},
 		"a chain of hand-overs where greed fails": {
 			oprc.Deployment{PartitionCount: 2, ReplicaCount: 2, Members: []oprc.Member{
 				{ID: 1, Env: "e01", MaxShards: ptr(1)}, {ID: 2, Env: "e02", MaxShards: ptr(1)}, {ID: 3, Env: "e03"},
 			}},
-			[]oprc.Assignment{{2, []int{3, 2}, []int{0, 1}}, {1, []int{3, 1}, []int{2, 3}}},
+			[]oprc.Assignment{owns(2, []int{3, 2}, 0, 1), owns(1, []int{3, 1}, 2, 3)},
 		},
 	}
 	for name, test := range tests {

@@ -170,7 +170,7 @@ func (d *decision) unfit(e *oprc.EnvironmentState) string {
 		return whyUnknown
 	}
 	if room := d.room(e.Spec.Name); room < d.partitions {
-		return fmt.Sprintf("it has room for %s, %d are needed", units(room), d.partitions)
+		return fmt.Sprintf("it has room for %s, not for %d", units(room), d.partitions)
 	}
 	return ""
 }

@@ -146,7 +146,7 @@ func (d *decision) reportUnknown(code oprc.Code, severity oprc.Severity) bool {
 		d.add(Finding{
 			Code: code, Severity: severity, Pointer: d.pointerTo(name),
 			Message: fmt.Sprintf("availability %s is asked, but that of environment %q is not known", number(d.in.Availability), name),
-			Hint:    "declare it in the environment's document, or let its CRM report it",
+			Hint:    "declare it in the document of the environment, or let its CRM report it",
 		})
 	}
 	if found {
