@@ -155,7 +155,7 @@ func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("after %s, %s still does not print %q (last: %v)", limit, strings.Join(args[2:], " "), args[1], err)
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 	}
 }
 
