@@ -1,0 +1,393 @@
+package schema
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// foreignPackage rewrites a document of the snake_case dialect in place.
+func (c *converter) foreignPackage(root *yaml.Node) {
+	_, name := lookup(root, "name")
+	c.pkg, c.own = "", map[string]bool{}
+	if name != nil {
+		c.pkg = name.Value
+	}
+	for _, list := range []string{"classes", "functions"} {
+		each(root, list, func(item *yaml.Node) {
+			if _, key := lookup(item, "key"); key != nil {
+				c.own[key.Value] = true
+			}
+		})
+	}
+	rename(root, "dependencies", "required")
+	if key, val := lookup(root, "metadata"); key != nil {
+		c.drop(root, key, unlessEmpty(val, "is not carried over: a package has no metadata"))
+	}
+	each(root, "classes", c.foreignClass)
+	each(root, "functions", c.foreignFunction)
+	each(root, "deployments", func(item *yaml.Node) { c.foreignDeployment(root, item) })
+}
+
+func (c *converter) foreignClass(n *yaml.Node) {
+	rename(n, "key", "name")
+	rename(n, "function_bindings", "functions")
+	rename(n, "state_spec", "stateSpec")
+	each(n, "functions", c.foreignBinding)
+	_, state := lookup(n, "stateSpec")
+	if state == nil || state.Kind != yaml.MappingNode {
+		return
+	}
+	rename(state, "key_specs", "keySpecs")
+	rename(state, "default_provider", "defaultProvider")
+	each(state, "keySpecs", c.foreignKey)
+	if key, val := lookup(state, "consistency_model"); key != nil {
+		remove(state, key)
+		if val.Value != string(oprc.ConsistencyNone) {
+			put(into(n, "constraints", key), "consistency", key, val)
+		}
+	}
+	c.dropUnless(state, "persistent", "false", "is not carried over: the storage decides")
+	c.dropUnless(state, "serialization_format", "json", "is not carried over: the runtime decides")
+}
+
+var keyTypes = map[string]string{
+	"string": "STRING", "str": "STRING", "text": "STRING",
+	"int": "INTEGER", "integer": "INTEGER", "i32": "INTEGER", "i64": "INTEGER", "u32": "INTEGER", "u64": "INTEGER", "long": "INTEGER",
+	"float": "DOUBLE", "double": "DOUBLE", "f32": "DOUBLE", "f64": "DOUBLE", "number": "DOUBLE",
+	"bool": "BOOLEAN", "boolean": "BOOLEAN",
+}
+
+func (c *converter) foreignKey(n *yaml.Node) {
+	rename(n, "nullable", "optional")
+	rename(n, "key_type", "type")
+	key, val := lookup(n, "type")
+	if key == nil {
+		return
+	}
+	if known := keyTypes[strings.ToLower(val.Value)]; known != "" {
+		val.Value = known
+		return
+	}
+	c.drop(n, key, "is not carried over: "+shorten(val.Value)+" is none of STRING, INTEGER, DOUBLE and BOOLEAN")
+}
+
+func (c *converter) foreignBinding(n *yaml.Node) {
+	rename(n, "function_key", "function")
+	rename(n, "access_modifier", "access")
+	if _, ref := lookup(n, "function"); ref != nil {
+		c.local(ref)
+	}
+	if key, val := lookup(n, "stateless"); key != nil {
+		if is, _ := boolean(val); is {
+			c.note(key, "`stateless` became `immutable`: the call does not change the object")
+			key.Value = "immutable"
+		} else {
+			c.drop(n, key, "")
+		}
+	}
+	if key, val := lookup(n, "parameters"); key != nil {
+		c.drop(n, key, unlessEmpty(val, "is not carried over: describe arguments in the function's `variableDescriptions`"))
+	}
+}
+
+// local makes a reference to a class or function of this document relative.
+func (c *converter) local(ref *yaml.Node) {
+	if c.own[ref.Value] {
+		ref.Value = "." + ref.Value
+	}
+}
+
+func (c *converter) foreignFunction(n *yaml.Node) {
+	rename(n, "key", "name")
+	rename(n, "function_type", "type")
+	rename(n, "qos_requirement", "requirements")
+	rename(n, "qos_constraint", "constraints")
+	if _, constraints := lookup(n, "constraints"); constraints != nil {
+		rename(constraints, "max_concurrency", "maxConcurrency")
+	}
+	if _, val := lookup(n, "type"); val != nil && val.Value == "CUSTOM" {
+		val.Value = string(oprc.Task)
+	}
+	if key, val := lookup(n, "config"); key != nil && val.Kind == yaml.MappingNode {
+		env := *val
+		*val = yaml.Node{Kind: yaml.MappingNode, Tag: tagMap, Line: val.Line, Column: val.Column}
+		if len(env.Content) > 0 {
+			put(val, "env", key, &env)
+		}
+	}
+	c.foreignProvision(n)
+	if key, val := lookup(n, "disabled"); key != nil {
+		if is, _ := boolean(val); is {
+			key.Value = "state"
+			val.Value, val.Tag = string(oprc.Disabled), tagStr
+		} else {
+			c.drop(n, key, "")
+		}
+	}
+	if key, meta := lookup(n, "metadata"); key != nil {
+		if k, text := lookup(meta, "description"); k != nil && !isNull(text) {
+			put(n, "description", k, text)
+			remove(meta, k)
+		}
+		c.drop(n, key, unlessEmpty(meta, "is carried over as the description alone"))
+	}
+	_, config := lookup(n, "config")
+	if key, _ := lookup(n, "config"); key != nil && len(config.Content) == 0 {
+		c.drop(n, key, "")
+	}
+}
+
+// foreignProvision makes a provision_config a Knative service.
+func (c *converter) foreignProvision(n *yaml.Node) {
+	key, engine := lookup(n, "provision_config")
+	if key == nil {
+		return
+	}
+	key.Value = "provision"
+	if engine.Kind != yaml.MappingNode {
+		c.drop(n, key, "")
+		return
+	}
+	for _, names := range [][2]string{
+		{"container_image", "image"}, {"max_concurrency", "concurrency"}, {"cpu_request", "requestsCpu"}, {"memory_request", "requestsMemory"},
+		{"cpu_limit", "limitsCpu"}, {"memory_limit", "limitsMemory"}, {"min_scale", "minScale"}, {"max_scale", "maxScale"},
+	} {
+		rename(engine, names[0], names[1])
+	}
+	if k, val := lookup(engine, "concurrency"); k != nil && val.Value == "0" {
+		c.drop(engine, k, "") // no limit in either dialect
+	}
+	if k, val := lookup(engine, "need_http2"); k != nil {
+		remove(engine, k)
+		if is, _ := boolean(val); is {
+			put(into(n, "config", k), "http2", k, val)
+		}
+	}
+	def := model().structs[compatible+"KnativeProvision"]
+	for i := 0; i < len(engine.Content); {
+		if k, val := engine.Content[i], engine.Content[i+1]; isNull(val) {
+			c.drop(engine, k, "")
+		} else if def.byName[k.Value] == nil {
+			c.drop(engine, k, "is not carried over: no engine has it")
+		} else {
+			i += 2
+		}
+	}
+	knative := *engine
+	*engine = yaml.Node{Kind: yaml.MappingNode, Tag: tagMap, Line: engine.Line, Column: engine.Column}
+	put(engine, "knative", key, &knative)
+}
+
+func (c *converter) foreignDeployment(root, n *yaml.Node) {
+	c.deploymentKey(n)
+	rename(n, "target_envs", "targetEnvs")
+	for _, name := range []string{"target_env", "target_clusters"} {
+		key, val := lookup(n, name)
+		if key == nil {
+			continue
+		}
+		if have, _ := lookup(n, "targetEnvs"); have != nil || isNull(val) {
+			c.drop(n, key, unlessEmpty(val, "is not carried over: `targetEnvs` names the environments"))
+			continue
+		}
+		key.Value = "targetEnvs"
+		if val.Kind == yaml.ScalarNode {
+			one := *val
+			*val = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Style: yaml.FlowStyle, Line: val.Line, Column: val.Column, Content: []*yaml.Node{&one}}
+		}
+	}
+	c.odgm(n)
+	c.demands(root, n)
+	for _, name := range []string{"condition", "status", "created_at", "updated_at"} {
+		if key, _ := lookup(n, name); key != nil {
+			c.drop(n, key, "")
+		}
+	}
+	for name, why := range map[string]string{
+		"functions": "is not carried over: functions are provisioned where they are declared", "available_envs": "is not carried over: name the environments in `targetEnvs`",
+		"env_templates": "is not carried over: give a member a `forceTemplate`", "telemetry": "is not carried over",
+	} {
+		if key, val := lookup(n, name); key != nil {
+			c.drop(n, key, unlessEmpty(val, why))
+		}
+	}
+}
+
+// deploymentKey makes class_key the deployment's key; its own name is dropped.
+func (c *converter) deploymentKey(n *yaml.Node) {
+	class, ref := lookup(n, "class_key")
+	key, name := lookup(n, "key")
+	pkgKey, pkg := lookup(n, "package_name")
+	if class == nil {
+		if key != nil {
+			key.Value = "_key"
+			c.local(name)
+		}
+	} else {
+		class.Value = "_key"
+		switch {
+		case c.own[ref.Value]:
+			c.local(ref)
+		case pkg != nil && pkg.Value != c.pkg:
+			ref.Value = oprc.Key(pkg.Value, ref.Value)
+		case !strings.Contains(ref.Value, "."):
+			ref.Value = "." + ref.Value
+		}
+		if key != nil {
+			why := ""
+			if "."+name.Value != ref.Value {
+				why = "is not carried over: a deployment is named by its class"
+			}
+			c.drop(n, key, why)
+		}
+	}
+	if pkgKey != nil {
+		c.drop(n, pkgKey, "")
+	}
+}
+
+// odgm spreads the settings of the data grid over the deployment.
+func (c *converter) odgm(n *yaml.Node) {
+	key, grid := lookup(n, "odgm")
+	if key == nil {
+		return
+	}
+	for _, names := range [][2]string{{"partition_count", "partitionCount"}, {"replica_count", "replicaCount"}, {"shard_type", "shardType"}, {"options", "options"}} {
+		if k, val := lookup(grid, names[0]); k != nil && !isNull(val) {
+			remove(grid, k)
+			put(n, names[1], k, val)
+		}
+	}
+	if k, val := lookup(grid, "log"); k != nil && !isNull(val) {
+		remove(grid, k)
+		put(into(n, "options", k), "log", k, val)
+	}
+	for _, name := range fieldNames(grid) {
+		if k, val := lookup(grid, name); !isNull(val) && unlessEmpty(val, "x") != "" {
+			c.note(k, "`odgm.%s` is not carried over", name)
+		}
+	}
+	c.drop(n, key, "")
+}
+
+// demands moves a deployment's demands to its class, where that is in the file.
+func (c *converter) demands(root, n *yaml.Node) {
+	key, nfr := lookup(n, "nfr_requirements")
+	if key == nil {
+		return
+	}
+	_, ref := lookup(n, "_key")
+	var class *yaml.Node
+	each(root, "classes", func(item *yaml.Node) {
+		if _, name := lookup(item, "name"); name != nil && ref != nil && "."+name.Value == ref.Value {
+			class = item
+		}
+	})
+	names := map[string]string{"min_throughput_rps": "throughput", "max_latency_ms": "latency", "availability": "availability"}
+	for _, name := range fieldNames(nfr) {
+		k, val := lookup(nfr, name)
+		switch {
+		case isNull(val):
+		case names[name] == "" || class == nil:
+			c.note(k, "`nfr_requirements.%s` is not carried over", name)
+		default:
+			put(into(class, "requirements", k), names[name], k, val)
+		}
+	}
+	c.drop(n, key, "")
+}
+
+// dropUnless drops a field, with a note unless it has the value that goes
+// without saying.
+func (c *converter) dropUnless(n *yaml.Node, name, usual, why string) {
+	key, val := lookup(n, name)
+	if key == nil {
+		return
+	}
+	if strings.EqualFold(val.Value, usual) || isNull(val) {
+		why = ""
+	}
+	c.drop(n, key, why)
+}
+
+func each(n *yaml.Node, list string, visit func(*yaml.Node)) {
+	_, items := lookup(n, list)
+	if items == nil || items.Kind != yaml.SequenceNode {
+		return
+	}
+	for _, item := range items.Content {
+		if item.Kind == yaml.MappingNode {
+			visit(item)
+		}
+	}
+}
+
+func rename(n *yaml.Node, old, now string) {
+	if key, _ := lookup(n, old); key != nil {
+		if taken, _ := lookup(n, now); taken == nil {
+			key.Value = now
+		}
+	}
+}
+
+// put adds a field that comes from elsewhere, unless the mapping has it.
+func put(n *yaml.Node, name string, from, val *yaml.Node) {
+	if taken, _ := lookup(n, name); taken != nil {
+		return
+	}
+	key := scalarAt(name, from)
+	key.HeadComment, key.LineComment, key.FootComment = from.HeadComment, from.LineComment, from.FootComment
+	if from.Value == "provision" || from.Value == "config" {
+		key.HeadComment, key.LineComment, key.FootComment = "", "", "" // they stay with the outer field
+	}
+	n.Content = append(n.Content, key, val)
+}
+
+// into returns the mapping under a field, and makes it where there is none.
+func into(n *yaml.Node, name string, from *yaml.Node) *yaml.Node {
+	_, val := lookup(n, name)
+	if val == nil || val.Kind != yaml.MappingNode {
+		val = &yaml.Node{Kind: yaml.MappingNode, Tag: tagMap, Line: from.Line, Column: from.Column}
+		rest := scalarAt(name, from)
+		if key, _ := lookup(n, name); key != nil {
+			remove(n, key)
+		}
+		n.Content = append(n.Content, rest, val)
+	}
+	return val
+}
+
+func fieldNames(n *yaml.Node) []string {
+	var out []string
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i < len(n.Content); i += 2 {
+			out = append(out, n.Content[i].Value)
+		}
+	}
+	return out
+}
+
+// unlessEmpty returns why, or nothing where the value says nothing.
+func unlessEmpty(n *yaml.Node, why string) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 1; i < len(n.Content); i += 2 {
+			if unlessEmpty(n.Content[i], why) != "" {
+				return why
+			}
+		}
+		return ""
+	case yaml.SequenceNode:
+		if len(n.Content) == 0 {
+			return ""
+		}
+	case yaml.ScalarNode:
+		if isNull(n) || n.Value == "" {
+			return ""
+		}
+	}
+	return why
+}
