@@ -76,7 +76,11 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 	var epoch *redis.StringCmd
 	var digests, environments, packages, deployments *redis.MapStringStringCmd
 	var known *redis.StringSliceCmd
-	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	limit := answerTimeout // the first question of a reading: a Redis that hangs shows here
+	if documents {
+		limit = bulkTimeout
+	}
+	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmds, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
 		epoch = p.Get(bounded, d.k.epoch())

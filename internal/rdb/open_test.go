@@ -160,10 +160,17 @@ func TestPausedServerTimesOut(t *testing.T) {
 	db := open(t, p.URL())
 	p.Pause()
 	defer p.Resume()
-	start := time.Now()
-	_, err := db.Reports(t.Context(), "edge", "one", 1, time.Second)
-	if !errors.Is(err, rdb.ErrUnavailable) || time.Since(start) > 4500*time.Millisecond {
-		t.Errorf("got %v after %v", err, time.Since(start))
+	for name, call := range map[string]func() error{
+		"reports": func() error { _, err := db.Reports(t.Context(), "edge", "one", 1, time.Second); return err },
+		"live":    func() error { _, err := db.Live(t.Context()); return err },
+		"dispatch": func() error {
+			return db.Dispatch(t.Context(), "edge", []oprc.Command{command(unit("a.b", 0, 0, "edge"), oprc.Deploy, 1)}, 0)
+		},
+	} {
+		start := time.Now()
+		if err := call(); !errors.Is(err, rdb.ErrUnavailable) || time.Since(start) > 4500*time.Millisecond {
+			t.Errorf("%s: got %v after %v", name, err, time.Since(start))
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
