@@ -13,10 +13,14 @@ import (
 // Convert rewrites a file of the snake_case dialect, or one with older spellings,
 // as [Load] reads it without a warning. Comments stay; the result is formatted.
 // The report says, line by line, what could not be carried over or means
-// something slightly different now.
+// something slightly different now. A file that is not YAML, or has a key twice,
+// is an [oprc.InvalidError].
 func Convert(data []byte) (out []byte, report []string, err error) {
 	trees, found := parseTrees(oprc.File{Data: data})
 	if err := found.Err(); err != nil {
+		return nil, nil, err
+	}
+	if err := repeated(data).Err(); err != nil {
 		return nil, nil, err
 	}
 	c := &converter{}
@@ -40,6 +44,22 @@ func Convert(data []byte) (out []byte, report []string, err error) {
 		return nil, nil, err
 	}
 	return out, c.report(), nil
+}
+
+// repeated finds the keys that stand twice: which of them holds is not for us to
+// say.
+func repeated(data []byte) (found oprc.Diagnostics) {
+	roots, _ := parse(oprc.File{Data: data})
+	for _, root := range roots {
+		c := &checker{}
+		c.free(root, nil)
+		for _, d := range c.found {
+			if d.Code == oprc.CodeDuplicate {
+				found = append(found, d)
+			}
+		}
+	}
+	return found
 }
 
 // A converter rewrites trees and notes what is lost.

@@ -202,8 +202,10 @@ functions:
 }
 
 func TestConvertRefuses(t *testing.T) {
-	if _, _, err := schema.Convert([]byte("name: [")); !errors.Is(err, oprc.ErrInvalid) {
-		t.Errorf("got %v", err)
+	for _, data := range []string{"name: [", "name: a\nname: b\n"} {
+		if _, _, err := schema.Convert([]byte(data)); !errors.Is(err, oprc.ErrInvalid) {
+			t.Errorf("%q: got %v", data, err)
+		}
 	}
 }
 
