@@ -12,17 +12,31 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
-// seal gives the plan its id: the digest of everything else in it.
+// seal gives the plan its id: the digest of everything else in it, which is what
+// is desired, the base, and every change.
 func (p *Plan) seal() *Plan {
 	p.Desired = oprc.Digest(p.Predicted())
 	p.ID = p.digest()
 	return p
 }
 
+// digest stands documents in by their digests, so that a plan of ten thousand
+// packages is not written out twice.
 func (p *Plan) digest() string {
 	bare := *p
-	bare.ID = ""
+	bare.ID, bare.Changes = "", slices.Clone(p.Changes)
+	for i := range bare.Changes {
+		c := &bare.Changes[i]
+		c.Before, c.After = standIn(c.Before), standIn(c.After)
+	}
 	return oprc.Digest(&bare)
+}
+
+func standIn(canonical json.RawMessage) json.RawMessage {
+	if canonical == nil {
+		return nil
+	}
+	return json.RawMessage(`"` + oprc.DigestBytes(canonical) + `"`)
 }
 
 // Encode writes a plan as a plan file.
@@ -49,10 +63,13 @@ func Decode(raw []byte) (*Plan, error) {
 	if !strings.HasPrefix(p.FormatVersion, "1.") {
 		return nil, fmt.Errorf("%w plan file: format version %q, this program reads 1.x", oprc.ErrInvalid, p.FormatVersion)
 	}
+	if err := p.compact(); err != nil {
+		return nil, err
+	}
 	if got := p.digest(); got != p.ID {
 		return nil, fmt.Errorf("%w plan file: it was edited after planning: its content is %s, it says %s", oprc.ErrInvalid, got, p.ID)
 	}
-	return p, p.compact()
+	return p, nil
 }
 
 // compact brings the documents back into canonical form, should someone have

@@ -66,10 +66,13 @@ func (a *attempt) inClass(key string, at []string) oprc.Position {
 		parent := a.catalogue.Classes[ancestor]
 		spec, _ := classNamed(a.packages[parent.Pkg], parent.Name)
 		if own := memberPointer(spec, at[1], name); own != "" {
-			return a.inClass(ancestor, append(tokens(own), at[3:]...))
+			if at := a.inClass(ancestor, append(tokens(own), at[3:]...)); at != (oprc.Position{}) {
+				return at
+			}
+			break // inherited from a package that this plan has no document of
 		}
 	}
-	return a.at(class.Pkg, base)
+	return a.at(class.Pkg, base+"/parents")
 }
 
 // memberPointer is where a class declares a resolved member, or "".
