@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"net/url"
 	"os"
@@ -46,7 +47,10 @@ func runDiskCRM() error {
 			return err
 		}
 	}
-	return crm.Run(ctx, crm.Options{Redis: os.Getenv("E2E_CRM_REDIS"), Env: os.Getenv("E2E_CRM_ENV"), ID: "disk"}, w)
+	return crm.Run(ctx, crm.Options{
+		Redis: os.Getenv("E2E_CRM_REDIS"), Env: os.Getenv("E2E_CRM_ENV"), ID: "disk",
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}, w)
 }
 
 // effect records that a command was carried out, or that it was so before.
@@ -270,7 +274,7 @@ func chaosProcesses(t *testing.T, redisURL, home, config, worlds string) []*vict
 	t.Cleanup(func() {
 		if t.Failed() {
 			data, _ := os.ReadFile(log.Name())
-			t.Logf("last of the daemon's log:\n%s", data[max(0, len(data)-8000):])
+			t.Logf("last of the logs:\n%s", data[max(0, len(data)-8000):])
 		}
 		_ = log.Close()
 	})
@@ -282,6 +286,7 @@ func chaosProcesses(t *testing.T, redisURL, home, config, worlds string) []*vict
 	for _, env := range chaosEnvs {
 		out = append(out, &victim{name: "crm " + env, start: func() *exec.Cmd {
 			cmd := exec.Command(self)
+			cmd.Stderr = log
 			cmd.Env = append(slices.Clone(environ), "E2E_CRM_ENV="+env, "E2E_CRM_REDIS="+redisURL, "E2E_CRM_DIR="+filepath.Join(worlds, env))
 			return cmd
 		}})

@@ -12,12 +12,23 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expectations in testdata")
 
-// bin is the directory of the real binary, which is built once for all tests.
+// bin is the directory of the real binary, which is built once for all tests,
+// unless $OPRC_BIN names a directory with one: a release, say.
 var bin string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	if bin = os.Getenv("OPRC_BIN"); bin != "" {
+		return m.Run()
+	}
+	if os.Getenv("E2E_CRM_DIR") != "" { // this is a child of TestKilledAtRandom
+		if err := runDiskCRM(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	dir, err := os.MkdirTemp("", "oprc-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
