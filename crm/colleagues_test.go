@@ -153,7 +153,7 @@ func TestDrainLetsCallsInFlightEnd(t *testing.T) {
 	u := unit(0, "a")
 	w.dispatch(command(oprc.Deploy, 1, u))
 	w.saysLast(u.ID, "1 DEPLOYING crm-1")
-	time.AfterFunc(300*time.Millisecond, func() { close(h.block) })
+	time.AfterFunc(2*time.Second, func() { close(h.block) })
 	stop()
 	w.saysLast(u.ID, "1 RUNNING crm-1")
 	w.settles()

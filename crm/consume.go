@@ -151,9 +151,22 @@ func (r *runner) read(ctx context.Context) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		return nil // they stay pending, for who comes next
+		ctx, entries = context.WithoutCancel(ctx), r.inHand(entries) // the others stay pending, for who comes next
 	}
 	return r.handle(ctx, entries)
+}
+
+// inHand returns the commands that repeat what is being done, or was.
+func (r *runner) inHand(entries []rdb.CommandEntry) []rdb.CommandEntry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []rdb.CommandEntry
+	for _, e := range entries {
+		if s := r.units[e.ID]; s != nil && e.Err == nil && s.want.same(order{e.Command}) {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // handle judges commands by the records and assigns those that hold.
@@ -228,10 +241,10 @@ func (r *runner) distribute(ctx context.Context, entries []rdb.CommandEntry) err
 		if owner != r.ID {
 			theirs[owner] = append(theirs[owner], e.StreamID)
 			r.event(Event{Type: EventHanded, Unit: e.ID, Generation: e.Generation, Message: "to " + owner})
-			r.disown(e.ID)
+			r.disown(ctx, e.ID)
 			continue
 		}
-		r.assign(order{e.Command}, e.StreamID)
+		r.assign(ctx, order{e.Command}, e.StreamID)
 	}
 	for owner, streamIDs := range theirs {
 		if err := r.db.HandCommands(ctx, r.Env, owner, streamIDs...); err != nil {

@@ -153,7 +153,7 @@ func (r *runner) deliver(ctx context.Context, batch []item) (int, error) {
 	for n, ok := range written {
 		if !ok { // the unit's new owner answers for it
 			plain = append(plain, settlements[n].Acks...)
-			r.disown(settlements[n].Report.ID)
+			r.disown(ctx, settlements[n].Report.ID)
 		}
 	}
 	for _, it := range batch[:end] {

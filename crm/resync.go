@@ -18,7 +18,7 @@ func (r *runner) resync(ctx context.Context, full bool) error {
 	if err != nil {
 		return err
 	}
-	moved, ended, mine := r.compare(digests)
+	moved, ended, mine := r.compare(ctx, digests)
 	if full {
 		unsaid, err := r.unsaid(ctx, ended, digests)
 		if err != nil {
@@ -37,12 +37,12 @@ func (r *runner) resync(ctx context.Context, full bool) error {
 	}
 	for _, id := range mine {
 		if owners[id] != r.ID {
-			r.disown(id)
+			r.disown(ctx, id)
 		}
 	}
 	for _, id := range ids {
 		if owners[id] == r.ID {
-			r.assign(fromRecord(id, records[id]), "")
+			r.assign(ctx, fromRecord(id, records[id]), "")
 		}
 	}
 	if full {
@@ -61,7 +61,7 @@ func fromRecord(id string, rec oprc.UnitRecord) order {
 // compare sorts units by what the records say of them: moved are those on which
 // this CRM may have to act, ended those that it does not know and that should not
 // run, mine all that it has.
-func (r *runner) compare(digests map[string]oprc.UnitDigest) (moved, ended, mine []string) {
+func (r *runner) compare(ctx context.Context, digests map[string]oprc.UnitDigest) (moved, ended, mine []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, d := range digests {
@@ -84,7 +84,7 @@ func (r *runner) compare(digests map[string]oprc.UnitDigest) (moved, ended, mine
 			s.unknown = time.Time{}
 			continue
 		}
-		r.doubt(s, len(digests) > 0, now)
+		r.doubt(ctx, s, len(digests) > 0, now)
 	}
 	return moved, ended, mine
 }
@@ -92,7 +92,7 @@ func (r *runner) compare(digests map[string]oprc.UnitDigest) (moved, ended, mine
 // doubt stops a unit that the ledger has no record of, but not at once: records are
 // kept for ever, so Redis lost its data, and they will be written again. A
 // ledger without any record says nothing.
-func (r *runner) doubt(s *slot, hasRecords bool, now time.Time) {
+func (r *runner) doubt(ctx context.Context, s *slot, hasRecords bool, now time.Time) {
 	switch {
 	case !hasRecords:
 		s.unknown = time.Time{}
@@ -103,7 +103,7 @@ func (r *runner) doubt(s *slot, hasRecords bool, now time.Time) {
 		if s.cancel != nil {
 			s.cancel()
 		}
-		r.start(s)
+		r.start(ctx, s)
 	}
 }
 

@@ -50,7 +50,7 @@ func (st State) normal() State {
 
 // assign gives a unit its order. streamID is the command's that brought it, or ""
 // if it was read from the records.
-func (r *runner) assign(o order, streamID string) {
+func (r *runner) assign(ctx context.Context, o order, streamID string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.units[o.ID]
@@ -68,7 +68,7 @@ func (r *runner) assign(o order, streamID string) {
 	}
 	switch {
 	case s.want.same(o):
-		r.repeated(s, streamID)
+		r.repeated(ctx, s, streamID)
 		return
 	case s.settled && s.want.Type == o.Type && s.want.SpecHash == o.SpecHash && o.Generation < s.want.Generation:
 		// The ledger lost its count and began again; what runs is what it asks for.
@@ -80,12 +80,12 @@ func (r *runner) assign(o order, streamID string) {
 	if s.cancel != nil {
 		s.cancel()
 	}
-	r.start(s)
+	r.start(ctx, s)
 }
 
 // repeated answers a command that is known: with the state, if it was carried out;
 // else the answer will come with the work. Called with the lock held.
-func (r *runner) repeated(s *slot, streamID string) {
+func (r *runner) repeated(ctx context.Context, s *slot, streamID string) {
 	if streamID != "" {
 		r.out.tell(Event{Type: EventRepeated, Unit: s.id, Generation: s.want.Generation})
 	}
@@ -93,13 +93,13 @@ func (r *runner) repeated(s *slot, streamID string) {
 		r.say(s, s.state, r.claimAcks(s))
 	}
 	if !s.settled {
-		r.start(s)
+		r.start(ctx, s)
 	}
 }
 
 // start makes sure that a worker is at s, and looks at it now. Called with the lock
 // held.
-func (r *runner) start(s *slot) {
+func (r *runner) start(ctx context.Context, s *slot) {
 	poke(s.wake)
 	if s.busy {
 		return
@@ -110,18 +110,18 @@ func (r *runner) start(s *slot) {
 	default:
 	}
 	s.busy = true
-	r.workers.Go(func() { r.work(s) })
+	r.workers.Go(func() { r.work(context.WithoutCancel(ctx), s) })
 }
 
 // work carries out orders on s until there is none.
-func (r *runner) work(s *slot) {
+func (r *runner) work(ctx context.Context, s *slot) {
 	for {
 		select {
 		case <-r.stop:
 			return
 		case r.room <- struct{}{}:
 		}
-		wait, done := r.attemptOnce(s)
+		wait, done := r.attemptOnce(ctx, s)
 		<-r.room
 		if done {
 			return
@@ -138,62 +138,70 @@ func (r *runner) work(s *slot) {
 	}
 }
 
+// A try is one call of the handler.
+type try struct {
+	order
+	foreign bool // the call is to stop the unit, for a colleague
+	report  Reporter
+}
+
 // attemptOnce calls the handler with the order that stands now. It returns how long
 // to wait before the next try, or that there is nothing more to do.
-func (r *runner) attemptOnce(s *slot) (wait time.Duration, done bool) {
-	o, foreign, report, ctx, ok := r.begin(s)
+func (r *runner) attemptOnce(ctx context.Context, s *slot) (wait time.Duration, done bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t, ok := r.begin(s, cancel)
 	if !ok {
 		return 0, true
 	}
 	var st State
 	var err error
-	if o.Type == oprc.Deploy && !foreign {
-		st, err = r.h.Deploy(ctx, o.Command, report)
+	if t.Type == oprc.Deploy && !t.foreign {
+		st, err = r.h.Deploy(ctx, t.Command, t.report)
 	} else {
-		err = r.h.Undeploy(ctx, o.Command)
+		err = r.h.Undeploy(ctx, t.Command)
 	}
-	return r.finish(ctx, s, o, foreign, st.normal(), err)
+	return r.finish(ctx, s, t, st.normal(), err)
 }
 
 // begin picks the order, and says DEPLOYING for the first try at it.
-func (r *runner) begin(s *slot) (o order, foreign bool, report Reporter, ctx context.Context, ok bool) {
+func (r *runner) begin(s *slot, cancel context.CancelFunc) (t try, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.settled && !s.foreign {
 		s.busy = false
-		return order{}, false, nil, nil, false
+		return try{}, false
 	}
 	select { // an earlier poke is answered by this look
 	case <-s.wake:
 	default:
 	}
-	ctx, s.cancel = context.WithCancel(context.Background())
+	s.cancel = cancel
 	s.attempt++
 	s.at = s.want
 	if s.at.Type == oprc.Deploy && !s.foreign && s.failures == 0 {
 		r.say(s, State{Condition: Deploying}, nil)
 	}
-	return s.at, s.foreign, r.reporter(s, s.attempt), ctx, true
+	return try{s.at, s.foreign, r.reporter(s, s.attempt)}, true
 }
 
 // finish notes what came of a call and reports it, unless a newer order came
 // meanwhile.
-func (r *runner) finish(ctx context.Context, s *slot, o order, foreign bool, st State, err error) (wait time.Duration, done bool) {
+func (r *runner) finish(ctx context.Context, s *slot, t try, st State, err error) (wait time.Duration, done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	cut := ctx.Err() != nil
-	s.cancel()
 	s.cancel = nil
 	switch {
-	case !s.want.same(o) || s.foreign != foreign:
+	case !s.want.same(t.order) || s.foreign != t.foreign:
 		return 0, false
 	case err != nil && cut: // Run is ending; the command stays pending for who comes next
 		s.busy = false
 		return 0, true
 	case err != nil:
-		return r.failed(s, o, foreign, err)
-	case foreign || o.Type == oprc.Undeploy:
-		r.gone(s, foreign)
+		return r.failed(s, t, err)
+	case t.foreign || t.Type == oprc.Undeploy:
+		r.gone(s, t.foreign)
 		return 0, true
 	}
 	s.settled, s.failures = true, 0
@@ -204,19 +212,19 @@ func (r *runner) finish(ctx context.Context, s *slot, o order, foreign bool, st 
 
 // failed reports DOWN, and says when to try again. The command is answered by
 // that: trying again is the CRM's own affair.
-func (r *runner) failed(s *slot, o order, foreign bool, err error) (wait time.Duration, done bool) {
+func (r *runner) failed(s *slot, t try, err error) (wait time.Duration, done bool) {
 	s.failures++
 	message := err.Error()
-	if o.Type == oprc.Undeploy || foreign {
+	if t.Type == oprc.Undeploy || t.foreign {
 		message = "undeploy: " + message
 	}
-	r.Logger.Warn("unit", "id", s.id, "op", string(o.Type), "generation", o.Generation, "error", err)
-	if !foreign {
+	r.Logger.Warn("unit", "id", s.id, "op", string(t.Type), "generation", t.Generation, "error", err)
+	if !t.foreign {
 		r.say(s, State{Condition: Down, ErrorMsg: message}, r.claimAcks(s))
 	}
 	if errors.Is(err, ErrInvalid) {
 		s.settled, s.busy = true, false
-		if foreign {
+		if t.foreign {
 			delete(r.units, s.id)
 		}
 		return 0, true
@@ -283,7 +291,7 @@ func (r *runner) say(s *slot, st State, acks []string) {
 }
 
 // disown stops a unit that a colleague has taken over.
-func (r *runner) disown(id string) {
+func (r *runner) disown(ctx context.Context, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.units[id]
@@ -294,5 +302,5 @@ func (r *runner) disown(id string) {
 	if s.cancel != nil {
 		s.cancel()
 	}
-	r.start(s)
+	r.start(ctx, s)
 }
