@@ -184,7 +184,7 @@ func (r *reader) file(name string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	return r.take(name, f)
 }
 

@@ -29,7 +29,7 @@ func Watch(ctx context.Context, paths []string, debounce time.Duration, wake fun
 	if err != nil {
 		return fmt.Errorf("watch files: %w", err)
 	}
-	defer fsw.Close()
+	defer func() { _ = fsw.Close() }()
 	w := watcher{fsw: fsw}
 	for _, p := range paths {
 		if err := w.addPath(p); err != nil {
@@ -53,7 +53,7 @@ func (w *watcher) addPath(name string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && isGlob(name):
 		root := globRoot(name)
-		if info, err = os.Stat(root); err == nil {
+		if _, err := os.Stat(root); err == nil {
 			return w.addRoot(root)
 		}
 		return notFound(name, "no directory "+root)

@@ -174,7 +174,7 @@ func (a *api) watchSocket(ctx context.Context, cancel context.CancelFunc, w http
 	if err != nil {
 		return
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }()
 	// Nothing is expected from the client but its leaving. Reading outlasts ctx: to
 	// end it breaks the connection, and the client shall be told first.
 	left := conn.CloseRead(r.Context())
