@@ -242,7 +242,7 @@ func TestSelection(t *testing.T) {
 		want   string
 	}{
 		"the most available first": {envs(.9, .99, .95), .99, "e02 e03"},
-		"then the one with room":   {[]oprc.EnvironmentState{filled(env("a", .9), 5, 10), filled(env("b", .9), 1, 10), env("c", .9)}, .99, "b c"},
+		"then the one with room":   {[]oprc.EnvironmentState{filled(env("a", .9), 5, 10), filled(env("b", .9), 20, 100), env("c", .9)}, .99, "b c"},
 		"then the least loaded": {func() []oprc.EnvironmentState {
 			es := envs(.9, .9, .9)
 			es[0].Units = 3
@@ -437,5 +437,52 @@ func BenchmarkPlace(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		placement.Place(in)
+	}
+}
+
+// shared puts two partitions on members a and b, led by b and a.
+func shared() *oprc.Deployment {
+	return &oprc.Deployment{
+		Key: cls, PartitionCount: 2, ReplicaCount: 2, TargetEnvs: []string{"a", "b"},
+		Members:     []oprc.Member{{ID: 1, Env: "a"}, {ID: 2, Env: "b"}},
+		Assignments: []oprc.Assignment{owns(2, []int{1, 2}, 3, 1), owns(1, []int{2, 1}, 0, 2)},
+	}
+}
+
+func TestWhatStays(t *testing.T) {
+	three := []oprc.EnvironmentState{env("a", .9), env("b", .9), env("c", .9)}
+	tests := map[string]struct {
+		declared oprc.Deployment
+		want     []oprc.Assignment
+	}{
+		"primaries, slots and shard ids": {
+			oprc.Deployment{PartitionCount: 2, ReplicaCount: 2, TargetEnvs: []string{"a", "b"}}, shared().Assignments,
+		},
+		"shard ids, where there are more replicas": {
+			oprc.Deployment{PartitionCount: 2, ReplicaCount: 3, TargetEnvs: []string{"a", "b", "c"}},
+			[]oprc.Assignment{owns(2, []int{1, 2, 3}, 3, 1, 4), owns(1, []int{2, 1, 3}, 0, 2, 5)},
+		},
+		"shard ids, where there are more partitions": {
+			oprc.Deployment{PartitionCount: 3, ReplicaCount: 2, TargetEnvs: []string{"a", "b"}},
+			[]oprc.Assignment{owns(2, []int{1, 2}, 3, 1), owns(1, []int{2, 1}, 0, 2), owns(1, []int{1, 2}, 4, 5)},
+		},
+		"an owner beyond the slots takes one that lost its own": {
+			oprc.Deployment{PartitionCount: 2, ReplicaCount: 1, TargetEnvs: []string{"b", "c"}},
+			[]oprc.Assignment{owns(2, []int{2}, 1), owns(1, []int{1}, 0)},
+		},
+		"members with new numbers in the same environments": {
+			oprc.Deployment{PartitionCount: 2, ReplicaCount: 2, Members: []oprc.Member{{ID: 5, Env: "b"}, {ID: 6, Env: "a"}}},
+			[]oprc.Assignment{owns(5, []int{6, 5}, 3, 1), owns(6, []int{5, 6}, 0, 2)},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			test.declared.Key = cls
+			p := mustPlace(t, placement.Input{Deployment: test.declared, Environments: three, Current: shared()})
+			checkInvariants(t, p.Deployment)
+			if diff := cmp.Diff(test.want, p.Deployment.Assignments); diff != "" {
+				t.Errorf("assignments (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
