@@ -40,8 +40,11 @@ func TestDigesterAgrees(t *testing.T) {
 		}
 		var d digester
 		for _, v := range []any{
-			unit, f, oprc.Package{Name: "p", Functions: []oprc.Function{f}}, oprc.Class{Resolved: &oprc.Resolved{}},
-			oprc.Deployment{Key: "k", Assignments: []oprc.Assignment{{}}}, oprc.Environment{Name: f.Name, Capacity: &oprc.Capacity{Units: 3}},
+			unit, f,
+			oprc.Package{Name: "p", Functions: []oprc.Function{f}},
+			oprc.Class{Resolved: &oprc.Resolved{}},
+			oprc.Deployment{Key: "k", Assignments: []oprc.Assignment{{}}},
+			oprc.Environment{Name: f.Name, Capacity: &oprc.Capacity{Units: 3}},
 		} {
 			if got, want := d.digest(v), oprc.Digest(v); got != want {
 				t.Fatalf("digest of %s: got %s, want %s", oprc.MustCanonical(v), got, want)
