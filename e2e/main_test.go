@@ -19,15 +19,15 @@ var bin string
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	if bin = os.Getenv("OPRC_BIN"); bin != "" {
-		return m.Run()
-	}
 	if os.Getenv("E2E_CRM_DIR") != "" { // this is a child of TestKilledAtRandom
 		if err := runDiskCRM(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return 0
+	}
+	if bin = os.Getenv("OPRC_BIN"); bin != "" {
+		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "oprc-e2e-")
 	if err != nil {

@@ -30,6 +30,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		UpdateScripts:       *update,
@@ -38,6 +42,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars, emptyHome(env.WorkDir)...)
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
 			env.Setenv("EXAMPLES", filepath.Join(root, "examples"))
 			env.Setenv("DOCS", filepath.Join(root, "docs"))
 			return os.MkdirAll(filepath.Join(env.WorkDir, "home"), 0o700)
