@@ -59,12 +59,12 @@ deployments:
 		"environment":  {"availability: 0.9\nname: a\nkind: Environment\n", "kind: Environment\nname: a\navailability: 0.9\n"},
 		"documents":    {"---\nversion: '1'\nname: a\n---\nname: b\n", "name: a\nversion: '1'\n---\nname: b\n"},
 		"unknown last": {"x: 1\nname: a\n", "name: a\nx: 1\n"},
-		"aliases stay": {"functions:\n  - &f {type: TASK, name: a}\nclasses: []\nname: x\nversion: *v\n", ""},
+		"aliases stay": {"version: &v '1'\nname: a\nclasses: [{description: *v, name: c}]\n", "version: &v '1'\nname: a\nclasses: [{description: *v, name: c}]\n"},
 		"block text":   {"name: a\nclasses:\n- name: c\n  description: |\n    # not a comment\n\n    text\n", "name: a\n\nclasses:\n  - name: c\n    description: |\n      # not a comment\n\n      text\n"},
 		"JSON":         {`{"deployments":[{"key":".c"}],"name":"a"}`, "{\n  \"name\": \"a\",\n  \"deployments\": [\n    {\n      \"_key\": \".c\"\n    }\n  ]\n}\n"},
+		"null in flow": {"name: a\nclasses: [{name: c, parents, config: {x: , y: ~}}]\n", "name: a\nclasses: [{name: c, parents: null, config: {x: null, y: ~}}]\n"},
 		"nothing":      {"", ""},
 	}
-	delete(tests, "aliases stay")
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			got, err := schema.Format([]byte(tt.in))

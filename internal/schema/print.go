@@ -19,6 +19,7 @@ func printYAML(trees []*yaml.Node) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		spellNulls(tree, false)
 		if err := dumper.Dump(tree); err != nil {
 			return nil, err
 		}
@@ -31,6 +32,17 @@ func printYAML(trees []*yaml.Node) ([]byte, error) {
 		out.Write(spaced(doc.Bytes()))
 	}
 	return out.Bytes(), nil
+}
+
+// spellNulls writes out what is absent in flow style, where the printer would
+// make it an empty text.
+func spellNulls(n *yaml.Node, flow bool) {
+	if flow && isNull(n) && n.Value == "" {
+		n.Value = "null"
+	}
+	for _, child := range n.Content {
+		spellNulls(child, flow || n.Style&yaml.FlowStyle != 0)
+	}
 }
 
 // spaced puts an empty line before each list of the document and between the
