@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -83,9 +82,7 @@ that other commands find it.` +
   oprc crm run --env cloud-1 --redis redis://localhost:6379 --start-delay 2s --fail-rate 0.1
   oprc crm run --env local --driver process --images examples/images.json`,
 		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s) })
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	o.bind(cmd)
 	fs := cmd.Flags()
@@ -96,36 +93,32 @@ that other commands find it.` +
 	return cmd
 }
 
-func (o *crmRunOptions) run(ctx context.Context, s *state) error {
-	if s.db == nil {
-		return stepError{
-			fmt.Errorf("a CRM talks to Redis, not to a server: %w", oprc.ErrInvalid),
-			"Name the server's Redis with --redis URL.",
-		}
-	}
+func (o *crmRunOptions) run(ctx context.Context) error {
 	handler, err := o.handlers(o.env)
+	if err != nil {
+		return err
+	}
+	c, err := loadConfig("", o.environ, nil)
 	if err != nil {
 		return err
 	}
 	if o.id == "" {
 		o.id = o.identity()
 	}
-	c, err := loadConfig("", o.environ, nil)
-	if err != nil {
-		return err
-	}
-	o.hint(fmt.Sprintf("CRM %s serves environment %q on %s. Press Ctrl-C to stop.", o.id, o.name, s.where))
-	err = o.serveAlone(ctx, s, func(ctx context.Context) error {
+	return o.stay(ctx, func(ctx context.Context, s *state) error {
+		if s.db == nil {
+			return stepError{
+				fmt.Errorf("a CRM talks to Redis, not to a server: %w", oprc.ErrInvalid),
+				"Name the server's Redis with --redis URL.",
+			}
+		}
+		o.hint(fmt.Sprintf("CRM %s serves environment %q on %s. Press Ctrl-C to stop.", o.id, o.name, s.where))
 		return crm.Run(ctx, crm.Options{
 			Redis: s.redis, Env: o.name, ID: o.id, Database: c.Redis.Name, Topic: c.MQ.TopicPrefix,
 			Availability: o.availability, Logger: o.logger(),
 			OnEvent: func(ev crm.Event) { o.tell(ev) },
 		}, handler())
 	})
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
 }
 
 // tell prints what the CRM did, one line each, on stderr.

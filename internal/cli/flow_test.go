@@ -248,3 +248,101 @@ func TestStdin(t *testing.T) {
 		t.Errorf("without a name: %+v", got)
 	}
 }
+
+func TestFormat(t *testing.T) {
+	u := newUser(t)
+	file := u.file("shop.yaml", "classes:\n- name: c   # a class\nname: shop\n")
+	if got := u.run("fmt", "--check", file); got.code != 3 || got.out != file+"\n" {
+		t.Errorf("check: %+v, want exit 3 and the file's name", got)
+	}
+	if got := u.must("fmt", "--diff", file); !strings.Contains(got, "+name: shop") || !strings.Contains(got, "-name: shop") {
+		t.Errorf("diff:\n%s", got)
+	}
+	before, err := os.ReadFile(file)
+	if err != nil || !strings.HasPrefix(string(before), "classes:") {
+		t.Errorf("check and diff must leave the file: %v\n%s", err, before)
+	}
+	u.must("fmt", u.home)
+	after, err := os.ReadFile(file)
+	if err != nil || !strings.HasPrefix(string(after), "name: shop\n") || !strings.Contains(string(after), "# a class") {
+		t.Errorf("got %v\n%s", err, after)
+	}
+	if got := u.run("fmt", "--check", file); got.code != 0 || got.out != "" {
+		t.Errorf("check again: %+v", got)
+	}
+	if got := u.runContext(t.Context(), "name:   x\n", "fmt", "-"); got.out != "name: x\n" {
+		t.Errorf("stdin: %+v", got)
+	}
+	u.file("shop.yaml", "name: [\n")
+	if got := u.run("fmt", file); got.code != 3 || !strings.Contains(got.err, file+":") {
+		t.Errorf("a broken file: %+v", got)
+	}
+}
+
+func TestExplainAndSchema(t *testing.T) {
+	u := newUser(t)
+	if got := u.must("explain", "classes.functions.access"); !strings.Contains(got, "PUBLIC, INTERNAL, PRIVATE") {
+		t.Errorf("explain:\n%s", got)
+	}
+	if got := u.run("explain", "classes.nmae"); got.code != 6 || !strings.Contains(got.err, "did you mean name?") {
+		t.Errorf("an unknown field: %+v", got)
+	}
+	if got := u.must("__complete", "explain", "classes.fun"); !strings.Contains(got, "classes.functions") {
+		t.Errorf("completion: %s", got)
+	}
+	for format, want := range map[string]string{"cue": "#Package", "jsonschema": `"$schema"`, "openapi": `"openapi"`} {
+		if got := u.must("schema", "export", "--format", format); !strings.Contains(got, want) {
+			t.Errorf("%s: %.200s", format, got)
+		}
+	}
+	if got := u.run("schema", "export", "--format", "xsd"); got.code != 64 {
+		t.Errorf("an unknown format: %+v", got)
+	}
+}
+
+// What others need cannot be deleted, and the message says who they are.
+func TestDeleteOfARequiredPackage(t *testing.T) {
+	u := newUser(t)
+	u.must("apply", "-f", u.file("a.yaml", "name: a\nclasses: [{name: c}]\n---\nname: b\nrequired: [a]\n"))
+	if got := u.run("delete", "package", "a", "--yes"); got.code == 0 || !strings.Contains(got.err, "b") {
+		t.Errorf("got %+v", got)
+	}
+	u.must("delete", "package", "a", "b", "--yes")
+}
+
+func TestEmptyContextsAndListings(t *testing.T) {
+	u := newUser(t)
+	if got := u.must("get", "packages", "-o", "json"); !strings.Contains(got, `"items": []`) {
+		t.Errorf("got %s", got)
+	}
+	if got := u.run("get", "packages"); got.code != 0 || got.out != "" || !strings.Contains(got.err, "There are no packages") {
+		t.Errorf("got %+v", got)
+	}
+	if got := u.must("tree", "-o", "json"); !strings.Contains(got, `"items": []`) {
+		t.Errorf("got %s", got)
+	}
+}
+
+// A CRM that found the embedded state with another process keeps it when that
+// process goes.
+func TestTheCRMOutlivesTheOwnerOfTheState(t *testing.T) {
+	u := newUser(t)
+	file := u.file("shop.yaml", shop)
+	u.must("apply", "-f", file)
+	owner, leave := context.WithCancel(t.Context())
+	left := make(chan result)
+	go func() { left <- u.runContext(owner, "", "get", "units", "-w") }()
+	time.Sleep(300 * time.Millisecond) // it owns the state now; if not, the CRM does, and the test is easier
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan result)
+	go func() { done <- u.runContext(ctx, "", "crm", "run", "--env", "local", "--start-delay", "10ms") }()
+	time.Sleep(500 * time.Millisecond)
+	leave()
+	<-left
+	u.file("shop.yaml", strings.ReplaceAll(shop, "img:1", "img:2"))
+	u.must("apply", "-f", file, "--wait", "--timeout", "20s")
+	stop()
+	if got := <-done; got.code != 0 {
+		t.Errorf("the CRM: %+v", got)
+	}
+}

@@ -231,6 +231,56 @@ func (e *env) serveAlone(ctx context.Context, s *state, use func(context.Context
 	return g.Wait()
 }
 
+// errOwnerGone ends what a process does on an embedded state that it shared.
+var errOwnerGone = errors.New("the process that held the embedded state has gone")
+
+// stay is with and serveAlone for what must outlive others: when the process that
+// owned the embedded state goes, the state is opened again and use is called anew.
+func (e *env) stay(ctx context.Context, use func(context.Context, *state) error) error {
+	for {
+		err := e.with(ctx, func(s *state) error {
+			return e.serveAlone(ctx, s, func(ctx context.Context) error { return s.whileOwned(ctx, use) })
+		})
+		if !errors.Is(err, errOwnerGone) || ctx.Err() != nil {
+			return err
+		}
+		e.hint("The process that held the embedded state has gone: opening it again.")
+	}
+}
+
+// whileOwned runs use; where the state is another process's, only for as long as
+// that process serves it.
+func (s *state) whileOwned(ctx context.Context, use func(context.Context, *state) error) error {
+	if s.embedded == nil || s.alone() {
+		return use(ctx, s)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, done := context.WithCancel(ctx)
+	g.Go(func() error { return s.watchOwner(ctx) })
+	g.Go(func() error {
+		defer done()
+		return use(ctx, s)
+	})
+	return g.Wait()
+}
+
+// watchOwner returns errOwnerGone once the owner no longer answers, nil when ctx
+// ends.
+func (s *state) watchOwner(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := s.db.Ping(ctx); err != nil && ctx.Err() == nil {
+				return errOwnerGone
+			}
+		}
+	}
+}
+
 // ingest takes reports into a state.
 func (e *env) ingest(s *state) *reconcile.Ingest {
 	return &reconcile.Ingest{Reports: s.db, Consumer: e.identity(), Now: e.now, Log: e.logger()}

@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/schema"
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+var errUnformatted = fmt.Errorf("files are not formatted: %w", oprc.ErrInvalid)
+
+type fmtOptions struct {
+	*env
+	check bool
+	diff  bool
+}
+
+func newFmt(e *env) *cobra.Command {
+	o := &fmtOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "fmt PATH...",
+		Short: "Bring package files into canonical layout",
+		Long: `Rewrites files in canonical order, layout and spelling. Comments stay, and what the
+files mean does not change. "-" formats stdin to stdout. The names of rewritten
+files are printed.` + exits(exitOK, exitError, exitInvalid, exitNotFound, exitUsage),
+		Example: `  oprc fmt packages/
+  oprc fmt --check packages/      # for CI: exit 3 if a file would change
+  oprc fmt --diff shop.yaml`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, words []string) error { return o.run(words) },
+	}
+	cmd.Flags().BoolVar(&o.check, "check", false, "rewrite nothing; exit with 3 if a file would change")
+	cmd.Flags().BoolVar(&o.diff, "diff", false, "rewrite nothing; print what would change")
+	return cmd
+}
+
+func (o *fmtOptions) run(paths []string) error {
+	files, err := dirsource.Read(paths, o.in)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	changed := false
+	for _, f := range files {
+		out, err := schema.Format(f.Data)
+		var invalid *oprc.InvalidError
+		switch {
+		case errors.As(err, &invalid):
+			for i := range invalid.Diagnostics {
+				invalid.Diagnostics[i].File = f.Path
+			}
+			errs = append(errs, invalid)
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", f.Path, err))
+		case f.Path == dirsource.Stdin && !o.check && !o.diff:
+			if _, err := o.raw.Write(out); err != nil {
+				return err
+			}
+		case !bytes.Equal(out, f.Data):
+			changed = true
+			errs = append(errs, o.rewrite(f, out))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if o.check && changed {
+		return shown{errUnformatted}
+	}
+	return nil
+}
+
+// rewrite writes a file, or says how it would change.
+func (o *fmtOptions) rewrite(f oprc.File, to []byte) error {
+	if o.diff {
+		return o.output(view.Text).Rewrite(f.Path, string(f.Data), string(to))
+	}
+	if !o.check {
+		target, err := filepath.EvalSymlinks(f.Path) // a link stays a link
+		if err != nil {
+			return fmt.Errorf("format: %w", err)
+		}
+		if err := renameio.WriteFile(target, to, 0o644, renameio.WithExistingPermissions()); err != nil {
+			return fmt.Errorf("format %s: %w", f.Path, err)
+		}
+	}
+	_, err := fmt.Fprintln(o.out, f.Path)
+	return err
+}
