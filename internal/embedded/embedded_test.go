@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -143,7 +144,7 @@ func TestGroupsSurviveWithWhatTheyHaveReceived(t *testing.T) {
 		streams, err := c.XReadGroup(ctx, &redis.XReadGroupArgs{
 			Group: "g", Consumer: consumer, Streams: []string{"s", from}, Count: count, Block: -1,
 		}).Result()
-		if err != nil && err != redis.Nil {
+		if err != nil && !errors.Is(err, redis.Nil) {
 			t.Fatal(err)
 		}
 		ids := []string{}
@@ -439,7 +440,7 @@ func TestBusyNamesTheOwner(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := embedded.Open(ctx, dir, time.Minute); err != context.Canceled {
+	if _, err := embedded.Open(ctx, dir, time.Minute); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 }

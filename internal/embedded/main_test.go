@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -56,7 +57,7 @@ func increment(ctx context.Context, dir string) error {
 		return err
 	}
 	n, err := c.HGet(ctx, "counters", "n").Int()
-	if err != nil && err != redis.Nil {
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
 	if err := c.HSet(ctx, "counters", "n", n+1).Err(); err != nil {
