@@ -63,6 +63,7 @@ deployments:
 		"block text":   {"name: a\nclasses:\n- name: c\n  description: |\n    # not a comment\n\n    text\n", "name: a\n\nclasses:\n  - name: c\n    description: |\n      # not a comment\n\n      text\n"},
 		"JSON":         {`{"deployments":[{"key":".c"}],"name":"a"}`, "{\n  \"name\": \"a\",\n  \"deployments\": [\n    {\n      \"_key\": \".c\"\n    }\n  ]\n}\n"},
 		"null in flow": {"name: a\nclasses: [{name: c, parents, config: {x: , y: ~}}]\n", "name: a\nclasses: [{name: c, parents: null, config: {x: null, y: ~}}]\n"},
+		"null as key":  {"name: a\nversion:\n  : x\n", "name: a\nversion:\n  null: x\n"},
 		"nothing":      {"", ""},
 	}
 	for name, tt := range tests {

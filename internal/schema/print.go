@@ -34,14 +34,15 @@ func printYAML(trees []*yaml.Node) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// spellNulls writes out what is absent in flow style, where the printer would
-// make it an empty text.
-func spellNulls(n *yaml.Node, flow bool) {
-	if flow && isNull(n) && n.Value == "" {
+// spellNulls writes out what is absent in flow style or as a key, where the
+// printer would make it an empty text.
+func spellNulls(n *yaml.Node, bare bool) {
+	if bare && isNull(n) && n.Value == "" {
 		n.Value = "null"
 	}
-	for _, child := range n.Content {
-		spellNulls(child, flow || n.Style&yaml.FlowStyle != 0)
+	flow := bare && n.Kind != yaml.ScalarNode || n.Style&yaml.FlowStyle != 0
+	for i, child := range n.Content {
+		spellNulls(child, flow || n.Kind == yaml.MappingNode && i%2 == 0)
 	}
 }
 
