@@ -105,12 +105,10 @@ func (r *remote) list(ctx context.Context) ([]*plumbing.Reference, error) {
 	if err != nil {
 		return nil, r.unavailable(ctx, err)
 	}
-	var refs []*plumbing.Reference
-	err = r.within(ctx, r.o.Timeout, func(ctx context.Context) error {
-		refs, err = r.handle(nil).ListContext(ctx, &git.ListOptions{
+	refs, err := within(ctx, r.o.Timeout, r.isSSH, func(ctx context.Context) ([]*plumbing.Reference, error) {
+		return r.handle(nil).ListContext(ctx, &git.ListOptions{
 			Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy}, PeelingOption: git.AppendPeeled,
 		})
-		return err
 	})
 	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
 		return nil, nil
@@ -333,8 +331,8 @@ func (r *remote) fetchInto(ctx context.Context, s *filesystem.Storage, specs []c
 		return r.unavailable(ctx, err)
 	}
 	const moreThanAListing = 10
-	err = r.within(ctx, moreThanAListing*r.o.Timeout, func(ctx context.Context) error {
-		return r.handle(s).FetchContext(ctx, &git.FetchOptions{
+	_, err = within(ctx, moreThanAListing*r.o.Timeout, r.isSSH, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.handle(s).FetchContext(ctx, &git.FetchOptions{
 			RefSpecs: specs, Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy},
 			Tags: git.NoTags, Force: true,
 		})
@@ -349,24 +347,29 @@ func (r *remote) fetchInto(ctx context.Context, s *filesystem.Storage, specs []c
 }
 
 // within gives work a deadline. go-git's SSH does not heed a context while it
-// connects, so there the work is left behind when the time is up; it ends with its
-// connection.
-func (r *remote) within(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
+// connects, so there deaf work is left behind when the time is up, and what it
+// returns is not looked at; it ends with its connection.
+func within[T any](ctx context.Context, limit time.Duration, deaf bool, work func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	if !r.isSSH {
-		defer cancel()
+	defer cancel()
+	if !deaf {
 		return work(ctx)
 	}
-	done := make(chan error, 1)
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
 	go func() {
-		defer cancel()
-		done <- work(ctx)
+		value, err := work(ctx)
+		done <- result{value, err}
 	}()
 	select {
-	case err := <-done:
-		return err
+	case r := <-done:
+		return r.value, r.err
 	case <-ctx.Done():
-		return ctx.Err()
+		var none T
+		return none, ctx.Err()
 	}
 }
 
