@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,12 +25,16 @@ type Reports interface {
 	// consumer or a dead one left, then new ones. It waits up to block.
 	Reports(ctx context.Context, env, consumer string, count int, block time.Duration) ([]oprc.ReportEntry, error)
 
-	UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error)
-	Statuses(ctx context.Context, env string) (map[string]oprc.Status, error)
+	// UnitDigests names every unit that was dispatched to env; UnitRecordsOf and
+	// StatusesOf read some of them, and leave out what is not there.
+	UnitDigests(ctx context.Context, env string) (map[string]oprc.UnitDigest, error)
+	UnitRecordsOf(ctx context.Context, env string, ids []string) (map[string]oprc.UnitRecord, error)
+	StatusesOf(ctx context.Context, env string, ids []string) (map[string]oprc.Status, error)
 	Beats(ctx context.Context, env string) ([]oprc.Heartbeat, error)
 
-	// Fold writes each status if the stored one is still Old, and returns the ids of
-	// those that were not. Runtimes are written as they are.
+	// Fold writes all statuses and runtimes if each stored status is still Old;
+	// otherwise it writes nothing and returns the ids of those that were not. A
+	// runtime without partitions is deleted.
 	Fold(ctx context.Context, env string, writes []StatusWrite, runtimes []oprc.ClassRuntime) ([]string, error)
 	Heartbeat(ctx context.Context, env string, beats []oprc.Heartbeat) error
 	Emit(ctx context.Context, events []oprc.Event) error
@@ -255,11 +260,16 @@ func (in *Ingest) fold(ctx context.Context, b *batch) error {
 	if len(b.statuses) == 0 {
 		return nil
 	}
-	recs, err := in.Reports.UnitRecords(ctx, b.env)
+	digests, err := in.Reports.UnitDigests(ctx, b.env)
+	if err != nil {
+		return fmt.Errorf("read unit digests: %w", err)
+	}
+	ids := b.classmates(digests)
+	recs, err := in.Reports.UnitRecordsOf(ctx, b.env, ids)
 	if err != nil {
 		return fmt.Errorf("read unit records: %w", err)
 	}
-	old, err := in.Reports.Statuses(ctx, b.env)
+	old, err := in.Reports.StatusesOf(ctx, b.env, ids)
 	if err != nil {
 		return fmt.Errorf("read statuses: %w", err)
 	}
@@ -283,6 +293,24 @@ func (in *Ingest) fold(ctx context.Context, b *batch) error {
 		return errRace
 	}
 	return nil
+}
+
+// classmates lists the units of every class that the batch reports on: they are
+// summed up together.
+func (b *batch) classmates(digests map[string]oprc.UnitDigest) []string {
+	classes := map[string]bool{}
+	for _, e := range b.statuses {
+		cls, _, _ := strings.Cut(e.Report.ID, "/")
+		classes[cls] = true
+	}
+	var ids []string
+	for id := range digests {
+		if cls, _, _ := strings.Cut(id, "/"); classes[cls] {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // foldOne folds one report into now, or buries it.

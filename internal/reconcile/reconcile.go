@@ -83,8 +83,11 @@ type Actor struct {
 type Result struct {
 	PlanID  string           `json:"planId"`
 	Summary plan.Summary     `json:"summary"`
-	Revs    map[string]int64 `json:"revs"`    // package -> revision now
+	Revs    map[string]int64 `json:"revs"`    // package -> revision now; 0: deleted
 	Waiting []string         `json:"waiting"` // environments that got commands but have no live CRM
+	// Diverged lists what is not as the plan predicted, read back after applying: somebody
+	// else wrote in between. Empty is the proof that the plan told the truth.
+	Diverged []string `json:"diverged"`
 }
 
 // A Reconciler plans and applies. Its fields are set once, before use; its
@@ -146,15 +149,27 @@ func (r *Reconciler) Apply(ctx context.Context, p *plan.Plan, by Actor) (*Result
 			return nil, fmt.Errorf("write the catalogue: %w", err)
 		}
 	}
-	res := &Result{PlanID: p.ID, Summary: p.Summary, Revs: map[string]int64{}, Waiting: []string{}}
+	res := &Result{PlanID: p.ID, Summary: p.Summary, Revs: map[string]int64{}, Waiting: []string{}, Diverged: []string{}}
+	for _, gone := range commit.Delete {
+		if gone.Kind == oprc.KindPackage {
+			res.Revs[gone.Key] = 0
+		}
+	}
 	for name, rec := range commit.Packages {
 		res.Revs[name] = rec.Rev
 	}
 	if r.DispatchOff {
 		return res, nil
 	}
-	res.Waiting, err = r.dispatch(ctx, p, live, by, now)
-	return res, err
+	if res.Waiting, err = r.dispatch(ctx, p, live, by, now); err != nil || p.Empty() {
+		return res, err
+	}
+	after, err := r.Ledger.Live(ctx)
+	if err != nil {
+		return res, fmt.Errorf("read live state back: %w", err)
+	}
+	res.Diverged = append(res.Diverged, p.Diverged(after)...)
+	return res, nil
 }
 
 // dispatch sends the plan's commands, every environment on its own, and returns

@@ -45,18 +45,32 @@ func (b *inbox) Reports(ctx context.Context, _, _ string, count int, block time.
 	return out, nil
 }
 
-func (b *inbox) UnitRecords(context.Context, string) (map[string]oprc.UnitRecord, error) {
-	return b.records, nil
-}
-
-func (b *inbox) Statuses(context.Context, string) (map[string]oprc.Status, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	out := map[string]oprc.Status{}
-	for k, v := range b.statuses {
-		out[k] = v
+func (b *inbox) UnitDigests(context.Context, string) (map[string]oprc.UnitDigest, error) {
+	out := map[string]oprc.UnitDigest{}
+	for id, rec := range b.records {
+		out[id] = oprc.UnitDigest{Generation: rec.Generation, SpecHash: rec.SpecHash}
 	}
 	return out, nil
+}
+
+func (b *inbox) UnitRecordsOf(_ context.Context, _ string, ids []string) (map[string]oprc.UnitRecord, error) {
+	return only(b.records, ids), nil
+}
+
+func (b *inbox) StatusesOf(_ context.Context, _ string, ids []string) (map[string]oprc.Status, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return only(b.statuses, ids), nil
+}
+
+func only[V any](all map[string]V, ids []string) map[string]V {
+	out := map[string]V{}
+	for _, id := range ids {
+		if v, ok := all[id]; ok {
+			out[id] = v
+		}
+	}
+	return out
 }
 
 func (b *inbox) Beats(context.Context, string) ([]oprc.Heartbeat, error) {

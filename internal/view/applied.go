@@ -20,7 +20,8 @@ func (o Output) Applied(r reconcile.Result) error {
 			Summary       plan.Summary     `json:"summary"`
 			Revs          map[string]int64 `json:"revs"`
 			Waiting       []string         `json:"waiting"`
-		}{FormatVersion, r.PlanID, r.Summary, r.Revs, r.Waiting})
+			Diverged      []string         `json:"diverged"`
+		}{FormatVersion, r.PlanID, r.Summary, r.Revs, r.Waiting, r.Diverged})
 	}
 	s := r.Summary
 	did := fmt.Sprintf("%d created, %d updated, %d deleted, %d unchanged", s.Create, s.Update, s.Delete, s.Unchanged)
@@ -42,5 +43,11 @@ func (o Output) Applied(r reconcile.Result) error {
 		return o.print(bold("No changes.") + " Live state is what was asked for (" + count(s.Unchanged, "object") + " compared).\n")
 	}
 	b.WriteString(bold("Applied: ") + did + "\n")
+	for _, d := range r.Diverged {
+		b.WriteString("! not as planned, somebody else wrote meanwhile: " + clean(d) + "\n")
+	}
+	if len(r.Diverged) == 0 {
+		b.WriteString("Read back: live state is what the plan predicted.\n")
+	}
 	return o.print(b.String())
 }
