@@ -346,3 +346,21 @@ func TestTheCRMOutlivesTheOwnerOfTheState(t *testing.T) {
 		t.Errorf("the CRM: %+v", got)
 	}
 }
+
+func TestConvert(t *testing.T) {
+	u := newUser(t)
+	file := u.file("old.yaml", "name: shop\nclasses:\n- name: c\n  stateType: FILES # old\n")
+	if got := u.must("convert", file); !strings.Contains(got, "stateType: NORMAL # old") {
+		t.Errorf("got\n%s", got)
+	}
+	u.file("other.yaml", "name: other\n")
+	if got := u.run("convert", u.home); got.code != 64 {
+		t.Errorf("two files: %+v, want exit 64", got)
+	}
+	if got := u.must("convert", "--write", u.home); got != file+"\n" {
+		t.Errorf("got %q, want the name of the file that changed", got)
+	}
+	if got := u.must("validate", "--strict", "-f", file); !strings.HasPrefix(got, "OK") {
+		t.Errorf("after the conversion:\n%s", got)
+	}
+}

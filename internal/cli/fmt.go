@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -51,15 +52,9 @@ func (o *fmtOptions) run(paths []string) error {
 	changed := false
 	for _, f := range files {
 		out, err := schema.Format(f.Data)
-		var invalid *oprc.InvalidError
 		switch {
-		case errors.As(err, &invalid):
-			for i := range invalid.Diagnostics {
-				invalid.Diagnostics[i].File = f.Path
-			}
-			errs = append(errs, invalid)
 		case err != nil:
-			errs = append(errs, fmt.Errorf("%s: %w", f.Path, err))
+			errs = append(errs, inFile(f.Path, err))
 		case f.Path == dirsource.Stdin && !o.check && !o.diff:
 			if _, err := o.raw.Write(out); err != nil {
 				return err
@@ -84,14 +79,35 @@ func (o *fmtOptions) rewrite(f oprc.File, to []byte) error {
 		return o.output(view.Text).Rewrite(f.Path, string(f.Data), string(to))
 	}
 	if !o.check {
-		target, err := filepath.EvalSymlinks(f.Path) // a link stays a link
-		if err != nil {
-			return fmt.Errorf("format: %w", err)
-		}
-		if err := renameio.WriteFile(target, to, 0o644, renameio.WithExistingPermissions()); err != nil {
-			return fmt.Errorf("format %s: %w", f.Path, err)
+		if err := replace(f.Path, to); err != nil {
+			return err
 		}
 	}
 	_, err := fmt.Fprintln(o.out, f.Path)
 	return err
+}
+
+// replace writes a file that exists, whole or not at all. A link stays a link.
+func replace(path string, data []byte) error {
+	target, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		err = renameio.WriteFile(target, data, 0o644, renameio.WithExistingPermissions())
+	}
+	if err != nil {
+		return fmt.Errorf("rewrite %s: %w", path, err)
+	}
+	return nil
+}
+
+// inFile says which file an error is about.
+func inFile(path string, err error) error {
+	var invalid *oprc.InvalidError
+	if !errors.As(err, &invalid) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	found := slices.Clone(invalid.Diagnostics)
+	for i := range found {
+		found[i].File = path
+	}
+	return &oprc.InvalidError{Diagnostics: found}
 }
