@@ -285,3 +285,18 @@ func ExampleWithout() {
 	// 3 is the smallest n for which Q(n) reaches 0.99: Q(3) = 0.99275, Q(2) = 0.9025
 	// no count reaches 0.99; the best is Q(1) = 0.95
 }
+
+// TestNewcomerTakesItsShareAlone: even where the others could not help, a new
+// member takes no more than shards divided by members.
+func TestNewcomerTakesItsShareAlone(t *testing.T) {
+	in := placement.Input{Environments: envs(.9, .9, .9, .9)}
+	in.Deployment = oprc.Deployment{Key: cls, PartitionCount: 9, ReplicaCount: 1, Members: []oprc.Member{
+		{ID: 1, Env: "e01"}, {ID: 2, Env: "e02", MaxShards: ptr(0)}, {ID: 3, Env: "e03", MaxShards: ptr(0)},
+	}}
+	now := mustPlace(t, in).Deployment
+	in.Current = &now
+	in.Deployment.Members = append(in.Deployment.Members, oprc.Member{ID: 4, Env: "e04"})
+	if got := owned(mustPlace(t, in).Deployment, 4); got != 3 {
+		t.Errorf("got %d shards, want 3 of 9 over 4 members", got)
+	}
+}

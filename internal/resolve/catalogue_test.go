@@ -118,7 +118,11 @@ func TestInheritance(t *testing.T) {
 
 func TestOneDefaultRouteIsInherited(t *testing.T) {
 	c := resolved(t, `{'name':'p','classes':[{'name':'up','functions':[{'function':'builtin.get','defaultRoute':true}]},
+		{'name':'up2','functions':[{'function':'builtin.file','defaultRoute':true}]},{'name':'both','parents':['.up','.up2']},
 		{'name':'down','parents':['.up'],'functions':[{'function':'builtin.new','defaultRoute':true}]}]}`)
+	if both := c.Classes["p.both"].Resolved.Functions; both["get"].DefaultRoute || !both["file"].DefaultRoute {
+		t.Errorf("the later parent's default route counts: %+v", both)
+	}
 	got := c.Classes["p.down"].Resolved.Functions
 	if got["get"].DefaultRoute || !got["new"].DefaultRoute || !c.Classes["p.up"].Resolved.Functions["get"].DefaultRoute {
 		t.Errorf("default routes: %+v", got)
@@ -128,7 +132,7 @@ func TestOneDefaultRouteIsInherited(t *testing.T) {
 func TestDocumentsReplaceLiveOnes(t *testing.T) {
 	live := map[string]oprc.Package{
 		"lib":  pkg(t, `{'name':'lib','version':'1.0.0','functions':[{'name':'f'}],'classes':[{'name':'x'}]}`),
-		"user": pkg(t, `{'name':'user','required':['lib@^1'],'functions':[{'name':'idle'}],'classes':[{'name':'c','parents':['lib.x'],'functions':[{'function':'lib.f','condition':'('}]}]}`),
+		"user": pkg(t, `{'name':'user','required':['lib@^1'],'functions':[{'name':'idle'}],'classes':[{'name':'c','parents':['lib.x','builtin.logical.base'],'functions':[{'function':'lib.f','condition':'('}]}]}`),
 	}
 	if _, found := resolve.Packages(nil, live); len(found) > 0 {
 		t.Errorf("what is live was accepted before, yet: %v", brief(found))

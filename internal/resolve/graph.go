@@ -82,8 +82,6 @@ func (w *world) order() []string {
 			}
 		}
 	}
-	g := graph{next: required}
-	g.cycles(func([]step) {}) // leaves required without cycles
 	names := make([]string, 0, len(packs))
 	for _, group := range dependenciesFirst(reads) {
 		for _, i := range within(group, required) {
@@ -106,7 +104,7 @@ func within(group []int, required [][]int) []int {
 	next := make([][]int, len(group))
 	for i, n := range group {
 		for _, to := range required[n] {
-			if j, in := local[to]; in && to >= 0 {
+			if j, in := local[to]; in {
 				next[i] = append(next[i], j)
 			}
 		}

@@ -118,15 +118,15 @@ func fold(c *class) *oprc.Resolved {
 	if slices.ContainsFunc(c.out.Functions, func(b oprc.Binding) bool { return b.DefaultRoute }) {
 		clearRoute(r.Functions)
 	}
-	for _, b := range slices.Backward(c.out.Functions) { // of repeated ones the first counts
+	for _, b := range c.out.Functions {
 		r.Functions[b.Name] = b
 	}
 	if c.spec.StateSpec != nil {
-		for _, k := range slices.Backward(c.spec.StateSpec.KeySpecs) {
+		for _, k := range c.spec.StateSpec.KeySpecs {
 			put(&r.KeySpecs, k.Name, k)
 		}
 	}
-	for _, ref := range slices.Backward(c.out.RefSpec) {
+	for _, ref := range c.out.RefSpec {
 		put(&r.RefSpecs, ref.Name, ref)
 	}
 	r.Ancestors = ancestors(c)

@@ -117,7 +117,7 @@ func missingAlias(alias string, i int, defined map[string]int) string {
 	case !known:
 		return "there is no step with the alias " + quote(alias)
 	case by == i:
-		return quote(alias) + " is this step's own result"
+		return quote(alias) + " is what the step itself gives"
 	case by > i:
 		return fmt.Sprintf("%q is the result of a later step, steps[%d]", alias, by)
 	}

@@ -57,6 +57,10 @@ func TestMacros(t *testing.T) {
 			`{'steps':[{'target':'b','function':'go','as':'a'},{'target':'@','function':'go','as':'b'}]}`,
 			[]string{"p E007 /functions/1/macro/steps/0/target: steps[0]: target: 'b' is the result of a later step, steps[1] (did you mean 'a'?)"},
 		},
+		"its own result": {
+			`{'steps':[{'target':'@','function':'go','as':'a','args':{'x':'${a|output}'}}]}`,
+			[]string{"p E007 /functions/1/macro/steps/0/args/x: steps[0]: template: 'a' is what the step itself gives"},
+		},
 		"unknown aliases": {
 			`{'steps':[{'target':'@','function':'go','as':'first','args':{'x':'${later|output}'}},{'target':'frist','function':'go','as':'later'},
 				{'target':'@','function':'go','bodyTemplate':{'a/b':['${nope|output|$.x}']}}],'output':'laster','bodyTemplate':{'r':'${gone|output}'}}`,
@@ -166,4 +170,30 @@ func TestMacroOfAnotherPackage(t *testing.T) {
 	wantFindings(t, found, want)
 	_, found = resolve.Packages(append(docs(t, app), doc(lib)), nil)
 	wantFindings(t, found, want)
+}
+
+// What a class keeps for itself stays within reach of its own macros where they
+// are inherited.
+func TestInheritedMacroReachesWhatIsPrivate(t *testing.T) {
+	resolved(t, `{'name':'p','functions':[{'name':'f',`+task+`},{'name':'walk','type':'MACRO','macro':{'steps':[{'target':'@.up','function':'touch'}]}}],
+		'classes':[{'name':'node','refSpec':[{'name':'up','cls':'.node'}],'functions':[{'name':'touch','function':'.f','access':'PRIVATE'},{'function':'.walk'}]},
+			{'name':'leaf','parents':['.node']}]}`)
+}
+
+func TestMacroDependsOnWhatItCalls(t *testing.T) {
+	c := resolved(t, `{'name':'b','functions':[{'name':'f',`+task+`}],'classes':[{'name':'c','functions':[{'function':'.f'}]}]}`,
+		`{'name':'a','functions':[{'name':'g',`+task+`,'outputCls':'b.c'},{'name':'m','type':'MACRO','macro':{'steps':[{'target':'@','function':'g','as':'x'},{'target':'x','function':'f'}]}}],
+			'classes':[{'name':'c','functions':[{'function':'.g'},{'function':'.m'}]}]}`)
+	if got := c.Depends["a"]; len(got) != 1 || got[0] != "b" {
+		t.Errorf("depends: got %v, want [b]", got)
+	}
+}
+
+func TestNothingDisabledNeedsAnImage(t *testing.T) {
+	for _, class := range []string{`'disabled':true`, `'markForRemoval':true`} {
+		_, found := resolve.Packages(docs(t, `{'name':'p','functions':[{'name':'f'}],'classes':[{'name':'c',`+class+`,'functions':[{'function':'.f'}]}],'deployments':[{'_key':'.c'}]}`), nil)
+		if len(found) != 1 || found[0].Code != oprc.CodeImage || found[0].Severity != oprc.SeverityWarning {
+			t.Errorf("%s: got %v", class, brief(found))
+		}
+	}
 }
