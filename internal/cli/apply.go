@@ -144,7 +144,8 @@ func (o *carryOptions) consent(ctx context.Context, p *plan.Plan) error {
 	}
 	agreed := false
 	form := huh.NewForm(huh.NewGroup(huh.NewConfirm().Title("Delete " + strings.Join(gone, ", ") + "?").
-		Affirmative("Delete").Negative("Keep").Value(&agreed))).WithInput(o.in)
+		Affirmative("Delete").Negative("Keep").Value(&agreed))).
+		WithInput(o.in).WithOutput(o.rawErr).WithAccessible(o.getenv("TERM") == "dumb")
 	switch err := form.RunWithContext(ctx); {
 	case errors.Is(err, huh.ErrUserAborted):
 		return errInterrupted

@@ -19,6 +19,7 @@ type env struct {
 	out     io.Writer // data; reduced to what the stream can show
 	err     io.Writer // everything else
 	raw     io.Writer // out before that
+	rawErr  io.Writer // err before that
 	environ []string
 	now     func() time.Time
 
@@ -37,8 +38,8 @@ func (e *env) getenv(key string) string {
 	return value
 }
 
-// terminal reports whether a person sits at both ends.
-func (e *env) terminal() bool { return isTerminal(e.in) && isTerminal(e.raw) }
+// terminal reports whether a person can be asked: data may go elsewhere.
+func (e *env) terminal() bool { return isTerminal(e.in) && isTerminal(e.rawErr) }
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
@@ -55,7 +56,7 @@ func (e *env) hint(s string) { _, _ = io.WriteString(e.err, view.Hint(s)) }
 
 // Run runs one command line and returns its exit code.
 func Run(ctx context.Context, p Process) int {
-	e := &env{in: p.In, raw: p.Out, environ: p.Environ, now: p.Now}
+	e := &env{in: p.In, raw: p.Out, rawErr: p.Err, environ: p.Environ, now: p.Now}
 	e.out = view.NewWriter(p.Out, p.Environ, view.ColorAuto)
 	e.err = view.NewWriter(p.Err, p.Environ, view.ColorAuto)
 	root := newRoot(e, p)
