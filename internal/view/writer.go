@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/charmbracelet/colorprofile"
 )
@@ -31,7 +32,8 @@ func ParseColor(s string) (Color, error) {
 }
 
 // NewWriter returns a writer that reduces styled text to what w can show, given
-// the process environment ("KEY=value").
+// the process environment ("KEY=value"). Goroutines may share it: what one call
+// writes stays together.
 func NewWriter(w io.Writer, environ []string, c Color) io.Writer {
 	out := colorprofile.NewWriter(w, conventional(environ))
 	switch c {
@@ -40,7 +42,19 @@ func NewWriter(w io.Writer, environ []string, c Color) io.Writer {
 	case ColorAlways:
 		out.Profile = max(out.Profile, colorprofile.ANSI)
 	}
-	return out
+	return &shared{w: out}
+}
+
+// shared is a writer for several goroutines.
+type shared struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
 }
 
 // conventional spells NO_COLOR and CLICOLOR_FORCE as colorprofile reads them: by
