@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -133,27 +134,55 @@ func count(t *testing.T, dir string) int {
 	return len(entries)
 }
 
-// A victim is a process that is killed and started again.
+// A victim is a process that is killed and started again. One that ends by itself,
+// for instance because Redis did not answer when it started, is started again at
+// once, as an init system does.
 type victim struct {
 	name  string
 	start func() *exec.Cmd
-	cmd   *exec.Cmd
+
+	mu  sync.Mutex
+	cmd *exec.Cmd // nil: it is meant to be dead
+	end sync.WaitGroup
 }
 
 func (v *victim) kill() {
-	if v.cmd != nil {
-		_ = v.cmd.Process.Kill()
-		_ = v.cmd.Wait()
-		v.cmd = nil
+	v.mu.Lock()
+	cmd := v.cmd
+	v.cmd = nil
+	v.mu.Unlock()
+	if cmd != nil {
+		_ = cmd.Process.Kill() // it may have ended by itself
 	}
+	v.end.Wait()
 }
 
 func (v *victim) run(t *testing.T) {
 	t.Helper()
-	v.cmd = v.start()
-	if err := v.cmd.Start(); err != nil {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.launch(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// launch starts the process and watches over it; v.mu is held.
+func (v *victim) launch() error {
+	cmd := v.start()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	v.cmd = cmd
+	v.end.Go(func() {
+		_ = cmd.Wait() // killed, mostly
+		time.Sleep(100 * time.Millisecond)
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.cmd == cmd {
+			_ = v.launch()
+		}
+	})
+	return nil
 }
 
 // A wish is what the files ask of one package in the end.
