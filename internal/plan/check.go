@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/resolve"
 )
 
 // blocked returns the packages that cannot be deleted because others that remain
@@ -190,7 +191,7 @@ func classNamed(p oprc.Package, name string) (oprc.Class, bool) {
 }
 
 func deploymentFor(p oprc.Package, key string) (oprc.Deployment, bool) {
-	i := slices.IndexFunc(p.Deployments, func(d oprc.Deployment) bool { return oprc.Abs(p.Name, d.Key) == key })
+	i := slices.IndexFunc(p.Deployments, func(d oprc.Deployment) bool { return resolve.DeploymentKey(p, d.Key) == key })
 	if i < 0 {
 		return oprc.Deployment{}, false
 	}

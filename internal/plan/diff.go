@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/resolve"
 )
 
 // A diff compares what an attempt wants with what is live, by digest.
@@ -166,7 +167,7 @@ func (d *diff) classKeys(pkg string, specs ...oprc.Package) []string {
 func (d *diff) deploymentKeys(pkg string, want oprc.Package) []string {
 	keys := slices.Clone(d.recorded[pkg])
 	for _, dep := range want.Deployments {
-		keys = append(keys, oprc.Abs(pkg, dep.Key))
+		keys = append(keys, resolve.DeploymentKey(want, dep.Key))
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/resolve"
 )
 
 // A graph knows which packages read which. It is found from references as they
@@ -70,7 +71,7 @@ func (g *graph) scan(p *oprc.Package, known map[string]bool, declared map[string
 		weak(f.OutputCls)
 	}
 	for _, d := range p.Deployments {
-		key := oprc.Abs(p.Name, d.Key)
+		key := resolve.DeploymentKey(*p, d.Key)
 		if !slices.Contains(declared[key], p.Name) {
 			declared[key] = append(declared[key], p.Name)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/resolve"
 )
 
 // locate finds the place in the user's files that set a field's new value; the
@@ -113,7 +114,9 @@ func bindingName(b oprc.Binding) string {
 
 func (a *attempt) inDeployment(key, ptr string) oprc.Position {
 	pkg := a.placed[key].Pkg
-	i := slices.IndexFunc(a.packages[pkg].Deployments, func(d oprc.Deployment) bool { return oprc.Abs(pkg, d.Key) == key })
+	i := slices.IndexFunc(a.packages[pkg].Deployments, func(d oprc.Deployment) bool {
+		return resolve.DeploymentKey(a.packages[pkg], d.Key) == key
+	})
 	if i < 0 {
 		return oprc.Position{}
 	}

@@ -679,3 +679,19 @@ func TestHeld(t *testing.T) {
 		})
 	}
 }
+
+// A deployment may name a class of its own package by its bare name.
+func TestBareDeploymentKey(t *testing.T) {
+	l := newLedger(environment("edge", 0.99))
+	bare := edited(base("log:1"), func(p *oprc.Package) {
+		p.Deployments = []oprc.Deployment{{Key: "root", PartitionCount: 1, ReplicaCount: 1, TargetEnvs: []string{"edge"}}}
+	})
+	p := l.must(t, files(bare))
+	want := plan.CommandCounts{Deploy: 1}
+	if p.Summary.Commands != want {
+		t.Errorf("commands: got %+v, want %+v", p.Summary.Commands, want)
+	}
+	if p := plan.Make(plan.Input{Documents: documents(bare), Scope: plan.Scope{Origin: oprc.OriginCLI}, Live: l.live}); !p.Empty() {
+		t.Errorf("planned again: %d changes, want none", len(p.Changes))
+	}
+}

@@ -55,7 +55,7 @@ func (a *attempt) stands() []stand {
 			continue
 		}
 		for i, d := range p.Deployments {
-			key := oprc.Abs(name, d.Key)
+			key := resolve.DeploymentKey(p, d.Key)
 			declared, known := a.catalogue.Deployments[key]
 			if !known || declared.Pkg != name || !a.runs(name, key) {
 				continue

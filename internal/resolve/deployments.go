@@ -7,6 +7,15 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
+// DeploymentKey is the key of the class that a deployment of package p names: a
+// class of p itself where p has one of that name, else the reference made absolute.
+func DeploymentKey(p oprc.Package, ref string) string {
+	if slices.ContainsFunc(p.Classes, func(c oprc.Class) bool { return c.Name == ref }) {
+		return oprc.Key(p.Name, ref)
+	}
+	return oprc.Abs(p.Name, ref)
+}
+
 // resolveDeployments finds the class of each deployment, and checks what it says
 // about it.
 func (w *world) resolveDeployments() {
