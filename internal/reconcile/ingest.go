@@ -265,13 +265,15 @@ func (in *Ingest) fold(ctx context.Context, b *batch) error {
 		return fmt.Errorf("read unit digests: %w", err)
 	}
 	ids := b.classmates(digests)
-	recs, err := in.Reports.UnitRecordsOf(ctx, b.env, ids)
-	if err != nil {
-		return fmt.Errorf("read unit records: %w", err)
-	}
+	// Statuses first: if Redis loses its data between the two, either no record is
+	// found or the fold below finds other statuses; a status never outlives its record.
 	old, err := in.Reports.StatusesOf(ctx, b.env, ids)
 	if err != nil {
 		return fmt.Errorf("read statuses: %w", err)
+	}
+	recs, err := in.Reports.UnitRecordsOf(ctx, b.env, ids)
+	if err != nil {
+		return fmt.Errorf("read unit records: %w", err)
 	}
 	now := maps.Clone(old)
 	touched := map[string]bool{}

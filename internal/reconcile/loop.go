@@ -51,6 +51,7 @@ type Loop struct {
 	fence  atomic.Int64
 	once   sync.Once
 	wakers map[string]chan struct{}
+	doubt  chan struct{} // the lease may not be ours any more
 	health map[string]oprc.Health
 	resend map[string]resend
 }
@@ -76,6 +77,7 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) prepare() {
 	l.once.Do(func() {
 		l.wakers = map[string]chan struct{}{keeper: make(chan struct{}, 1)}
+		l.doubt = make(chan struct{}, 1)
 		for _, c := range l.Sources {
 			l.wakers[c.Name] = make(chan struct{}, 1)
 		}
@@ -132,7 +134,7 @@ func (l *Loop) lead(ctx context.Context) error {
 		if l.fence.Load() == 0 {
 			every = time.Second
 		}
-		if !sleep(ctx, every) {
+		if !wait(ctx, every, l.doubt) {
 			break
 		}
 	}
@@ -144,6 +146,18 @@ func (l *Loop) lead(ctx context.Context) error {
 	return nil
 }
 
+// outrun looks at the lease now if err says that our token is no longer the last:
+// another daemon leads, or Redis lost the lease.
+func (l *Loop) outrun(err error) {
+	if !errors.Is(err, oprc.ErrFenced) {
+		return
+	}
+	select {
+	case l.doubt <- struct{}{}:
+	default:
+	}
+}
+
 // keep looks after what no source does: the health of environments, packages that
 // were applied by hand, and commands that nobody answered.
 func (l *Loop) keep(ctx context.Context) error {
@@ -151,6 +165,7 @@ func (l *Loop) keep(ctx context.Context) error {
 	for {
 		if token, ok := l.token(); ok {
 			err := l.keepOnce(ctx, token)
+			l.outrun(err)
 			if err != nil && ctx.Err() == nil && err.Error() != logged {
 				l.Log.Warn("keeper", "error", err)
 			}

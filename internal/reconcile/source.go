@@ -93,7 +93,9 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64) error {
 		l.observe(step)
 	}
 	s.settle(step, l.Now().UTC())
-	return l.Store.PutSource(ctx, s.status, token)
+	kept := l.Store.PutSource(ctx, s.status, token)
+	l.outrun(errors.Join(err, kept))
+	return kept
 }
 
 func (l *Loop) advance(ctx context.Context, s *sourceState, token int64, step *Step) error {

@@ -1,0 +1,117 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// forgetful loses everything after some readings, as Redis does on FLUSHALL.
+type forgetful struct {
+	*inbox
+	left int // readings
+}
+
+func (f *forgetful) read() {
+	if f.left--; f.left == 0 {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		clear(f.records)
+		clear(f.statuses)
+		f.entries = nil
+	}
+}
+
+func (f *forgetful) UnitDigests(ctx context.Context, env string) (map[string]oprc.UnitDigest, error) {
+	defer f.read()
+	return f.inbox.UnitDigests(ctx, env)
+}
+
+func (f *forgetful) UnitRecordsOf(ctx context.Context, env string, ids []string) (map[string]oprc.UnitRecord, error) {
+	defer f.read()
+	return f.inbox.UnitRecordsOf(ctx, env, ids)
+}
+
+func (f *forgetful) StatusesOf(ctx context.Context, env string, ids []string) (map[string]oprc.Status, error) {
+	defer f.read()
+	return f.inbox.StatusesOf(ctx, env, ids)
+}
+
+// A status without a record would make the planner count on from its generation,
+// and deploy again what runs.
+func TestNoStatusOutlivesItsRecord(t *testing.T) {
+	for reading := 1; reading <= 3; reading++ {
+		t.Run(fmt.Sprintf("lost after reading %d", reading), func(t *testing.T) {
+			b := newInbox(entry2(oprc.Down, "2-0"))
+			b.statuses[cart] = status(2, oprc.Running, "1-0")
+			in := &reconcile.Ingest{Reports: &forgetful{b, reading}, Consumer: "test", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if err := in.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if st, ok := b.statuses[cart]; ok {
+				t.Errorf("got a status of generation %d, %s", st.Generation, st.Condition)
+			}
+		})
+	}
+}
+
+// lossy is a ledger whose lease is lost while its daemon leads.
+type lossy struct {
+	reconcile.Ledger
+	reconcile.SourceStore
+	acquired []time.Time
+}
+
+func (l *lossy) Live(context.Context) (plan.Live, error) { return plan.Live{}, nil }
+
+func (l *lossy) Acquire(context.Context, string, time.Duration) (int64, bool, error) {
+	l.acquired = append(l.acquired, time.Now())
+	return int64(len(l.acquired)), true, nil
+}
+
+func (l *lossy) Release(context.Context, string, int64) error { return nil }
+
+func (l *lossy) PutSource(_ context.Context, _ oprc.SourceStatus, fence int64) error {
+	if fence == 1 {
+		return oprc.ErrFenced
+	}
+	return nil
+}
+
+type unreachable struct{ reconcile.Source }
+
+func (unreachable) Poll(context.Context) (reconcile.Revision, error) {
+	return reconcile.Revision{}, errors.New("away")
+}
+
+// A leader whose token is refused asks for the lease at once, not when it is due.
+func TestRefusedTokenIsDoubted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &lossy{}
+		loop := &reconcile.Loop{
+			Reconciler: &reconcile.Reconciler{Ledger: store}, Lease: store, Store: store, Holder: "test",
+			Sources: []reconcile.SourceConfig{{Name: "files", Source: unreachable{}, Interval: time.Second}},
+			Now:     time.Now, Log: slog.New(slog.DiscardHandler),
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := loop.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if len(store.acquired) != 2 || store.acquired[1].Sub(store.acquired[0]) > time.Second {
+			t.Errorf("asked for the lease at %v, want twice within a second", store.acquired)
+		}
+	})
+}
