@@ -27,7 +27,8 @@ default and the fields inside it. The path starts at the package, or with one of
 			exits(exitOK, exitError, exitNotFound, exitUsage),
 		Example: `  oprc explain
   oprc explain classes.functions.access
-  oprc explain environment.capacity`,
+  oprc explain environment.capacity
+  oprc explain placement example.record`,
 		Args:              args(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: completeFields,
 		RunE: func(_ *cobra.Command, words []string) error {
@@ -35,6 +36,7 @@ default and the fields inside it. The path starts at the package, or with one of
 		},
 	}
 	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML)
+	cmd.AddCommand(newExplainPlacement(e))
 	return cmd
 }
 

@@ -10,11 +10,11 @@ import (
 // below a target.
 const tolerance = 1e-12
 
-// reaches reports whether availability q meets the target.
-func reaches(q, target float64) bool { return q >= target-tolerance }
+// Reaches reports whether availability q meets the target.
+func Reaches(q, target float64) bool { return q >= target-tolerance }
 
-// quorumOf returns how many of n replicas must be up.
-func quorumOf(c oprc.Consistency, n int) int {
+// Need returns how many of n replicas must be up.
+func Need(c oprc.Consistency, n int) int {
 	if c == oprc.Strong {
 		return n/2 + 1
 	}
@@ -30,7 +30,7 @@ func Quorums(c oprc.Consistency, availability []float64) []Quorum {
 	out := make([]Quorum, 0, len(worst))
 	for i, a := range worst {
 		up = up.add(a, 1)
-		out = append(out, Quorum{N: i + 1, Q: up.atLeast(quorumOf(c, i+1))})
+		out = append(out, Quorum{N: i + 1, Q: up.atLeast(Need(c, i+1))})
 	}
 	return out
 }
@@ -41,9 +41,9 @@ func smallest(c oprc.Consistency, worst []float64, target float64) (all []Quorum
 	var up tally
 	for i, a := range worst {
 		up = up.add(a, 1)
-		q := Quorum{N: i + 1, Q: up.atLeast(quorumOf(c, i+1))}
+		q := Quorum{N: i + 1, Q: up.atLeast(Need(c, i+1))}
 		all = append(all, q)
-		if reaches(q.Q, target) {
+		if Reaches(q.Q, target) {
 			return all, q.N
 		}
 	}

@@ -88,7 +88,7 @@ func (d *decision) judgeReplicas() {
 	reached := d.reachedBy(d.replicas)
 	ex.Quorum, ex.Best = all[:min(len(all), d.replicas)], best(all).Q
 	ex.Slack = float64(reached - target)
-	if reaches(reached, target) {
+	if Reaches(reached, target) {
 		return
 	}
 	f := Finding{
@@ -132,7 +132,7 @@ func (d *decision) reachedBy(n int) float64 {
 		up = up.add(availabilityOf(d.envs[name]), w)
 		left -= w
 	}
-	return up.atLeast(quorumOf(d.consistency, n))
+	return up.atLeast(Need(d.consistency, n))
 }
 
 // reportUnknown reports candidates without an availability, where one is needed.

@@ -25,10 +25,7 @@ func (a *attempt) place() {
 	stands := a.stands()
 	room := a.newRoom(stands)
 	for _, s := range stands {
-		out := placement.Place(placement.Input{
-			Deployment: s.declared, Class: a.catalogue.Classes[s.key], Availability: target(a.catalogue, s.key),
-			Environments: room.seenBy(s), Current: s.current,
-		})
+		out := placement.Place(a.placementInput(s, room))
 		failed := slices.ContainsFunc(out.Findings, func(f placement.Finding) bool { return f.Severity == oprc.SeverityError })
 		stays := failed && s.current != nil && a.asBefore(s)
 		for _, f := range out.Findings {
@@ -43,6 +40,13 @@ func (a *attempt) place() {
 			a.placed[s.key] = d
 			room.move(s.current, &d)
 		}
+	}
+}
+
+func (a *attempt) placementInput(s stand, r *room) placement.Input {
+	return placement.Input{
+		Deployment: s.declared, Class: a.catalogue.Classes[s.key], Availability: target(a.catalogue, s.key),
+		Environments: r.seenBy(s), Current: s.current,
 	}
 }
 
