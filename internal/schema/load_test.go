@@ -179,7 +179,7 @@ deployments:
 		"file.yaml:11:11 E003 /functions/0/type",
 		"file.yaml:13:33 E008 /functions/0/provision/knative/port",
 		"file.yaml:14:7 E008 /functions/0/provision/docker",
-		"file.yaml:15:34 E016 /functions/0/requirements/availability",
+		"file.yaml:15:34 E010 /functions/0/requirements/availability",
 		"file.yaml:18:21 E011 /deployments/0/partitionCount",
 		"file.yaml:19:5 E002 /deployments/0/targetEnv",
 	}
@@ -196,7 +196,7 @@ deployments:
 // TestEnvironmentMistakes covers the document that is not a package.
 func TestEnvironmentMistakes(t *testing.T) {
 	tests := map[string]struct{ data, want string }{
-		"percentage":       {"kind: Environment\nname: a\navailability: 99\n", "file.yaml:3:15 E009 /availability"},
+		"percentage":       {"kind: Environment\nname: a\navailability: 99\n", "file.yaml:3:15 E010 /availability"},
 		"no name":          {"kind: Environment\n", "file.yaml:1:1 E001 /name"},
 		"bad quantity":     {"kind: Environment\nname: a\ncapacity:\n  cpu: many\n", "file.yaml:4:8 E009 /capacity/cpu"},
 		"negative units":   {"kind: Environment\nname: a\ncapacity: {units: -1}\n", "file.yaml:3:19 E009 /capacity/units"},
