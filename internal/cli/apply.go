@@ -24,6 +24,7 @@ type carryOptions struct {
 	wait    bool
 	timeout time.Duration
 	mask    []string
+	guard   guardOptions
 	output  view.Format
 }
 
@@ -49,10 +50,13 @@ func newApply(e *env) *cobra.Command {
 		Long: `Plans and applies packages and environments from files, or applies exactly what
 a saved plan says. Packages that no file names are left alone.
 
-Before anything is deleted a person is asked; without a terminal --yes is needed.` +
+Before anything is deleted a person is asked; without a terminal --yes is needed.
+--max-delete and --max-blast hold plans that go further than you expect; --yes
+carries them out all the same.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc apply -f shop.yaml
   oprc apply -f packages/ --wait --timeout 2m
+  oprc apply -f packages/ --max-blast units=10%
   oprc apply next.plan`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -64,6 +68,7 @@ Before anything is deleted a person is asked; without a terminal --yes is needed
 	}
 	o.bind(cmd)
 	o.carry.bind(cmd)
+	o.carry.guard.bind(cmd)
 	return cmd
 }
 
@@ -94,7 +99,10 @@ func (o *carryOptions) run(ctx context.Context, s *state, p *plan.Plan) error {
 	out := o.env.output(o.output)
 	if o.dryRun {
 		out.Mask = o.mask
-		return out.Plan(p, "")
+		return errors.Join(out.Plan(p, ""), o.held(p))
+	}
+	if err := o.held(p); err != nil {
+		return err
 	}
 	if err := o.consent(ctx, p); err != nil {
 		return err
@@ -124,6 +132,15 @@ func (o *carryOptions) tellWaiting(s *state, envs []string) {
 		}
 		o.hint(fmt.Sprintf("No CRM has reported from environment %q: its units stay PENDING until one does. Start one with: %s", name, run))
 	}
+}
+
+// held is the error of a plan that goes further than was allowed, unless it is
+// wanted anyway.
+func (o *carryOptions) held(p *plan.Plan) error {
+	if o.yes {
+		return nil
+	}
+	return o.guard.held(p, "Nothing was changed. Look at the plan with: oprc plan; if it is what you want, add --yes.")
 }
 
 // consent makes sure that somebody wants what the plan deletes.

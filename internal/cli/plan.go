@@ -77,6 +77,7 @@ type planOptions struct {
 	detailed bool
 	output   view.Format
 	maxBytes int
+	guard    guardOptions
 }
 
 func newPlan(e *env) *cobra.Command {
@@ -90,7 +91,7 @@ A plan speaks only for the packages that the files name. It changes nothing.
 
 --out saves the plan: "oprc apply FILE" does exactly that, or refuses when live
 state has moved. The file holds secrets unmasked.` +
-			exits(exitOK, exitError, exitChanges, exitInvalid, exitConflict, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+			exits(exitOK, exitError, exitChanges, exitInvalid, exitConflict, exitHeld, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc plan -f shop.yaml
   oprc plan -f packages/ --out next.plan && oprc apply next.plan
   oprc plan -f packages/ --detailed-exitcode -o markdown > comment.md`,
@@ -98,6 +99,7 @@ state has moved. The file holds secrets unmasked.` +
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	o.bind(cmd)
+	o.guard.bind(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&o.out, "out", "", "save the plan to a `file`")
 	fs.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 2 when there are changes")
@@ -126,6 +128,9 @@ func (o *planOptions) run(ctx context.Context) error {
 			if err := writePlan(o.out, p); err != nil {
 				return err
 			}
+		}
+		if err := o.guard.held(p, "If it is what you want: "+o.next(p)+" --yes"); err != nil {
+			return err
 		}
 		if o.detailed && !p.Empty() {
 			return errChanges

@@ -52,8 +52,11 @@ func (l Live) size(s Scope) Size {
 func (p *Plan) Held(g Guard) (reason string, held bool) {
 	deletes := p.count(oprc.KindPackage, Delete)
 	if deletes > g.MaxDelete && share(deletes, p.Size.Packages) > g.MaxDeletePercent {
-		return fmt.Sprintf("it deletes %d of %d packages; more than %d and more than %g %% need approval",
-			deletes, p.Size.Packages, g.MaxDelete, g.MaxDeletePercent), true
+		limit := fmt.Sprintf("more than %d", g.MaxDelete)
+		if g.MaxDeletePercent > 0 {
+			limit += fmt.Sprintf(" and more than %g %%", g.MaxDeletePercent)
+		}
+		return fmt.Sprintf("it deletes %d of %d packages; %s need approval", deletes, p.Size.Packages, limit), true
 	}
 	blast := share(p.Summary.Blast.Units, p.Size.Units)
 	if g.MaxBlastUnits > 0 && p.Size.Units > 0 && blast > g.MaxBlastUnits {
