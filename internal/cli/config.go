@@ -59,13 +59,29 @@ type EndpointConfig struct {
 type SourceConfig struct {
 	Name      string        `koanf:"name"`
 	URL       string        `koanf:"url"`
-	Ref       string        `koanf:"ref"`  // branch or tag; "" is the repository's default
-	Path      string        `koanf:"path"` // directory inside it
+	Ref       string        `koanf:"ref"`    // branch, tag, range of versions, or commit; "" is the repository's default
+	Path      string        `koanf:"path"`   // directory, file or pattern inside it
+	Ignore    []string      `koanf:"ignore"` // gitignore patterns of files not to read
 	Interval  time.Duration `koanf:"interval"`
 	Prune     bool          `koanf:"prune"`     // default true
 	MaxDelete int           `koanf:"maxDelete"` // default 10
 	Heal      bool          `koanf:"heal"`      // default true
 	Suspend   bool          `koanf:"suspend"`
+
+	AccessConfig `koanf:",squash"`
+}
+
+// AccessConfig says how to get at a repository. A key that ends in Env holds the
+// name of an environment variable: secrets are not written into the file.
+type AccessConfig struct {
+	Username         string   `koanf:"username"` // https; with a token it may be left out
+	PasswordEnv      string   `koanf:"passwordEnv"`
+	TokenEnv         string   `koanf:"tokenEnv"`
+	SSHKeyFile       string   `koanf:"sshKeyFile"` // "": the agent
+	SSHPassphraseEnv string   `koanf:"sshPassphraseEnv"`
+	KnownHosts       []string `koanf:"knownHosts"` // files; empty: the user's and the system's
+	CAFile           string   `koanf:"caFile"`     // PEM, besides the system's
+	Proxy            string   `koanf:"proxy"`      // URL; "": as the environment says
 }
 
 func defaultConfig() map[string]any {

@@ -74,6 +74,19 @@ func TestConfigLayers(t *testing.T) {
 				}
 			},
 		},
+		"how to get at a repository": {
+			file: "sources:\n- {name: main, url: 'https://git.example/x', ignore: ['*.tmp'], username: bot, tokenEnv: T, passwordEnv: P, sshKeyFile: /k,\n" +
+				"   sshPassphraseEnv: S, knownHosts: [/h], caFile: /c, proxy: 'http://proxy:1'}\n",
+			want: func(c *cli.Config) {
+				c.Sources = []cli.SourceConfig{{
+					Name: "main", URL: "https://git.example/x", Ignore: []string{"*.tmp"}, Interval: time.Minute, Prune: true, MaxDelete: 10, Heal: true,
+					AccessConfig: cli.AccessConfig{
+						Username: "bot", TokenEnv: "T", PasswordEnv: "P", SSHKeyFile: "/k", SSHPassphraseEnv: "S",
+						KnownHosts: []string{"/h"}, CAFile: "/c", Proxy: "http://proxy:1",
+					},
+				}}
+			},
+		},
 		"environments": {
 			file: "environments:\n- {name: edge, availability: 0.9}\n",
 			want: func(c *cli.Config) {

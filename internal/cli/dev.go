@@ -128,13 +128,13 @@ Press Ctrl-C to stop. In another terminal: oprc get deployments
 // openSource opens the directory or repository, and says how to hear of changes.
 func (o *devOptions) openSource() (reconcile.SourceConfig, func(context.Context, func()) error, error) {
 	if isGitURL(o.source) {
-		git, err := gitsource.New(gitsource.Options{
+		git, err := newGitFiles(gitsource.Options{
 			Name: "dev", URL: o.source, Ref: o.ref, CacheDir: filepath.Join(o.directory("XDG_CACHE_HOME", ".cache"), "git"),
 		})
 		if err != nil {
 			return reconcile.SourceConfig{}, nil, err
 		}
-		src := declared{Source: &gitFiles{git: git}, load: schema.Load}
+		src := declared{Source: git, load: schema.Load}
 		idle := func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil }
 		return reconcile.SourceConfig{Name: "dev", URL: o.source, Ref: o.ref, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, idle, nil
 	}

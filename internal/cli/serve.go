@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
-	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
@@ -140,17 +139,20 @@ func (o *serveOptions) sources(c Config) ([]reconcile.SourceConfig, error) {
 
 func (o *serveOptions) openSource(sc SourceConfig, cache string) (reconcile.Source, error) {
 	if info, err := os.Stat(filepath.Join(sc.URL, ".git")); !isGitURL(sc.URL) && (err != nil || !info.IsDir()) {
+		if key := sc.gitOnly(); key != "" {
+			return nil, fmt.Errorf("%s: only a Git repository takes it, and %s is none", key, sc.URL)
+		}
 		paths := []string{filepath.Join(sc.URL, sc.Path)}
 		if _, err := dirsource.Read(paths, strings.NewReader("")); err != nil {
 			return nil, err
 		}
 		return &dirFiles{paths: paths}, nil
 	}
-	git, err := gitsource.New(gitsource.Options{Name: sc.Name, URL: sc.URL, Ref: sc.Ref, Path: sc.Path, CacheDir: cache})
+	options, err := o.gitOptions(sc, cache)
 	if err != nil {
 		return nil, err
 	}
-	return &gitFiles{git: git}, nil
+	return newGitFiles(options)
 }
 
 // logStep says what a tick did: one line, with the findings that stop a package.

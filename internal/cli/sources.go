@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
-	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
@@ -48,34 +47,6 @@ func (d *dirFiles) Files(context.Context, reconcile.Revision) ([]oprc.File, erro
 func shortRevision(digest string) string {
 	hex := strings.TrimPrefix(digest, "sha256:")
 	return hex[:min(12, len(hex))]
-}
-
-// gitFiles is a Git repository as a source.
-type gitFiles struct {
-	git  *gitsource.Source
-	mu   sync.Mutex
-	last gitsource.Revision
-}
-
-func (g *gitFiles) Poll(ctx context.Context) (reconcile.Revision, error) {
-	rev, err := g.git.Poll(ctx)
-	if err != nil {
-		return reconcile.Revision{}, err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.last = rev
-	return reconcile.Revision{ID: rev.ID, Author: rev.Author, Message: rev.Message, Rewind: rev.Rewind}, nil
-}
-
-func (g *gitFiles) Files(ctx context.Context, rev reconcile.Revision) ([]oprc.File, error) {
-	g.mu.Lock()
-	last := g.last
-	g.mu.Unlock()
-	if last.ID != rev.ID {
-		return nil, fmt.Errorf("revision %s is no longer the newest: %w", rev.ID, oprc.ErrConflict)
-	}
-	return g.git.Files(ctx, last)
 }
 
 // declared makes every environment that the packages of a source name exist, so
@@ -120,6 +91,21 @@ func (d declared) Files(ctx context.Context, rev reconcile.Revision) ([]oprc.Fil
 		}
 	}
 	return files, nil
+}
+
+// Notes and Resume are those of the source inside, if it has them.
+func (d declared) Notes() []string {
+	if n, ok := d.Source.(reconcile.Noter); ok {
+		return n.Notes()
+	}
+	return nil
+}
+
+func (d declared) Resume(revision string) error {
+	if r, ok := d.Source.(reconcile.Resumer); ok {
+		return r.Resume(revision)
+	}
+	return nil
 }
 
 // isGitURL reports whether a dev argument names a repository rather than a path.

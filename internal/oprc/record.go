@@ -95,6 +95,14 @@ type SourceStatus struct {
 	Conditions []SourceCondition `json:"conditions,omitempty"`
 	LastTick   time.Time         `json:"lastTick,omitzero"`
 	PlanID     string            `json:"planId,omitempty"` // held plan
+	Notes      []string          `json:"notes,omitempty"`  // what was odd about the files: "PATH: what"
+	Kept       []string          `json:"kept,omitempty"`   // packages that stay at their last good state
+	Findings   Diagnostics       `json:"findings,omitempty"`
+	Suspended  *Suspension       `json:"suspended,omitempty"`
+	// Quarantined names packages that somebody put back, and that are not followed
+	// until a revision changes them.
+	Quarantined []string `json:"quarantined,omitempty"`
+	Receipt     *Receipt `json:"receipt,omitempty"` // of the last requested tick
 }
 
 // A SourceCondition is one aspect of a source: Ready, Reconciling, Stalled, Healthy.

@@ -88,8 +88,3 @@ func (d *DB) PutSource(ctx context.Context, s oprc.SourceStatus, fence int64) er
 	}
 	return nil
 }
-
-// Sources returns the status of every source by name.
-func (d *DB) Sources(ctx context.Context) (map[string]oprc.SourceStatus, error) {
-	return readHash[oprc.SourceStatus](ctx, d, d.k.sources())
-}

@@ -31,6 +31,13 @@ type Lease interface {
 // SourceStore keeps what a person may ask about sources.
 type SourceStore interface {
 	PutSource(ctx context.Context, s oprc.SourceStatus, fence int64) error
+	Sources(ctx context.Context) (map[string]oprc.SourceStatus, error)
+
+	// Requests returns what people ask of the daemon; DropRequest takes one back, if
+	// it is still that one.
+	Requests(ctx context.Context) (oprc.Requests, error)
+	DropRequest(ctx context.Context, r oprc.SourceRequest) error
+
 	Emit(ctx context.Context, events []oprc.Event) error
 	UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error)
 }
@@ -46,6 +53,7 @@ type Loop struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 	Observe    func(Step) // may be nil
+	Ticked     func(Tick) // may be nil
 
 	turn   sync.Mutex
 	fence  atomic.Int64
@@ -68,6 +76,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.lead(ctx) })
 	g.Go(func() error { return l.keep(ctx) })
+	g.Go(func() error { return l.listen(ctx) })
 	for _, c := range l.Sources {
 		g.Go(func() error { return l.runSource(ctx, c, l.wakers[c.Name]) })
 	}
@@ -107,6 +116,12 @@ func (l *Loop) observe(s Step) {
 	if l.Observe != nil {
 		l.Observe(s)
 	}
+}
+
+// Leading reports whether this daemon is the one that acts.
+func (l *Loop) Leading() bool {
+	_, ok := l.token()
+	return ok
 }
 
 // token returns the fencing token, and whether we lead.

@@ -90,6 +90,10 @@ func (l *lossy) PutSource(_ context.Context, _ oprc.SourceStatus, fence int64) e
 	return nil
 }
 
+func (l *lossy) Sources(context.Context) (map[string]oprc.SourceStatus, error) { return nil, nil }
+
+func (l *lossy) Requests(context.Context) (oprc.Requests, error) { return oprc.Requests{}, nil }
+
 type unreachable struct{ reconcile.Source }
 
 func (unreachable) Poll(context.Context) (reconcile.Revision, error) {

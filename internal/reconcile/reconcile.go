@@ -69,6 +69,9 @@ type Request struct {
 	Package   string      `json:"package,omitempty"` // name for a package that has none (--pkg)
 	KeepGoing bool        `json:"keepGoing,omitempty"`
 	Heal      bool        `json:"heal,omitempty"`
+	// Quarantine holds, by package, specs that are not to be applied again: while a
+	// file still says the same, the package stays as it is recorded.
+	Quarantine map[string]oprc.SourceRequest `json:"-"`
 }
 
 // An Actor is who acts, for the record.
@@ -107,25 +110,32 @@ type Reconciler struct {
 // returns an *oprc.InvalidError. A package that another origin owns gives an
 // *oprc.ConflictError in the same way.
 func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) {
+	p, _, err := r.plan(ctx, req)
+	return p, err
+}
+
+func (r *Reconciler) plan(ctx context.Context, req Request) (*plan.Plan, withheld, error) {
 	docs, found := r.Load(req.Files, req.Strict, req.Package)
 	live, err := r.Ledger.Live(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read live state: %w", err)
+		return nil, withheld{}, fmt.Errorf("read live state: %w", err)
 	}
+	seen := withheld{asked: req.Quarantine, live: live}
+	docs, seen.over = withhold(docs, req.Quarantine, live)
 	p := plan.Make(plan.Input{
 		Documents: docs, Diagnostics: found, Scope: req.Scope, Live: live,
 		KeepGoing: req.KeepGoing, Heal: req.Heal,
 	})
 	if req.KeepGoing {
-		return p, nil
+		return p, seen, nil
 	}
 	if err := p.Diagnostics.Err(); err != nil {
-		return p, err
+		return p, seen, err
 	}
 	if len(p.Conflicts) > 0 {
-		return p, &oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts}
+		return p, seen, &oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts}
 	}
-	return p, nil
+	return p, seen, nil
 }
 
 // Apply does what the plan says, exactly, or fails with an *oprc.ConflictError

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -20,12 +19,21 @@ type Source interface {
 	Files(ctx context.Context, rev Revision) ([]oprc.File, error)
 }
 
+// A Noter is a source that has something to say about the files it returned last:
+// "PATH: what is odd".
+type Noter interface{ Notes() []string }
+
+// A Resumer is a source that can be told which revision was seen last, by this
+// process or another, before it is polled again.
+type Resumer interface{ Resume(revision string) error }
+
 // A Revision is one state of a source.
 type Revision struct {
 	ID      string // commit, or digest of a directory's content
 	Author  string
 	Message string
-	Rewind  bool // not a descendant of the revision before it
+	When    time.Time // zero where nobody knows
+	Rewind  bool      // not a descendant of the revision before it
 }
 
 // A SourceConfig is a source and what may be done in its name.
@@ -53,11 +61,20 @@ type Step struct {
 	Err      error
 }
 
+// A Tick is one look at a source, for those who count and measure.
+type Tick struct {
+	Source   string
+	Revision Revision
+	Took     time.Duration
+	Applied  bool // something was changed
+	Err      error
+}
+
 // runSource keeps one source true until ctx ends.
 func (l *Loop) runSource(ctx context.Context, c SourceConfig, wake <-chan struct{}) error {
-	s := &sourceState{c: c, status: oprc.SourceStatus{Name: c.Name, URL: c.URL, Ref: c.Ref, Path: c.Path}}
+	s := &sourceState{c: c, status: c.status()}
 	for {
-		if token, ok := l.token(); ok && !c.Suspend {
+		if token, ok := l.token(); ok {
 			if err := l.tick(ctx, s, token); err != nil && ctx.Err() == nil {
 				l.Log.Warn("keep status", "source", c.Name, "error", err)
 			}
@@ -68,95 +85,8 @@ func (l *Loop) runSource(ctx context.Context, c SourceConfig, wake <-chan struct
 	}
 }
 
-// sourceState is what a source's ticks remember. The files of the last revision
-// are kept: a tick at the same revision plans them again without reading.
-type sourceState struct {
-	c       SourceConfig
-	status  oprc.SourceStatus
-	rev     Revision
-	files   []oprc.File
-	lastErr string
-}
-
-// tick makes the source's newest revision true, once. What stops it is told to the
-// observer and kept in the source's conditions; the error is of that keeping.
-func (l *Loop) tick(ctx context.Context, s *sourceState, token int64) error {
-	step := Step{Source: s.c.Name}
-	err := l.advance(ctx, s, token, &step)
-	step.Err = err
-	fresh := err != nil && err.Error() != s.lastErr && ctx.Err() == nil
-	s.lastErr = ""
-	if err != nil {
-		s.lastErr = err.Error()
-	}
-	if fresh || step.Result != nil {
-		l.observe(step)
-	}
-	s.settle(step, l.Now().UTC())
-	kept := l.Store.PutSource(ctx, s.status, token)
-	l.outrun(errors.Join(err, kept))
-	return kept
-}
-
-func (l *Loop) advance(ctx context.Context, s *sourceState, token int64, step *Step) error {
-	rev, err := s.c.Source.Poll(ctx)
-	if err != nil {
-		return fmt.Errorf("poll: %w", err)
-	}
-	moved := rev.ID != s.rev.ID || s.files == nil
-	if moved {
-		files, err := s.c.Source.Files(ctx, rev)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", rev.ID, err)
-		}
-		s.rev, s.files = rev, files
-	}
-	step.Revision, step.Files = s.rev, s.files
-	s.status.Revision = s.rev.ID
-
-	l.turn.Lock() // one plan at a time: they would only refuse each other
-	defer l.turn.Unlock()
-	p, err := l.Reconciler.Plan(ctx, Request{
-		Files: s.files, KeepGoing: true, Heal: !s.c.NoHeal,
-		Scope: plan.Scope{Origin: s.c.origin(), Complete: !s.c.NoPrune},
-	})
-	if err != nil {
-		return err
-	}
-	if moved || !p.Empty() {
-		step.Plan = p
-	}
-	if reason, held := p.Held(s.c.Guard); held {
-		s.status.PlanID = p.ID
-		return fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)
-	}
-	s.status.PlanID = ""
-	if step.Plan != nil {
-		l.observe(*step)
-	}
-	if !p.Empty() {
-		by := Actor{Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: token}
-		if step.Result, err = l.Reconciler.Apply(ctx, p, by); err != nil {
-			return err
-		}
-	}
-	s.status.Applied = s.rev.ID
-	return p.Diagnostics.Err()
-}
-
-// settle writes the conditions that a person reads.
-func (s *sourceState) settle(step Step, now time.Time) {
-	s.status.LastTick = now
-	ready := oprc.SourceCondition{Type: "Ready", Status: true, Reason: "Applied", Message: "revision " + s.status.Applied}
-	stalled := oprc.SourceCondition{Type: "Stalled"}
-	if err := step.Err; err != nil {
-		ready = oprc.SourceCondition{Type: "Ready", Reason: reasonOf(err), Message: err.Error()}
-		if errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrHeld) {
-			stalled = oprc.SourceCondition{Type: "Stalled", Status: true, Reason: ready.Reason, Message: "until someone acts"}
-		}
-	}
-	s.set(ready, now)
-	s.set(stalled, now)
+func (c SourceConfig) status() oprc.SourceStatus {
+	return oprc.SourceStatus{Name: c.Name, URL: c.URL, Ref: c.Ref, Path: c.Path}
 }
 
 func reasonOf(err error) string {
