@@ -181,7 +181,7 @@ func TestQuoteAndRedact(t *testing.T) {
 func TestHelp(t *testing.T) {
 	u := newUser(t)
 	for _, words := range []string{
-		"validate", "plan", "show", "apply", "delete", "env", "env create", "env list", "env describe", "env delete", "get", "describe",
+		"validate", "plan", "show", "apply", "delete", "env", "env create", "env list", "env describe", "env delete", "env acl", "dead", "dead list", "dead retry", "dead drop", "get", "describe",
 		"tree", "history", "events", "context", "context list", "context set", "context use", "context delete", "completion", "version",
 		"explain", "fmt", "convert", "schema", "schema export", "crm", "crm run", "serve", "dev",
 	} {

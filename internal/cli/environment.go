@@ -20,7 +20,7 @@ func newEnv(e *env) *cobra.Command {
 		Long: `The registry of environments. An environment is served by one or more CRMs; it may
 also be declared in a file ("kind: Environment") beside the packages.` + exits(exitOK, exitUsage),
 	})
-	cmd.AddCommand(newEnvCreate(e), newEnvList(e), newEnvDescribe(e), newEnvDelete(e))
+	cmd.AddCommand(newEnvCreate(e), newEnvList(e), newEnvDescribe(e), newEnvDelete(e), newEnvACL(e))
 	return cmd
 }
 

@@ -25,7 +25,7 @@ func newGet(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get KIND [NAME...]",
 		Short: "List objects and their state",
-		Long: "Lists the objects of one kind, or the named ones.\n\n" + kindHelp() +
+		Long: "Lists the objects of one kind, or the named ones.\n\n" + kindHelp() + "\nAlso dead: the dead letters of all environments, or of the named ones." +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc get packages
   oprc get deployments -o wide
@@ -34,6 +34,9 @@ func newGet(e *env) *cobra.Command {
 		Args:              args(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: e.completeKindAndNames,
 		RunE: func(cmd *cobra.Command, words []string) error {
+			if words[0] == wordDead {
+				return o.dead(cmd.Context(), words[1:])
+			}
 			k, err := parseKind(words[0])
 			if err != nil {
 				return err
@@ -45,6 +48,15 @@ func newGet(e *env) *cobra.Command {
 	bindMask(cmd, &o.mask)
 	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Name)
 	return cmd
+}
+
+// dead lists dead letters, as "dead list" does.
+func (o *getOptions) dead(ctx context.Context, envs []string) error {
+	if o.watch {
+		return usagef("dead letters cannot be watched: oprc events -w tells of what happens")
+	}
+	d := &deadOptions{env: o.env, limit: deadLimit, mask: o.mask, output: o.output}
+	return o.with(ctx, func(s *state) error { return d.list(ctx, s, envs) })
 }
 
 func (o *getOptions) run(ctx context.Context, s *state, k kindName, names []string) error {

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+// wordDead is what get calls dead letters. They are no kind: they have no state.
+const wordDead = "dead"
+
+const deadLimit = 50 // letters of one environment that are listed
+
+func newDead(e *env) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "dead",
+		Short: "Look after messages that could not be used",
+		Long: `A command that its CRM, or a report that the package manager, can never use goes to
+the dead letters of its environment with the reason. Nothing waits for it.` + exits(exitOK, exitUsage),
+	})
+	cmd.AddCommand(newDeadList(e), newDeadRetry(e), newDeadDrop(e))
+	return cmd
+}
+
+type deadOptions struct {
+	*env
+	limit  int
+	all    bool
+	mask   []string
+	output view.Format
+}
+
+func newDeadList(e *env) *cobra.Command {
+	o := &deadOptions{env: e}
+	cmd := &cobra.Command{
+		Use:     "list [ENV...]",
+		Aliases: []string{"ls"},
+		Short:   "List dead letters, newest first",
+		Long: "Lists the dead letters of the environments, or of the named ones. -o json also prints what was in them." +
+			exits(exitOK, exitError, exitInvalid, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: `  oprc dead list
+  oprc dead list edge-1 -o json | jq -r '.items[].fields'`,
+		ValidArgsFunction: e.completeNames(oprc.KindEnv),
+		RunE: func(cmd *cobra.Command, envs []string) error {
+			return o.with(cmd.Context(), func(s *state) error { return o.list(cmd.Context(), s, envs) })
+		},
+	}
+	cmd.Flags().IntVar(&o.limit, "limit", deadLimit, "most `letters` of one environment to print")
+	bindMask(cmd, &o.mask)
+	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Name)
+	return cmd
+}
+
+func newDeadRetry(e *env) *cobra.Command {
+	o := &deadOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "retry ENV (ID... | --all)",
+		Short: "Put dead letters back at the end of their stream",
+		Long: `Puts dead letters back at the end of the stream that they came from, to be judged
+again. One that was too long to be kept whole can only be dropped.` +
+			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: `  oprc dead retry edge-1 1719000000000-0`,
+		Args:    args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return o.with(cmd.Context(), func(s *state) error { return o.retry(cmd.Context(), s, words[0], words[1:]) })
+		},
+	}
+	cmd.Flags().BoolVar(&o.all, "all", false, "all of the environment's that are whole")
+	return cmd
+}
+
+func newDeadDrop(e *env) *cobra.Command {
+	o := &deadOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "drop ENV (ID... | --all)",
+		Short: "Delete dead letters",
+		Long: "Deletes dead letters for good." +
+			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: `  oprc dead drop edge-1 --all`,
+		Args:    args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return o.with(cmd.Context(), func(s *state) error { return o.drop(cmd.Context(), s, words[0], words[1:]) })
+		},
+	}
+	cmd.Flags().BoolVar(&o.all, "all", false, "all of the environment's")
+	return cmd
+}
+
+// everyLetter is more than an environment keeps.
+const everyLetter = 1 << 20
+
+func (o *deadOptions) list(ctx context.Context, s *state, envs []string) error {
+	if o.limit < 1 {
+		return usagef("--limit must be at least 1")
+	}
+	if err := s.needsRedis("dead letters are"); err != nil {
+		return err
+	}
+	if len(envs) == 0 {
+		names, err := s.db.EnvironmentNames(ctx)
+		if err != nil {
+			return err
+		}
+		envs = names
+	}
+	var all []oprc.DeadEntry
+	for _, name := range envs {
+		entries, err := s.db.Dead(ctx, name, o.limit)
+		if err != nil {
+			return err
+		}
+		all = append(all, entries...)
+	}
+	slices.SortStableFunc(all, func(a, b oprc.DeadEntry) int { return b.Time.Compare(a.Time) })
+	out := o.env.output(o.output)
+	out.Mask = o.mask
+	if len(all) == 0 && (o.output == view.Text || o.output == view.Wide) {
+		o.hint(fmt.Sprintf("There are no dead letters in the %s.", s.where))
+		return nil
+	}
+	return out.Dead(all)
+}
+
+func (o *deadOptions) retry(ctx context.Context, s *state, name string, ids []string) error {
+	picked, err := o.pick(ctx, s, name, ids, true)
+	if err != nil {
+		return err
+	}
+	for i, id := range picked {
+		if err := s.db.RetryDead(ctx, name, id); err != nil {
+			return fmt.Errorf("%d of %d were put back: %w", i, len(picked), err)
+		}
+	}
+	o.hint(fmt.Sprintf("Put back into the streams of %s: %d.", name, len(picked)))
+	return nil
+}
+
+func (o *deadOptions) drop(ctx context.Context, s *state, name string, ids []string) error {
+	picked, err := o.pick(ctx, s, name, ids, false)
+	if err != nil {
+		return err
+	}
+	dropped := int64(0)
+	for part := range slices.Chunk(picked, 1000) {
+		n, err := s.db.DropDead(ctx, name, part...)
+		if err != nil {
+			return err
+		}
+		dropped += n
+	}
+	o.hint(fmt.Sprintf("Dropped of %s: %d.", name, dropped))
+	if missing := int64(len(ids)) - dropped; missing > 0 {
+		return stepError{
+			fmt.Errorf("%d of them were not there: %w", missing, oprc.ErrNotFound),
+			fmt.Sprintf("oprc dead list %s shows what is.", name),
+		}
+	}
+	return nil
+}
+
+// pick returns the ids that were named, or all; with whole set, without those of
+// which a part is missing.
+func (o *deadOptions) pick(ctx context.Context, s *state, name string, ids []string, whole bool) ([]string, error) {
+	if o.all == (len(ids) > 0) {
+		return nil, usagef("name the ids of dead letters, or give --all")
+	}
+	if err := s.needsRedis("dead letters are"); err != nil || !o.all {
+		return ids, err
+	}
+	entries, err := s.db.Dead(ctx, name, everyLetter)
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(entries) // in the order in which they came
+	for _, e := range entries {
+		if !whole || !e.Truncated {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids, nil
+}
+
+// needsRedis refuses what a server does not offer.
+func (s *state) needsRedis(what string) error {
+	if s.db != nil {
+		return nil
+	}
+	return stepError{
+		fmt.Errorf("%s in Redis, and a server does not show them: %w", what, oprc.ErrInvalid),
+		"Name the server's Redis with --redis URL.",
+	}
+}
