@@ -19,7 +19,8 @@ ACTIONLINT    := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 CLI     := github.com/oaas-platform/oprc/internal/cli
-LDFLAGS := -s -w -X $(CLI).version=$(VERSION) -X $(CLI).commit=$(COMMIT)
+DATE    := $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
+LDFLAGS := -s -w -X $(CLI).version=$(VERSION) -X $(CLI).commit=$(COMMIT) -X $(CLI).date=$(DATE)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -99,7 +100,8 @@ actions: $(BIN)/actionlint ## lint the CI workflows
 
 .PHONY: snapshot
 snapshot: $(BIN)/goreleaser $(BIN)/syft ## build all release files into ./dist, publish nothing
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/goreleaser release --snapshot --clean --skip=publish
+	PATH="$(CURDIR)/$(BIN):$$PATH" RELEASE_COMMIT=$(COMMIT) RELEASE_DATE=$(DATE) RELEASE_TIMESTAMP=$$(git log -1 --format=%ct) \
+	$(BIN)/goreleaser release --snapshot --clean --skip=publish
 
 # Called by goreleaser: what the archives and packages carry besides the binary.
 .PHONY: release-files
