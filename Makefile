@@ -50,7 +50,7 @@ deps:
 	@.ci/deps
 
 .PHONY: check
-check: fmt-check vet lint race tidy-check ## what CI runs: format, vet, lint, tests with the race detector, go.mod
+check: fmt-check vet cross lint race tidy-check ## what CI runs: format, vet, other systems, lint, tests with the race detector, go.mod
 
 .PHONY: fmt
 fmt: $(BIN)/gofumpt ## format the Go files
@@ -64,6 +64,11 @@ fmt-check: $(BIN)/gofumpt
 .PHONY: vet
 vet:
 	go vet ./...
+
+.PHONY: cross
+cross:
+	GOOS=windows CGO_ENABLED=0 go build -o /dev/null ./cmd/oprc
+	GOOS=darwin CGO_ENABLED=0 go build -o /dev/null ./cmd/oprc
 
 .PHONY: lint
 lint: $(BIN)/staticcheck $(BIN)/golangci-lint ## staticcheck and golangci-lint
