@@ -18,9 +18,9 @@ import (
 	"github.com/oaas-platform/oprc/internal/schema"
 )
 
-// daemonCommands are those that keep running.
+// daemonCommands are those that keep running, and what steers them.
 func daemonCommands(e *env) []*cobra.Command {
-	return []*cobra.Command{newDev(e), newServe(e), newCRM(e)}
+	return []*cobra.Command{newDev(e), newServe(e), newCRM(e), newSource(e)}
 }
 
 // A daemon is what serve and dev have in common: the loop, the reports, and the

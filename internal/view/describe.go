@@ -109,9 +109,24 @@ func (o Output) details(obj reconcile.Object) string {
 		for _, c := range d.Conditions {
 			t.add(clean(c.Type), strconv.FormatBool(c.Status), dash(c.Reason), o.age(c.Since), dash(c.Message))
 		}
-		return section("Conditions", t)
+		return section("Conditions", t) + sourceDetails(d)
 	}
 	return ""
+}
+
+// sourceDetails are the packages of a source that are not as its revision says.
+func sourceDetails(d *oprc.SourceStatus) string {
+	var kept, findings table
+	for _, name := range d.Kept {
+		kept.add(clean(name), "stays at its last good state")
+	}
+	for _, name := range d.Quarantined {
+		kept.add(clean(name), "was put back by oprc undo, and waits for a revision that changes it")
+	}
+	for _, f := range d.Findings {
+		findings.add(clean(f.String()))
+	}
+	return section("Kept", kept) + section("Findings", findings)
 }
 
 func section(title string, t table) string {

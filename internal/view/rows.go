@@ -86,16 +86,28 @@ func (o Output) sourceRow(d *oprc.SourceStatus) []string {
 	ready, msg := "-", ""
 	for _, c := range d.Conditions {
 		if c.Type == "Ready" {
-			ready = condition(strconv.FormatBool(c.Status))
-		}
-		if c.Message != "" && msg == "" {
-			msg = c.Message
+			ready, msg = condition(strconv.FormatBool(c.Status)), c.Message
 		}
 	}
 	return []string{
-		clean(d.Name), ready, dash(shortDigest(d.Revision)), dash(shortDigest(d.Applied)), dash(d.URL),
+		clean(d.Name), ready, suspended(d.Suspended), dash(shortDigest(d.Revision)), dash(shortDigest(d.Applied)), dash(d.URL),
 		dash(d.Ref), dash(d.Path), o.age(d.LastTick), dash(shortDigest(d.PlanID)), dash(msg),
 	}
+}
+
+// suspended is who suspended a source, until when, and why.
+func suspended(s *oprc.Suspension) string {
+	if s == nil {
+		return "-"
+	}
+	text := "by " + firstOf(s.Author, "somebody")
+	if !s.Until.IsZero() {
+		text += " until " + s.Until.UTC().Format("2006-01-02 15:04Z")
+	}
+	if s.Reason != "" {
+		text += ": " + cut(s.Reason, 60)
+	}
+	return clean(text)
 }
 
 func rev(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,345 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+func newSource(e *env) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:     "source",
+		Aliases: []string{"sources", "src"},
+		Short:   "Steer what the daemon follows",
+		Long: `Looks at the sources that a running daemon follows, and steers them. What is asked
+is written into the state, from which the daemon that leads takes it within a
+second; suspensions and approvals hold while no daemon runs, too.` + exits(exitOK, exitUsage),
+	})
+	cmd.AddCommand(newSourceList(e), newSourceReconcile(e), newSourceSuspend(e), newSourceResume(e), newSourceApprove(e))
+	return cmd
+}
+
+func newSourceList(e *env) *cobra.Command {
+	o := &getOptions{env: e}
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List sources: what they are at, whether they are suspended, what is held",
+		Long: "Lists the sources that a daemon follows, or followed." +
+			exits(exitOK, exitError, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			k, err := parseKind(string(oprc.KindSource))
+			if err != nil {
+				return err
+			}
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, k, nil) })
+		},
+	}
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes, until interrupted")
+	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Name)
+	return cmd
+}
+
+// steerOptions are what the commands that ask something have in common.
+type steerOptions struct {
+	*env
+	timeout time.Duration
+	output  view.Format
+}
+
+func (o *steerOptions) bind(cmd *cobra.Command) {
+	cmd.ValidArgsFunction = o.completeNames(oprc.KindSource)
+	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML)
+}
+
+func (o *steerOptions) bindTimeout(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 2*time.Minute, "longest `time` to wait for the daemon's receipt")
+}
+
+// steering opens the state, which has to be a Redis: a server passes nothing on.
+func (o *steerOptions) steering(ctx context.Context, use func(*state) error) error {
+	return o.with(ctx, func(s *state) error {
+		if s.db == nil {
+			return usagef("sources are steered through Redis: name it with --redis URL in place of the %s", s.where)
+		}
+		return use(s)
+	})
+}
+
+// show prints a source as it is now.
+func (o *steerOptions) show(ctx context.Context, s *state, name string) error {
+	obj, err := s.find(ctx, oprc.KindSource, name)
+	if err != nil {
+		return err
+	}
+	return o.env.output(o.output).Object(obj)
+}
+
+// ask asks the daemon something in the name of whoever runs this, and says so
+// among the events.
+func (e *env) ask(ctx context.Context, s *state, r oprc.SourceRequest, what string) error {
+	r.By, r.At = e.actor().Name, e.now()
+	if err := s.db.PutRequest(ctx, r); err != nil {
+		return err
+	}
+	return e.announce(ctx, s, r, what)
+}
+
+func (e *env) announce(ctx context.Context, s *state, r oprc.SourceRequest, what string) error {
+	return s.db.Emit(ctx, []oprc.Event{{
+		Time: e.now().UTC(), Type: "source", Kind: oprc.KindSource, Key: r.Name, Actor: e.actor().Name, PlanID: r.PlanID, Message: what,
+	}})
+}
+
+func newSourceReconcile(e *env) *cobra.Command {
+	o := &steerOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "reconcile NAME",
+		Short: "Look at a source now, and wait for the result",
+		Long: `Asks the daemon to look at a source now, and waits for the receipt of exactly that:
+of a look that began after this command did. It ends with the result's exit code.` +
+			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: "  oprc source reconcile main\n  oprc source reconcile main --timeout 10s -o json | jq -r .receipt.revision",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return o.steering(cmd.Context(), func(s *state) error { return o.reconcile(cmd.Context(), s, words[0]) })
+		},
+	}
+	o.bind(cmd)
+	o.bindTimeout(cmd)
+	return cmd
+}
+
+// reconcile asks for a tick, waits for its receipt, and shows the source.
+func (o *steerOptions) reconcile(ctx context.Context, s *state, name string) error {
+	if _, err := s.find(ctx, oprc.KindSource, name); err != nil {
+		return err
+	}
+	receipt, err := o.await(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	if err := o.show(ctx, s, name); err != nil {
+		return err
+	}
+	return o.verdict(name, receipt)
+}
+
+func (o *steerOptions) await(ctx context.Context, s *state, name string) (oprc.Receipt, error) {
+	ticket, err := s.db.AskTick(ctx, name)
+	if err != nil {
+		return oprc.Receipt{}, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		all, err := s.db.Sources(ctx)
+		switch r := all[name].Receipt; {
+		case err == nil && r != nil && r.Ticket >= ticket:
+			return *r, nil
+		case err != nil:
+			return oprc.Receipt{}, err
+		}
+		select {
+		case <-tick.C:
+		case <-bounded.Done():
+			if ctx.Err() != nil {
+				return oprc.Receipt{}, ctx.Err()
+			}
+			return oprc.Receipt{}, stepError{
+				fmt.Errorf("%w: no daemon looked at source %s within %s", errNotConverged, name, o.timeout),
+				"Does one run? oprc serve --config oprc.yaml starts one.",
+			}
+		}
+	}
+}
+
+// verdict turns a receipt into what the command ends with.
+func (o *steerOptions) verdict(name string, r oprc.Receipt) error {
+	kinds := map[string]error{
+		oprc.ResultInvalid: oprc.ErrInvalid, oprc.ResultHeld: oprc.ErrHeld, oprc.ResultSuspended: oprc.ErrHeld,
+		oprc.ResultConflict: oprc.ErrConflict, oprc.ResultNotFound: oprc.ErrNotFound, oprc.ResultUnreachable: gitsource.ErrUnavailable,
+	}
+	switch r.Result {
+	case oprc.ResultOK:
+		return nil
+	case oprc.ResultSuspended:
+		return stepError{
+			told{oprc.ErrHeld, fmt.Sprintf("source %s is suspended: %s", name, r.Message)},
+			o.command("source", "resume", quote(name)) + " ends that.",
+		}
+	case oprc.ResultHeld:
+		return stepError{told{oprc.ErrHeld, fmt.Sprintf("source %s: %s", name, r.Message)}, o.command("why", quote(name)) + " says what to do."}
+	}
+	return stepError{told{kinds[r.Result], fmt.Sprintf("source %s: %s", name, r.Message)}, o.command("describe", "source", quote(name)) + " shows more."}
+}
+
+// told is an error in the words of whoever met it.
+type told struct {
+	kind error
+	text string
+}
+
+func (e told) Error() string { return e.text }
+func (e told) Unwrap() error { return e.kind }
+
+type suspendOptions struct {
+	steerOptions
+	reason string
+	length time.Duration
+}
+
+func newSourceSuspend(e *env) *cobra.Command {
+	o := &suspendOptions{steerOptions: steerOptions{env: e}}
+	cmd := &cobra.Command{
+		Use:   "suspend NAME --reason TEXT",
+		Short: "Leave a source alone for a while",
+		Long: `Makes the daemon leave a source alone: nothing is fetched, applied or healed in its
+name. Who suspended it, why and until when is shown wherever the source is.` +
+			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: `  oprc source suspend main --reason "release freeze" --for 2h
+  oprc source suspend main --reason "until the incident is over"`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return o.steering(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
+		},
+	}
+	o.bind(cmd)
+	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for everybody who wonders")
+	cmd.Flags().DurationVar(&o.length, "for", 0, "how `long`; without it, until somebody resumes it")
+	_ = cmd.MarkFlagRequired("reason")
+	return cmd
+}
+
+func (o *suspendOptions) run(ctx context.Context, s *state, name string) error {
+	if strings.TrimSpace(o.reason) == "" || o.length < 0 {
+		return usagef("--reason must say something, and --for must not be negative")
+	}
+	if _, err := s.find(ctx, oprc.KindSource, name); err != nil {
+		return err
+	}
+	r := oprc.SourceRequest{Verb: oprc.VerbSuspend, Name: name, Reason: o.reason}
+	what := "suspended: " + o.reason
+	if o.length > 0 {
+		r.Until = o.now().Add(o.length)
+		what = fmt.Sprintf("suspended until %s: %s", r.Until.UTC().Format(time.RFC3339), o.reason)
+	}
+	if err := o.ask(ctx, s, r, what); err != nil {
+		return err
+	}
+	return o.show(ctx, s, name)
+}
+
+func newSourceResume(e *env) *cobra.Command {
+	o := &steerOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "resume NAME",
+		Short: "Follow a suspended source again",
+		Long: "Ends a suspension. The daemon looks at the source within a second." +
+			exits(exitOK, exitError, exitConflict, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return o.steering(cmd.Context(), func(s *state) error { return o.resume(cmd.Context(), s, words[0]) })
+		},
+	}
+	o.bind(cmd)
+	return cmd
+}
+
+func (o *steerOptions) resume(ctx context.Context, s *state, name string) error {
+	obj, err := s.find(ctx, oprc.KindSource, name)
+	if err != nil {
+		return err
+	}
+	asked, err := s.db.Requests(ctx)
+	if err != nil {
+		return err
+	}
+	r, ok := asked.Find(oprc.VerbSuspend, name)
+	if ok {
+		err = errors.Join(s.db.DropRequest(ctx, r), o.announce(ctx, s, r, "resumed"))
+	} else if st, isStatus := obj.Doc.(*oprc.SourceStatus); isStatus && st.Suspended != nil {
+		err = fmt.Errorf("source %s is suspended by the configuration: take suspend: true out of it: %w", name, oprc.ErrConflict)
+	} else {
+		o.hint("Source " + name + " is not suspended.")
+	}
+	if err != nil {
+		return err
+	}
+	return o.show(ctx, s, name)
+}
+
+func newSourceApprove(e *env) *cobra.Command {
+	o := &steerOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "approve PLANID",
+		Short: "Let a plan through that is held",
+		Long: `Approves a plan that a source holds because it deletes too much, and waits until the
+daemon has applied it. The approval is for exactly that plan: if a new commit, or
+anything else, changes what would be done, the new plan is held again. The first
+digits of the id are enough.` +
+			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: "  oprc source list -o wide        # the column HELD has the id\n  oprc source approve 4f0c1d2e3a4b",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return o.steering(cmd.Context(), func(s *state) error { return o.approve(cmd.Context(), s, words[0]) })
+		},
+	}
+	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML)
+	o.bindTimeout(cmd)
+	return cmd
+}
+
+func (o *steerOptions) approve(ctx context.Context, s *state, id string) error {
+	held, err := heldBy(ctx, s, id)
+	if err != nil {
+		return err
+	}
+	r := oprc.SourceRequest{Verb: oprc.VerbApprove, Name: held.Name, PlanID: held.PlanID}
+	if err := o.ask(ctx, s, r, "plan approved"); err != nil {
+		return err
+	}
+	return o.reconcile(ctx, s, held.Name)
+}
+
+// heldBy finds the source that holds the plan whose id begins so.
+func heldBy(ctx context.Context, s *state, id string) (oprc.SourceStatus, error) {
+	const least = 6
+	all, err := s.List(ctx, oprc.KindSource)
+	if err != nil {
+		return oprc.SourceStatus{}, err
+	}
+	var found []oprc.SourceStatus
+	var held []string
+	want := strings.TrimPrefix(id, "sha256:")
+	for _, obj := range all {
+		st, ok := obj.Doc.(*oprc.SourceStatus)
+		if !ok || st.PlanID == "" {
+			continue
+		}
+		held = append(held, st.PlanID+" of "+st.Name)
+		if len(want) >= least && strings.HasPrefix(strings.TrimPrefix(st.PlanID, "sha256:"), want) {
+			found = append(found, *st)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return oprc.SourceStatus{}, usagef("%q is the beginning of more than one plan: %s", id, strings.Join(held, ", "))
+	case len(held) == 0:
+		return oprc.SourceStatus{}, fmt.Errorf("plan %q: %w; nothing is held", id, oprc.ErrNotFound)
+	}
+	return oprc.SourceStatus{}, fmt.Errorf("plan %q: %w; held: %s", id, oprc.ErrNotFound, strings.Join(held, ", "))
+}
