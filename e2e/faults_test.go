@@ -179,7 +179,7 @@ func startCRM(t *testing.T, url, env string, o crm.Options) (m *memoryCRM, stop 
 	t.Helper()
 	m = &memoryCRM{world: map[string]crm.Command{}, deploys: map[string]int{}, undeploy: map[string]int{}}
 	o.Redis, o.Env, o.ID = url, env, "memory"
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context()) // ends for all CRMs of a test at once
 	done := make(chan error, 1)
 	go func() { done <- crm.Run(ctx, o, m) }()
 	stop = sync.OnceFunc(func() {
