@@ -111,13 +111,16 @@ func (in *Ingest) Run(ctx context.Context) error {
 }
 
 func (in *Ingest) runEnv(ctx context.Context, env string) error {
+	count := batchSize
 	for batch := 0; ctx.Err() == nil; batch++ {
-		err := in.step(ctx, env)
+		err := in.step(ctx, env, count)
+		count = min(2*count, batchSize)
 		if err == nil && batch%trimEveryBatch == 0 {
 			err = in.Reports.Trim(ctx, env)
 		}
 		if err != nil && ctx.Err() == nil {
 			in.Log.Warn("ingest", "env", env, "error", err)
+			count = max(1, count/4) // huge entries are read one by one
 			sleep(ctx, retryAfter)
 		}
 	}
@@ -125,8 +128,8 @@ func (in *Ingest) runEnv(ctx context.Context, env string) error {
 }
 
 // step takes one batch of one environment from the stream into live state.
-func (in *Ingest) step(ctx context.Context, env string) error {
-	entries, err := in.Reports.Reports(ctx, env, in.Consumer, batchSize, readBlock)
+func (in *Ingest) step(ctx context.Context, env string, count int) error {
+	entries, err := in.Reports.Reports(ctx, env, in.Consumer, count, readBlock)
 	if err != nil || len(entries) == 0 {
 		return err
 	}

@@ -119,3 +119,32 @@ func TestRefusedTokenIsDoubted(t *testing.T) {
 		}
 	})
 }
+
+// slow cannot return many entries in time, because they are huge.
+type slow struct{ *inbox }
+
+func (s slow) Reports(ctx context.Context, env, consumer string, count int, block time.Duration) ([]oprc.ReportEntry, error) {
+	if count > 3 && len(s.entries) > 3 {
+		return nil, context.DeadlineExceeded
+	}
+	return s.inbox.Reports(ctx, env, consumer, count, block)
+}
+
+func TestReportsThatAreTooMuchAtOnceAreReadInParts(t *testing.T) {
+	var entries []oprc.ReportEntry
+	for i := range 20 {
+		entries = append(entries, entry2(oprc.Running, fmt.Sprintf("%d-0", i+1)))
+	}
+	b := newInbox(entries...)
+	in := &reconcile.Ingest{Reports: slow{b}, Consumer: "test", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := in.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if len(b.entries) > 0 {
+		t.Errorf("%d reports were never read", len(b.entries))
+	}
+}
