@@ -68,6 +68,10 @@ type SourceConfig struct {
 	Heal      bool          `koanf:"heal"`      // default true
 	Suspend   bool          `koanf:"suspend"`
 
+	// WebhookSecretEnv names the variable with the secret of POST /hooks/NAME; without
+	// it there is no such route.
+	WebhookSecretEnv string `koanf:"webhookSecretEnv"`
+
 	AccessConfig `koanf:",squash"`
 }
 

@@ -3,9 +3,9 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,9 +26,9 @@ func daemonCommands(e *env) []*cobra.Command {
 // A daemon is what serve and dev have in common: the loop, the reports, and the
 // HTTP API on one ledger.
 type daemon struct {
-	loop    *reconcile.Loop
-	ingest  *reconcile.Ingest
-	handler http.Handler
+	loop   *reconcile.Loop
+	ingest *reconcile.Ingest
+	server *rest.Server
 }
 
 func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, log *slog.Logger) *daemon {
@@ -40,12 +40,35 @@ func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, lo
 	d.ingest.Changed = func(string) { d.loop.WakeAll() }
 	metrics := rest.NewMetrics()
 	metrics.Reports(d.ingest.Counts)
-	server := &rest.Server{
+	d.server = &rest.Server{
 		Control: ledger{direct{s.reconciler, s.db}}, Load: schema.Load, Ready: s.db.Ping, Log: log, Metrics: metrics,
 		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint,
 	}
-	d.handler = server.Handler()
 	return d
+}
+
+// hooks makes the webhooks of the configuration wake their sources: at once where
+// this daemon leads, through the state where another one does.
+func (d *daemon) hooks(ctx context.Context, e *env, db *rdb.DB, sources []SourceConfig) error {
+	d.server.Hooks = map[string]rest.Hook{}
+	for _, sc := range sources {
+		secret, err := e.secret("webhookSecretEnv", sc.WebhookSecretEnv)
+		if err != nil {
+			return fmt.Errorf("source %s: %w", sc.Name, err)
+		}
+		if secret == "" {
+			continue
+		}
+		d.server.Hooks[sc.Name] = rest.Hook{Secret: []byte(secret), Wake: func() error {
+			if d.loop.Leading() {
+				d.loop.Wake(sc.Name)
+				return nil
+			}
+			_, err := db.AskTick(ctx, sc.Name)
+			return err
+		}}
+	}
+	return nil
 }
 
 // ledger is what the HTTP API asks beyond what commands do.
@@ -67,7 +90,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, more ...func(co
 	parts := append([]func(context.Context) error{
 		d.loop.Run,
 		d.ingest.Run,
-		func(ctx context.Context) error { return rest.Serve(ctx, listener, d.handler) },
+		func(ctx context.Context) error { return rest.Serve(ctx, listener, d.server.Handler()) },
 	}, more...)
 	for _, part := range parts {
 		g.Go(func() error { return part(ctx) })

@@ -80,6 +80,9 @@ func (o *serveOptions) run(ctx context.Context) error {
 	log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
 	d := o.newDaemon(s, sources, c, log)
 	d.loop.Observe = func(st reconcile.Step) { logStep(log, st) }
+	if err := d.hooks(ctx, o.env, s.db, c.Sources); err != nil {
+		return err
+	}
 	err = d.run(ctx, listener)
 	if ctx.Err() != nil {
 		log.Info("stopped")
@@ -125,6 +128,9 @@ func (o *serveOptions) sources(c Config) ([]reconcile.SourceConfig, error) {
 	var out []reconcile.SourceConfig
 	for _, sc := range c.Sources {
 		src, err := o.openSource(sc, cache)
+		if err == nil {
+			_, err = o.secret("webhookSecretEnv", sc.WebhookSecretEnv)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", sc.Name, err)
 		}

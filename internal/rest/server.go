@@ -69,6 +69,8 @@ type Server struct {
 	// Tokens are the SHA-256 sums, in hex, of the bearer tokens that may write. Empty:
 	// everyone may.
 	Tokens []string
+	// Hooks are the webhooks that are taken, by source.
+	Hooks map[string]Hook
 	// Mask holds patterns of the keys whose values are not shown; nil: DefaultMask.
 	Mask []string
 
@@ -134,6 +136,7 @@ func (a *api) routes() {
 	a.handle("GET /crms/{key...}", a.one(oprc.KindCRM))
 	a.handle("GET /sources", a.list(oprc.KindSource))
 	a.handle("GET /sources/{key}", a.one(oprc.KindSource))
+	a.handle("POST /hooks/{source}", a.postHook)
 	a.handle("GET /events", a.events)
 	a.handle("GET /history/{key}", a.history)
 	for _, prefix := range []string{"", "/api"} {
@@ -203,11 +206,12 @@ func (a *api) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// authorized lets only those write who show a token, if there are tokens.
+// authorized lets only those write who show a token, if there are tokens. Webhooks
+// show a signature.
 func (a *api) authorized(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-		if len(a.Tokens) > 0 && !reads && !a.knows(r) {
+		if len(a.Tokens) > 0 && !reads && !isHook(r) && !a.knows(r) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="oprc"`)
 			a.fail(w, r, &refusal{status: http.StatusUnauthorized, detail: "writing needs a valid bearer token"})
 			return
