@@ -78,6 +78,7 @@ type planOptions struct {
 	output   view.Format
 	maxBytes int
 	guard    guardOptions
+	against  againstOptions
 }
 
 func newPlan(e *env) *cobra.Command {
@@ -94,12 +95,14 @@ state has moved. The file holds secrets unmasked.` +
 			exits(exitOK, exitError, exitChanges, exitInvalid, exitConflict, exitHeld, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc plan -f shop.yaml
   oprc plan -f packages/ --out next.plan && oprc apply next.plan
-  oprc plan -f packages/ --detailed-exitcode -o markdown > comment.md`,
+  oprc plan -f packages/ --detailed-exitcode -o markdown > comment.md
+  oprc plan -f packages/ --against live.snapshot --verify-key signing.pub`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	o.bind(cmd)
 	o.guard.bind(cmd)
+	o.against.bind(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&o.out, "out", "", "save the plan to a `file`")
 	fs.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 2 when there are changes")
@@ -113,7 +116,7 @@ func (o *planOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return o.with(ctx, func(s *state) error {
+	return o.on(ctx, func(s *state) error {
 		text := o.output == view.Text || o.output == view.Wide
 		p, err := o.plan(ctx, s, req, !text)
 		if p == nil || err != nil && text {

@@ -36,6 +36,7 @@ const (
 	CodeType         Code = "E022"
 	CodeCondition    Code = "E023" // CEL
 	CodeStateType    Code = "E024"
+	CodePolicy       Code = "E025" // a transition policy denies the change
 
 	CodeLegacy      Code = "W101" // legacy spelling mapped
 	CodeCoerced     Code = "W102" // scalar coerced to string

@@ -9,11 +9,12 @@ import (
 // The kinds of failure that callers may test for with errors.Is. Anything else
 // is the operator's problem: Redis, the network, the disk.
 var (
-	ErrInvalid  = errors.New("invalid")   // do not retry: the input is wrong
-	ErrNotFound = errors.New("not found") //
-	ErrConflict = errors.New("conflict")  // read again, then retry
-	ErrHeld     = errors.New("held")      // waits for a person's approval
-	ErrFenced   = errors.New("fenced")    // another daemon leads now: write nothing more
+	ErrInvalid  = errors.New("invalid")     // do not retry: the input is wrong
+	ErrNotFound = errors.New("not found")   //
+	ErrConflict = errors.New("conflict")    // read again, then retry
+	ErrHeld     = errors.New("held")        // waits for a person's approval
+	ErrDenied   = errors.New("not allowed") // a policy forbids it
+	ErrFenced   = errors.New("fenced")      // another daemon leads now: write nothing more
 )
 
 // A ConflictError says which objects changed since a plan was made, or who owns
@@ -50,3 +51,16 @@ func (e *InvalidError) Error() string {
 
 // Unwrap makes errors.Is(err, ErrInvalid) true.
 func (e *InvalidError) Unwrap() error { return ErrInvalid }
+
+// A DeniedError says what a policy does not allow. It is an [ErrDenied].
+type DeniedError struct {
+	Reason  string   // one clause
+	Objects []string // what is denied, each with the policy's message
+}
+
+func (e *DeniedError) Error() string {
+	return fmt.Sprintf("not allowed: %s: %s", e.Reason, strings.Join(e.Objects, "; "))
+}
+
+// Unwrap makes errors.Is(err, ErrDenied) true.
+func (e *DeniedError) Unwrap() error { return ErrDenied }

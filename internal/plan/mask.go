@@ -19,7 +19,7 @@ var userMaps = []string{"env", "custom", "options", "offloadingConfig", "config"
 // maps that users fill, are "***" where the key matches a pattern (path.Match,
 // upper case). The copy keeps the id but cannot be applied: Decode refuses it.
 func (p *Plan) Masked(patterns []string) *Plan {
-	m := masker(patterns)
+	m := masker{patterns, func(any) any { return masked }}
 	out := *p
 	out.Changes = slices.Clone(p.Changes)
 	for i := range out.Changes {
@@ -35,10 +35,14 @@ func (p *Plan) Masked(patterns []string) *Plan {
 	return &out
 }
 
-type masker []string
+// A masker puts something else in the place of secrets.
+type masker struct {
+	patterns []string
+	instead  func(secret any) any
+}
 
 func (m masker) secret(key string) bool {
-	return slices.ContainsFunc(m, func(pattern string) bool {
+	return slices.ContainsFunc(m.patterns, func(pattern string) bool {
 		ok, err := path.Match(strings.ToUpper(pattern), strings.ToUpper(key))
 		return ok && err == nil
 	})
@@ -57,7 +61,7 @@ func (m masker) document(raw json.RawMessage, at []string) json.RawMessage {
 	}
 	for n := range at {
 		if m.hides(at[:n]) {
-			return json.RawMessage(`"` + masked + `"`)
+			return oprc.MustCanonical(m.instead(parse(raw)))
 		}
 	}
 	return oprc.MustCanonical(m.value(parse(raw), at))
@@ -65,7 +69,7 @@ func (m masker) document(raw json.RawMessage, at []string) json.RawMessage {
 
 func (m masker) value(v any, at []string) any {
 	if m.hides(at) {
-		return masked
+		return m.instead(v)
 	}
 	switch v := v.(type) {
 	case map[string]any:

@@ -69,6 +69,7 @@ type Request struct {
 	Package   string      `json:"package,omitempty"` // name for a package that has none (--pkg)
 	KeepGoing bool        `json:"keepGoing,omitempty"`
 	Heal      bool        `json:"heal,omitempty"`
+	Actor     string      `json:"actor,omitempty"` // for policies
 	// Quarantine holds, by package, specs that are not to be applied again: while a
 	// file still says the same, the package stays as it is recorded.
 	Quarantine map[string]oprc.SourceRequest `json:"-"`
@@ -101,6 +102,8 @@ type Reconciler struct {
 	// Load reads packages and environments out of files, with all findings.
 	Load func(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics)
 	Now  func() time.Time
+	// Judge says what policies deny; nil denies nothing. It binds Plan and Apply alike.
+	Judge Judge
 	// DispatchOff keeps commands from being sent (OAAS_PM_CRM_ENABLED=false).
 	DispatchOff bool
 }
@@ -108,7 +111,8 @@ type Reconciler struct {
 // Plan decides what would make the request true. Findings are in the plan; with
 // errors among them, and without KeepGoing, it has no changes and Plan also
 // returns an *oprc.InvalidError. A package that another origin owns gives an
-// *oprc.ConflictError in the same way.
+// *oprc.ConflictError in the same way, and a policy that forbids it an
+// *oprc.DeniedError, with the plan as it would be.
 func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) {
 	p, _, err := r.plan(ctx, req)
 	return p, err
@@ -122,12 +126,12 @@ func (r *Reconciler) plan(ctx context.Context, req Request) (*plan.Plan, withhel
 	}
 	seen := withheld{asked: req.Quarantine, live: live}
 	docs, seen.over = withhold(docs, req.Quarantine, live)
-	p := plan.Make(plan.Input{
+	p, err := r.decide(ctx, plan.Input{
 		Documents: docs, Diagnostics: found, Scope: req.Scope, Live: live,
 		KeepGoing: req.KeepGoing, Heal: req.Heal,
-	})
-	if req.KeepGoing {
-		return p, seen, nil
+	}, req.Actor)
+	if err != nil || req.KeepGoing {
+		return p, seen, err
 	}
 	if err := p.Diagnostics.Err(); err != nil {
 		return p, seen, err
@@ -142,6 +146,9 @@ func (r *Reconciler) plan(ctx context.Context, req Request) (*plan.Plan, withhel
 // and does nothing. If it is interrupted after the catalogue was written, the
 // next plan derives the commands that are missing.
 func (r *Reconciler) Apply(ctx context.Context, p *plan.Plan, by Actor) (*Result, error) {
+	if err := r.permit(ctx, p, by); err != nil {
+		return nil, err
+	}
 	live, err := r.Ledger.Live(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read live state: %w", err)

@@ -139,6 +139,7 @@ func ruleTitle(c oprc.Code) string {
 		oprc.CodeType:         "Value of the wrong type",
 		oprc.CodeCondition:    "Condition that does not compile",
 		oprc.CodeStateType:    "State type and deployment disagree",
+		oprc.CodePolicy:       "A policy denies the change",
 		oprc.CodeLegacy:       "Older spelling",
 		oprc.CodeCoerced:      "Scalar read as a string",
 		oprc.CodeOutputCls:    "Output class not found",
