@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+type whyOptions struct {
+	*env
+	output view.Format
+}
+
+func newWhy(e *env) *cobra.Command {
+	o := &whyOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "why [KIND] KEY",
+		Short: "Say what an object waits for, and what to do about it",
+		Long: `Prints the shortest chain of causes of the state of a package, deployment, unit,
+source or environment: each line is so because of the next. Where something can be
+done the last line is the command.` +
+			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example:           "  oprc why shop\n  oprc why shop.cart/0/0@edge-1\n  oprc why source main",
+		Args:              args(cobra.RangeArgs(1, 2)),
+		ValidArgsFunction: e.completeKindAndNames,
+		RunE: func(cmd *cobra.Command, words []string) error {
+			var kind oprc.Kind
+			if len(words) == 2 {
+				k, err := parseKind(words[0])
+				if err != nil {
+					return err
+				}
+				kind = k.kind
+			}
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, kind, words[len(words)-1]) })
+		},
+	}
+	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML)
+	return cmd
+}
+
+func (o *whyOptions) run(ctx context.Context, s *state, kind oprc.Kind, key string) error {
+	x, err := reconcile.Why(ctx, s, kind, key, o.now())
+	if errors.Is(err, oprc.ErrNotFound) {
+		return stepError{err, fmt.Sprintf("It explains packages, deployments, units, sources and environments of the %s: oprc get lists them.", s.where)}
+	}
+	if err != nil {
+		return err
+	}
+	var next string
+	for _, c := range x.Causes {
+		if len(c.Next) > 0 {
+			next = o.next(s, c.Next)
+		}
+	}
+	return o.env.output(o.output).Why(x, next)
+}
+
+// next is a command line that reaches the same state; what only a Redis can be
+// told says so.
+func (o *whyOptions) next(s *state, words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = quote(w)
+	}
+	if s.db == nil && (words[0] == "crm" || words[0] == "source") {
+		return "oprc --redis URL " + strings.Join(quoted, " ")
+	}
+	return o.command(quoted...)
+}

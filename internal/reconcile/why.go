@@ -1,0 +1,292 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// A Cause is one link in the chain of what an object waits for.
+type Cause struct {
+	Kind   oprc.Kind `json:"kind"`
+	Key    string    `json:"key"`
+	State  string    `json:"state"`            // as it is
+	Reason string    `json:"reason,omitempty"` // why it is so
+	Next   []string  `json:"next,omitempty"`   // words of a command that changes it, without the program's name
+}
+
+// An Explanation is the shortest chain of causes of an object's state: each link is
+// so because of the one after it. Good means that nothing is to be done.
+type Explanation struct {
+	Good   bool    `json:"good"`
+	Causes []Cause `json:"causes"`
+}
+
+// Why explains the state of an object: a package, a deployment, a unit, a source or
+// an environment; without a kind, the first of these that has the key. What is
+// not there, and is not kept from being there by a source, is an oprc.ErrNotFound.
+func Why(ctx context.Context, from Lister, kind oprc.Kind, key string, now time.Time) (Explanation, error) {
+	w := &inquiry{now: now}
+	for _, k := range []oprc.Kind{oprc.KindPackage, oprc.KindDeployment, oprc.KindUnit, oprc.KindSource, oprc.KindEnv} {
+		list, err := from.List(ctx, k)
+		if err != nil {
+			return Explanation{}, err
+		}
+		for _, o := range list {
+			w.add(o)
+		}
+	}
+	if !w.explain(kind, key) {
+		return Explanation{}, fmt.Errorf("%s: %w", strings.TrimPrefix(string(kind)+" "+key, " "), oprc.ErrNotFound)
+	}
+	e := Explanation{Good: true, Causes: w.causes}
+	for _, c := range w.causes {
+		e.Good = e.Good && len(c.Next) == 0 && c.Reason == ""
+	}
+	return e, nil
+}
+
+// An inquiry holds what there is, and the chain that was found.
+type inquiry struct {
+	now          time.Time
+	packages     []*PackageView
+	deployments  []*DeploymentView
+	units        []*UnitView
+	sources      []*oprc.SourceStatus
+	environments []*EnvironmentView
+	causes       []Cause
+}
+
+func (w *inquiry) add(o Object) {
+	switch d := o.Doc.(type) {
+	case *PackageView:
+		w.packages = append(w.packages, d)
+	case *DeploymentView:
+		w.deployments = append(w.deployments, d)
+	case *UnitView:
+		w.units = append(w.units, d)
+	case *oprc.SourceStatus:
+		w.sources = append(w.sources, d)
+	case *EnvironmentView:
+		w.environments = append(w.environments, d)
+	}
+}
+
+func (w *inquiry) because(kind oprc.Kind, key, state, reason string, next ...string) {
+	w.causes = append(w.causes, Cause{Kind: kind, Key: key, State: state, Reason: reason, Next: next})
+}
+
+// explain reports whether there is something to explain.
+func (w *inquiry) explain(kind oprc.Kind, key string) bool {
+	whatever := kind == ""
+	if whatever || kind == oprc.KindPackage {
+		for _, p := range w.packages {
+			if p.Name == key {
+				w.pkg(p)
+				return true
+			}
+		}
+		if w.keptOut(key) {
+			return true
+		}
+	}
+	for _, d := range w.deployments {
+		if d.Key == key && (whatever || kind == oprc.KindDeployment) {
+			w.deployment(d)
+			return true
+		}
+	}
+	for _, u := range w.units {
+		if u.Unit.ID == key && (whatever || kind == oprc.KindUnit) {
+			w.unit(u)
+			return true
+		}
+	}
+	for _, s := range w.sources {
+		if s.Name == key && (whatever || kind == oprc.KindSource) {
+			w.source(s)
+			return true
+		}
+	}
+	for _, e := range w.environments {
+		if e.Name == key && (whatever || kind == oprc.KindEnv) {
+			w.environment(e)
+			return true
+		}
+	}
+	return false
+}
+
+// pkg explains what its source does not carry out; else its worst deployment.
+func (w *inquiry) pkg(p *PackageView) {
+	w.because(oprc.KindPackage, p.Name, fmt.Sprintf("revision %d by %s", p.Rev, cmp.Or(p.AppliedBy, "somebody")), "")
+	if name, ok := strings.CutPrefix(p.Origin, "git:"); ok {
+		for _, s := range w.sources {
+			if s.Name == name && (w.kept(s, p.Name) || w.stopped(s)) {
+				return
+			}
+		}
+	}
+	worst := oprc.Condition("")
+	var at *DeploymentView
+	for _, d := range w.deployments {
+		if d.Pkg == p.Name && (at == nil || Worst(worst, d.Condition) != worst) {
+			worst, at = d.Condition, d
+		}
+	}
+	if at != nil {
+		w.deployment(at)
+	}
+}
+
+// keptOut explains a package that is not there because its source refuses it.
+func (w *inquiry) keptOut(key string) bool {
+	for _, s := range w.sources {
+		named := slices.ContainsFunc(s.Findings, func(d oprc.Diagnostic) bool { return d.Package == key })
+		if named || slices.Contains(s.Kept, key) {
+			w.because(oprc.KindPackage, key, "not applied", "source "+s.Name+" refuses what its files say")
+			return w.kept(s, key)
+		}
+	}
+	return false
+}
+
+// kept explains a package that stays as it is although its source moved on.
+func (w *inquiry) kept(s *oprc.SourceStatus, pkg string) bool {
+	switch {
+	case slices.Contains(s.Quarantined, pkg):
+		w.because(oprc.KindSource, s.Name, "at revision "+s.Revision,
+			"package "+pkg+" was put back with undo: it is followed again when a revision changes it", "history", pkg)
+		return true
+	case slices.Contains(s.Kept, pkg), slices.ContainsFunc(s.Findings, func(d oprc.Diagnostic) bool { return d.Package == pkg }):
+		reason := "package " + pkg + " is kept at its last good state"
+		for _, d := range s.Findings {
+			if d.Package == pkg {
+				reason += ": " + d.String()
+				break
+			}
+		}
+		w.because(oprc.KindSource, s.Name, "at revision "+s.Revision, reason, "describe", "source", s.Name)
+		return true
+	}
+	return false
+}
+
+// stopped explains a source that carries nothing out.
+func (w *inquiry) stopped(s *oprc.SourceStatus) bool {
+	if until := s.Suspended; until != nil {
+		state := "suspended by " + cmp.Or(until.Author, "somebody")
+		if !until.Until.IsZero() {
+			state += " until " + until.Until.UTC().Format(time.RFC3339)
+		}
+		w.because(oprc.KindSource, s.Name, state, cmp.Or(until.Reason, "no reason was given"), "source", "resume", s.Name)
+		return true
+	}
+	if s.PlanID != "" {
+		w.because(oprc.KindSource, s.Name, "held at revision "+s.Revision, message(s, "Ready"), "source", "approve", s.PlanID)
+		return true
+	}
+	for _, c := range s.Conditions {
+		if c.Type == "Ready" && !c.Status && c.Reason != "InvalidPackages" {
+			w.because(oprc.KindSource, s.Name, c.Reason+" since "+c.Since.UTC().Format(time.RFC3339), c.Message, "source", "reconcile", s.Name)
+			return true
+		}
+	}
+	return false
+}
+
+func message(s *oprc.SourceStatus, condition string) string {
+	for _, c := range s.Conditions {
+		if c.Type == condition {
+			return c.Message
+		}
+	}
+	return ""
+}
+
+func (w *inquiry) source(s *oprc.SourceStatus) {
+	if w.stopped(s) {
+		return
+	}
+	if len(s.Findings) > 0 {
+		w.because(oprc.KindSource, s.Name, "at revision "+s.Revision,
+			fmt.Sprintf("%d packages are kept at their last good state: %s", len(s.Kept), s.Findings[0].String()), "describe", "source", s.Name)
+		return
+	}
+	w.because(oprc.KindSource, s.Name, "applied "+s.Applied, "")
+}
+
+// deployment explains its worst unit.
+func (w *inquiry) deployment(d *DeploymentView) {
+	w.because(oprc.KindDeployment, d.Key, fmt.Sprintf("%s, %d of %d units run", d.Condition, d.Running, d.Units), "")
+	var worst *UnitView
+	for _, u := range w.units {
+		if u.Unit.ClsKey == d.Key && u.Op == oprc.Deploy && (worst == nil || Worst(worst.Condition, u.Condition) != worst.Condition) {
+			worst = u
+		}
+	}
+	if worst != nil && (worst.Condition != oprc.Running || worst.Drift) {
+		w.unit(worst)
+	}
+}
+
+func (w *inquiry) unit(u *UnitView) {
+	env := w.health(u.Unit.TargetEnv)
+	last := len(w.causes)
+	w.because(oprc.KindUnit, u.Unit.ID, string(u.Condition), "")
+	c := &w.causes[last]
+	switch {
+	case env == nil || env.Health != oprc.Healthy && env.Health != oprc.Degraded:
+		c.Reason = "nobody carries out what environment " + u.Unit.TargetEnv + " is told"
+		w.silent(u.Unit.TargetEnv, env)
+	case !u.Settled:
+		c.Reason = fmt.Sprintf("generation %d was sent %s ago, and no report has answered it", u.Generation, w.now.Sub(u.DispatchedAt).Round(time.Second))
+		if u.Status != nil {
+			c.Reason += fmt.Sprintf("; the last one was about generation %d", u.Status.Generation)
+		}
+		c.Next = []string{"get", "crms"}
+	case u.Condition == oprc.Down && u.Status != nil:
+		c.Reason = cmp.Or(u.Status.ErrorMsg, "CRM "+u.Status.CRM+" reports it, without saying why")
+		c.Next = []string{"describe", "unit", u.Unit.ID}
+	case u.Drift:
+		c.Reason = "CRM " + u.Status.CRM + " reports another spec than the one that it was sent"
+		c.Next = []string{"describe", "unit", u.Unit.ID}
+	case u.Condition == oprc.Deploying || u.Condition == oprc.Pending:
+		c.Reason = "CRM " + u.Status.CRM + " is at it since " + u.Status.Time.UTC().Format(time.RFC3339)
+	}
+}
+
+func (w *inquiry) health(name string) *EnvironmentView {
+	for _, e := range w.environments {
+		if e.Name == name {
+			return e
+		}
+	}
+	return nil
+}
+
+func (w *inquiry) environment(e *EnvironmentView) {
+	if e.Health == oprc.Healthy || e.Health == oprc.Degraded {
+		w.because(oprc.KindEnv, e.Name, string(e.Health), "")
+		return
+	}
+	w.silent(e.Name, e)
+}
+
+// silent explains an environment from which nobody reports.
+func (w *inquiry) silent(name string, e *EnvironmentView) {
+	state, reason := "unknown", "no CRM has ever reported from it"
+	if e != nil {
+		state = strings.ToLower(cmp.Or(string(e.Health), "unknown"))
+		if n := len(e.Beats); n > 0 {
+			last := slices.MaxFunc(e.Beats, func(a, b oprc.Heartbeat) int { return a.Time.Compare(b.Time) })
+			reason = fmt.Sprintf("CRM %s was heard last %s ago", last.CRM, w.now.Sub(last.Time).Round(time.Second))
+		}
+	}
+	w.because(oprc.KindEnv, name, state, reason, "crm", "run", "--env", name)
+}

@@ -1,0 +1,135 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// listing is what there is.
+type listing []reconcile.Object
+
+func (l listing) List(_ context.Context, kind oprc.Kind) ([]reconcile.Object, error) {
+	var out []reconcile.Object
+	for _, o := range l {
+		if o.Kind == kind {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+func TestWhy(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	environment := func(h oprc.Health, beats ...oprc.Heartbeat) reconcile.Object {
+		v := &reconcile.EnvironmentView{Name: "edge"}
+		v.Health, v.Beats = h, beats
+		return reconcile.Object{Kind: oprc.KindEnv, Key: "edge", Doc: v}
+	}
+	unit := func(c oprc.Condition, settled bool, st *oprc.Status) reconcile.Object {
+		v := &reconcile.UnitView{Condition: c, Settled: settled, Status: st}
+		v.Unit = oprc.DeploymentUnit{ID: cart, ClsKey: "shop.cart", TargetEnv: "edge"}
+		v.Op, v.Generation, v.DispatchedAt = oprc.Deploy, 4, now.Add(-20*time.Second)
+		return reconcile.Object{Kind: oprc.KindUnit, Key: cart, Doc: v}
+	}
+	source := func(change func(*oprc.SourceStatus)) reconcile.Object {
+		s := &oprc.SourceStatus{Name: "main", Revision: "abc", Applied: "abc"}
+		change(s)
+		return reconcile.Object{Kind: oprc.KindSource, Key: "main", Doc: s}
+	}
+	pkg := &reconcile.PackageView{Name: "shop", PackageRecord: oprc.PackageRecord{Rev: 3, Origin: "git:main", AppliedBy: "Ann"}}
+	dep := &reconcile.DeploymentView{Condition: oprc.Down, Units: 1}
+	dep.Key, dep.Pkg = "shop.cart", "shop"
+	shop := listing{{Kind: oprc.KindPackage, Key: "shop", Doc: pkg}, {Kind: oprc.KindDeployment, Key: "shop.cart", Doc: dep}}
+	status := func(msg string) *oprc.Status {
+		return &oprc.Status{Generation: 3, Condition: oprc.Down, CRM: "crm-1", ErrorMsg: msg}
+	}
+	finding := oprc.Diagnostic{
+		Code: "E005", Severity: oprc.SeverityError, Package: "shop", Message: "no such function", Position: oprc.Position{File: "shop.yaml", Line: 7},
+	}
+	tests := map[string]struct {
+		world listing
+		kind  oprc.Kind
+		key   string
+		want  []string // parts of the links, in order
+		next  string
+	}{
+		"no CRM ever": {
+			append(shop, unit(oprc.Pending, false, nil), environment(oprc.HealthUnknown), source(func(*oprc.SourceStatus) {})), "", "shop",
+			[]string{"package shop revision 3 by Ann", "deployment shop.cart", "unit " + cart + " PENDING", "environment edge unknown no CRM has ever reported"}, "crm run --env edge",
+		},
+		"CRM died": {
+			append(shop, unit(oprc.Down, true, nil), environment(oprc.EnvDown, oprc.Heartbeat{CRM: "crm-1", Time: now.Add(-time.Minute)})), oprc.KindUnit, cart,
+			[]string{"unit " + cart + " DOWN", "environment edge down CRM crm-1 was heard last 1m0s ago"}, "crm run --env edge",
+		},
+		"not answered yet": {
+			listing{unit(oprc.Pending, false, status("")), environment(oprc.Healthy)}, "", cart,
+			[]string{"PENDING generation 4 was sent 20s ago, and no report has answered it; the last one was about generation 3"}, "get crms",
+		},
+		"reported down": {
+			listing{unit(oprc.Down, true, status("image not found")), environment(oprc.Healthy)}, "", cart,
+			[]string{"DOWN image not found"}, "describe unit " + cart,
+		},
+		"suspended": {
+			append(shop, source(func(s *oprc.SourceStatus) {
+				s.Suspended = &oprc.Suspension{Author: "bob", Reason: "freeze", Until: now}
+			})), "", "shop", []string{"package shop", "source main suspended by bob until 2026-03-01T12:00:00Z freeze"}, "source resume main",
+		},
+		"held": {
+			listing{source(func(s *oprc.SourceStatus) {
+				s.PlanID = "sha256:1234"
+				s.Conditions = []oprc.SourceCondition{{Type: "Ready", Reason: "ApprovalNeeded", Message: "it deletes 12 of 20"}}
+			})}, oprc.KindSource, "main", []string{"source main held at revision abc it deletes 12 of 20"}, "source approve sha256:1234",
+		},
+		"kept because of a finding": {
+			append(shop, source(func(s *oprc.SourceStatus) {
+				s.Kept, s.Findings = []string{"shop"}, oprc.Diagnostics{finding}
+			})), "", "shop", []string{"package shop", "source main at revision abc package shop is kept at its last good state: shop.yaml:7: E005: no such function"}, "describe source main",
+		},
+		"never applied because of a finding": {
+			listing{source(func(s *oprc.SourceStatus) { s.Findings = oprc.Diagnostics{finding} })}, "", "shop",
+			[]string{"package shop not applied", "source main at revision abc package shop is kept at its last good state: shop.yaml:7: E005"}, "describe source main",
+		},
+		"undone": {
+			append(shop, source(func(s *oprc.SourceStatus) { s.Quarantined = []string{"shop"} })), "", "shop",
+			[]string{"package shop", "source main at revision abc package shop was put back with undo"}, "history shop",
+		},
+		"unreachable": {
+			listing{source(func(s *oprc.SourceStatus) {
+				s.Conditions = []oprc.SourceCondition{{Type: "Ready", Reason: "Unreachable", Message: "poll: no route", Since: now}}
+			})}, "", "main", []string{"source main Unreachable since 2026-03-01T12:00:00Z poll: no route"}, "source reconcile main",
+		},
+		"all is well": {listing{source(func(*oprc.SourceStatus) {})}, "", "main", []string{"source main applied abc"}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := reconcile.Why(t.Context(), tt.world, tt.kind, tt.key, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := ""
+			if len(got.Causes) != len(tt.want) {
+				t.Fatalf("got %+v, want %d links", got.Causes, len(tt.want))
+			}
+			for i, c := range got.Causes {
+				if line := string(c.Kind) + " " + c.Key + " " + c.State + " " + c.Reason; !strings.Contains(line, tt.want[i]) {
+					t.Errorf("link %d: got %q, want %q", i, line, tt.want[i])
+				}
+				if len(c.Next) > 0 {
+					next = strings.Join(c.Next, " ")
+				}
+			}
+			if next != tt.next || got.Good != (tt.next == "") {
+				t.Errorf("next: got %q (good %v), want %q", next, got.Good, tt.next)
+			}
+		})
+	}
+	if _, err := reconcile.Why(t.Context(), shop, "", "nothing", now); !errors.Is(err, oprc.ErrNotFound) {
+		t.Errorf("got %v, want not found", err)
+	}
+}
