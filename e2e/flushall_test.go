@@ -21,8 +21,8 @@ func TestAllDataLostInMidFlight(t *testing.T) {
 		wishes[i] = wish{version: 1, partitions: 3}
 		wishes[i].write(t, files, i)
 	}
-	startDaemon(t, store, files)
-	crms := startCRMs(t, store, crm.Options{ReportEvery: 2 * time.Second})
+	daemon := startDaemon(t, store, files)
+	crms := startCRMs(t, store, crm.Options{ReportEvery: time.Second})
 	runsWhatIsAsked(t, 30*time.Second, crms, wishes)
 	c, db := chaosClient(t, store), openLedger(t, store)
 
@@ -41,15 +41,26 @@ func TestAllDataLostInMidFlight(t *testing.T) {
 			wishes[packages-1] = wish{}
 			wishes[packages-1].write(t, files, packages-1)
 		}
+		if n == 1 { // and this time the CRMs look at an empty ledger for long
+			daemon.pause()
+		}
 		if err := c.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
+		}
+		if n == 1 {
+			time.Sleep(4 * time.Second)
+			daemon.resume()
 		}
 		lost := time.Now()
 		runsWhatIsAsked(t, 40*time.Second, crms, wishes)
 		desired := time.Since(lost)
 		recorded(t, 40*time.Second, db, wishes)
-		t.Logf("loss %d: environments run what is asked for after %s, all of it is known again after %s",
-			n+1, desired.Round(time.Millisecond), time.Since(lost).Round(time.Millisecond))
+		what := "while the daemon was at work"
+		if n == 1 {
+			what = "and the daemon came back 4s later"
+		}
+		t.Logf("loss %d, %s: environments run what is asked for after %s, all of it is known again after %s",
+			n+1, what, desired.Round(time.Millisecond), time.Since(lost).Round(time.Millisecond))
 	}
 	for env, m := range crms {
 		deploys, undeploys := m.calls()
