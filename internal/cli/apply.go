@@ -25,6 +25,7 @@ type carryOptions struct {
 	timeout time.Duration
 	mask    []string
 	guard   guardOptions
+	policy  policyOptions
 	output  view.Format
 }
 
@@ -69,11 +70,15 @@ carries them out all the same.` +
 	o.bind(cmd)
 	o.carry.bind(cmd)
 	o.carry.guard.bind(cmd)
+	o.carry.policy.bind(cmd)
 	return cmd
 }
 
 func (o *applyOptions) run(ctx context.Context, planFile []string) error {
 	o.carry.mask = o.mask
+	if err := o.carry.policy.load(); err != nil {
+		return err
+	}
 	if len(planFile) == 1 {
 		p, err := readPlan(planFile[0])
 		if err != nil {
@@ -99,7 +104,10 @@ func (o *carryOptions) run(ctx context.Context, s *state, p *plan.Plan) error {
 	out := o.env.output(o.output)
 	if o.dryRun {
 		out.Mask = o.mask
-		return errors.Join(out.Plan(p, ""), o.held(p))
+		return errors.Join(out.Plan(p, ""), o.policy.review(ctx, p, o.actor()), o.held(p))
+	}
+	if err := o.policy.review(ctx, p, o.actor()); err != nil {
+		return err
 	}
 	if err := o.held(p); err != nil {
 		return err

@@ -28,6 +28,9 @@ type Config struct {
 	Metrics    EndpointConfig `koanf:"metrics"`
 	Health     EndpointConfig `koanf:"health"`
 	Sources    []SourceConfig `koanf:"sources"`
+	// Policies are CUE files of transition policies, or patterns of such, relative
+	// to the configuration's directory.
+	Policies []string `koanf:"policies"`
 	// Environments are environment documents, checked as packages are.
 	Environments []map[string]any `koanf:"environments"`
 }

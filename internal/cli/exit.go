@@ -48,7 +48,7 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.Is(err, errChanges):
 		return exitChanges
-	case denied(err):
+	case denied(err) || errors.Is(err, oprc.ErrDenied):
 		return exitDenied
 	case unavailable(err):
 		return exitUnavailable

@@ -79,6 +79,7 @@ type planOptions struct {
 	maxBytes int
 	guard    guardOptions
 	against  againstOptions
+	policy   policyOptions
 }
 
 func newPlan(e *env) *cobra.Command {
@@ -103,6 +104,7 @@ state has moved. The file holds secrets unmasked.` +
 	o.bind(cmd)
 	o.guard.bind(cmd)
 	o.against.bind(cmd)
+	o.policy.bind(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&o.out, "out", "", "save the plan to a `file`")
 	fs.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 2 when there are changes")
@@ -114,6 +116,9 @@ state has moved. The file holds secrets unmasked.` +
 func (o *planOptions) run(ctx context.Context) error {
 	req, err := o.request()
 	if err != nil {
+		return err
+	}
+	if err := o.policy.load(); err != nil {
 		return err
 	}
 	return o.on(ctx, func(s *state) error {
@@ -131,6 +136,9 @@ func (o *planOptions) run(ctx context.Context) error {
 			if err := writePlan(o.out, p); err != nil {
 				return err
 			}
+		}
+		if err := o.policy.review(ctx, p, o.actor()); err != nil {
+			return err
 		}
 		if err := o.guard.held(p, "If it is what you want: "+o.next(p)+" --yes"); err != nil {
 			return err

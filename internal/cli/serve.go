@@ -64,6 +64,10 @@ func (o *serveOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	judge, err := policies(filepath.Dir(o.config), c.Policies)
+	if err != nil {
+		return err
+	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", fmt.Sprintf(":%d", c.Port))
 	if err != nil {
@@ -74,6 +78,7 @@ func (o *serveOptions) run(ctx context.Context) error {
 		return errors.Join(err, listener.Close())
 	}
 	defer s.Close()
+	s.reconciler.Judge = judge
 	if err := declareAll(ctx, s, c); err != nil {
 		return err
 	}

@@ -99,6 +99,8 @@ func reasonOf(err error) string {
 		return "Conflict"
 	case errors.Is(err, oprc.ErrNotFound):
 		return "RevisionNotFound"
+	case errors.Is(err, oprc.ErrDenied):
+		return "Denied"
 	}
 	return "Unreachable"
 }

@@ -188,7 +188,7 @@ func (s *sourceState) rewound(rev Revision, before string, now time.Time) {
 // carry plans the files that were fetched, and applies the plan unless it is held.
 func (l *Loop) carry(ctx context.Context, s *sourceState, token int64, asked oprc.Requests, moved bool, step *Step) error {
 	p, seen, err := l.Reconciler.plan(ctx, Request{
-		Files: s.files, KeepGoing: true, Heal: !s.c.NoHeal, Quarantine: quarantined(asked),
+		Files: s.files, KeepGoing: true, Heal: !s.c.NoHeal, Quarantine: quarantined(asked), Actor: s.rev.Author,
 		Scope: plan.Scope{Origin: s.c.origin(), Complete: !s.c.NoPrune},
 	})
 	if err != nil {
@@ -231,7 +231,7 @@ func (s *sourceState) settle(step Step, now time.Time) {
 	stalled := oprc.SourceCondition{Type: "Stalled"}
 	if err := step.Err; err != nil {
 		ready = oprc.SourceCondition{Type: "Ready", Reason: reasonOf(err), Message: err.Error()}
-		if errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrHeld) {
+		if errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrHeld) || errors.Is(err, oprc.ErrDenied) {
 			stalled = oprc.SourceCondition{Type: "Stalled", Status: true, Reason: ready.Reason, Message: "until someone acts"}
 		}
 	}

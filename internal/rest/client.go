@@ -279,6 +279,8 @@ func (c *Client) refusal(res *http.Response, raw []byte) error {
 
 func (c *Client) errorOf(p problem, res *http.Response) error {
 	switch {
+	case p.kind() == kindDenied:
+		return said(oprc.ErrDenied, p.Detail)
 	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
 		return fmt.Errorf("%w: %s: %s", ErrDenied, c.shown(), p.Detail)
 	case p.kind() == kindInvalid && len(p.Diagnostics) > 0:

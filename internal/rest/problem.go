@@ -24,6 +24,7 @@ const (
 	kindNotFound    = "not-found"
 	kindConflict    = "conflict"
 	kindHeld        = "held"
+	kindDenied      = "denied" // a policy forbids it
 	kindUnavailable = "unavailable"
 	kindRequest     = "request" // the HTTP request itself is refused; the status says why
 	kindInternal    = "internal"
@@ -74,6 +75,8 @@ func (a *api) problemOf(err error) problem {
 		p.Type, p.Status = kindConflict, http.StatusConflict
 	case errors.Is(err, oprc.ErrHeld):
 		p.Type, p.Status = kindHeld, http.StatusConflict
+	case errors.Is(err, oprc.ErrDenied):
+		p.Type, p.Status = kindDenied, http.StatusForbidden
 	case errors.As(err, &invalid):
 		p.Type, p.Status, p.Diagnostics = kindInvalid, http.StatusBadRequest, invalid.Diagnostics
 	case errors.Is(err, oprc.ErrInvalid):
