@@ -40,6 +40,7 @@ func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, lo
 	d.ingest.Changed = func(string) { d.loop.WakeAll() }
 	metrics := rest.NewMetrics()
 	metrics.Reports(d.ingest.Counts)
+	d.loop.Ticked = metrics.Tick
 	d.server = &rest.Server{
 		Control: ledger{direct{s.reconciler, s.db}}, Load: schema.Load, Ready: s.db.Ping, Log: log, Metrics: metrics,
 		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint,

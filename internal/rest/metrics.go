@@ -27,6 +27,9 @@ type Metrics struct {
 	drift        prometheus.Gauge
 	environments *prometheus.GaugeVec
 	crms         *prometheus.GaugeVec
+	inflight     *prometheus.GaugeVec
+
+	sources sourceMetrics
 }
 
 // NewMetrics returns metrics of the process, of HTTP requests, and of the state.
@@ -44,11 +47,14 @@ func NewMetrics() *Metrics {
 		units:        gauges("oprc_units", "Deployment units by environment and condition.", "env", "condition"),
 		environments: gauges("oprc_environments", "Environments by name and health; always 1.", "env", "health"),
 		crms:         gauges("oprc_crms_alive", "CRMs of an environment that are heard of.", "env"),
+		inflight:     gauges("oprc_commands_inflight", "Commands by environment that no report has answered yet.", "env"),
+		sources:      newSourceMetrics(),
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.duration,
-		m.up, m.packages, m.drift, m.deployments, m.units, m.environments, m.crms,
+		m.up, m.packages, m.drift, m.deployments, m.units, m.environments, m.crms, m.inflight,
 	)
+	m.registry.MustRegister(m.sources.collectors()...)
 	return m
 }
 
@@ -97,7 +103,7 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) error {
 
 // fill sets the gauges to what the state says now, or to nothing.
 func (m *Metrics) fill(ctx context.Context, c Control) error {
-	for _, g := range []*prometheus.GaugeVec{m.deployments, m.units, m.environments, m.crms} {
+	for _, g := range []*prometheus.GaugeVec{m.deployments, m.units, m.environments, m.crms, m.inflight} {
 		g.Reset()
 	}
 	m.drift.Set(0)
@@ -112,6 +118,9 @@ func (m *Metrics) fill(ctx context.Context, c Control) error {
 		for _, o := range objects {
 			m.count(o)
 		}
+		if kind == oprc.KindUnit {
+			m.sources.running(objects)
+		}
 	}
 	return nil
 }
@@ -124,6 +133,9 @@ func (m *Metrics) count(o reconcile.Object) {
 		m.units.WithLabelValues(doc.Unit.TargetEnv, string(doc.Condition)).Inc()
 		if doc.Drift {
 			m.drift.Inc()
+		}
+		if !doc.Settled {
+			m.inflight.WithLabelValues(doc.Unit.TargetEnv).Inc()
 		}
 	case *reconcile.EnvironmentView:
 		m.environments.WithLabelValues(doc.Name, string(doc.Health)).Set(1)

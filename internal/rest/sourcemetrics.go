@@ -1,0 +1,97 @@
+package rest
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// sourceMetrics are of the sources that this daemon looks after while it leads.
+type sourceMetrics struct {
+	duration  *prometheus.HistogramVec
+	revision  *prometheus.GaugeVec
+	toRunning prometheus.Histogram
+
+	mu     *sync.Mutex
+	seen   map[string]string    // revision by source
+	commit map[string]time.Time // when a revision was made that is not RUNNING yet
+}
+
+func newSourceMetrics() sourceMetrics {
+	return sourceMetrics{
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "oprc_reconcile_duration_seconds", Help: "Time of one look at a source: polling, planning, applying.",
+			Buckets: []float64{.005, .025, .1, .25, 1, 5, 30, 120},
+		}, []string{"source", "result"}),
+		revision: gauges("oprc_source_revision_info", "Revision that a source was seen at last; always 1.", "source", "revision"),
+		toRunning: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "oprc_commit_to_running_seconds", Help: "From a commit's time to the report that its last unit runs; seen when metrics are read.",
+			Buckets: []float64{1, 2.5, 5, 10, 30, 60, 300, 1800, 7200},
+		}),
+		mu: new(sync.Mutex), seen: map[string]string{}, commit: map[string]time.Time{},
+	}
+}
+
+func (s *sourceMetrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{s.duration, s.revision, s.toRunning}
+}
+
+// Tick counts one look at a source.
+func (m *Metrics) Tick(t reconcile.Tick) {
+	s := &m.sources
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	result := "unchanged"
+	switch {
+	case t.Err != nil:
+		result = "error"
+	case t.Applied:
+		result = "applied"
+	}
+	s.duration.WithLabelValues(t.Source, result).Observe(t.Took.Seconds())
+	if t.Revision.ID == "" {
+		return
+	}
+	before, known := s.seen[t.Source]
+	s.seen[t.Source] = t.Revision.ID
+	if before != t.Revision.ID {
+		s.revision.DeletePartialMatch(prometheus.Labels{"source": t.Source})
+		s.revision.WithLabelValues(t.Source, t.Revision.ID).Set(1)
+	}
+	// The first revision may be years old: it says nothing about how fast we are.
+	if known && before != t.Revision.ID && t.Applied && !t.Revision.When.IsZero() {
+		delete(s.commit, before) // outrun
+		s.commit[t.Revision.ID] = t.Revision.When
+	}
+}
+
+// running observes the revisions all of whose units run.
+func (s *sourceMetrics) running(units []reconcile.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for rev, made := range s.commit {
+		last, open, found := time.Time{}, false, false
+		for _, o := range units {
+			u, ok := o.Doc.(*reconcile.UnitView)
+			if !ok || u.Revision != rev || u.Op != oprc.Deploy {
+				continue
+			}
+			found = true
+			open = open || !u.Settled || u.Condition != oprc.Running || u.Status == nil
+			if u.Status != nil && u.Status.Time.After(last) {
+				last = u.Status.Time
+			}
+		}
+		if open {
+			continue
+		}
+		delete(s.commit, rev)
+		if found {
+			s.toRunning.Observe(max(0, last.Sub(made).Seconds()))
+		}
+	}
+}
