@@ -81,7 +81,7 @@ func (s *supervisor) once(ctx context.Context) error {
 	select {
 	case err = <-p.exited:
 		cancel()
-		<-verdict
+		_ = <-verdict // the exit says more
 		p.stop(0)
 		return exitError(err, out.last())
 	case err = <-verdict:

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/google/renameio/v2"
+	"github.com/google/renameio/v2/maybe"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -52,7 +52,7 @@ func writePlan(path string, p *plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, data, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
+	if err := maybe.WriteFile(path, data, 0o600); err != nil {
 		return fmt.Errorf("save plan: %w", err)
 	}
 	return nil

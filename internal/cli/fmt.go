@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
+	"github.com/google/renameio/v2/maybe"
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
@@ -87,13 +88,18 @@ func (o *fmtOptions) rewrite(f oprc.File, to []byte) error {
 	return err
 }
 
-// replace writes a file that exists, whole or not at all. A link stays a link.
+// replace writes a file that exists, whole or not at all, with the permissions that
+// it has. A link stays a link.
 func replace(path string, data []byte) error {
 	target, err := filepath.EvalSymlinks(path)
-	if err == nil {
-		err = renameio.WriteFile(target, data, 0o644, renameio.WithExistingPermissions())
-	}
 	if err != nil {
+		return fmt.Errorf("rewrite %s: %w", path, err)
+	}
+	info, err := os.Stat(target)
+	if err != nil {
+		return fmt.Errorf("rewrite %s: %w", path, err)
+	}
+	if err := maybe.WriteFile(target, data, info.Mode().Perm()); err != nil {
 		return fmt.Errorf("rewrite %s: %w", path, err)
 	}
 	return nil

@@ -137,7 +137,7 @@ func assumed(docs []oprc.Document) plan.Live {
 		}
 	}
 	if !hasDefault {
-		add("the default one", true) // no name that a file could use
+		add("default", true)
 	}
 	return live
 }
