@@ -51,10 +51,12 @@ func (d *diff) unit(u oprc.DeploymentUnit) {
 	d.add(c)
 }
 
-// drifted reports whether a CRM that has caught up runs something else.
+// drifted reports whether a CRM that has caught up runs something else, or took the
+// unit away although nobody asked for that: no later report can bring it back.
 func (d *diff) drifted(u oprc.DeploymentUnit, live oprc.UnitDigest) bool {
 	s := d.Live.Statuses[u.TargetEnv][u.ID]
-	return s.Generation == live.Generation && s.SpecHash != "" && s.SpecHash != live.SpecHash
+	return s.Generation == live.Generation &&
+		(s.Condition == oprc.Deleted || s.SpecHash != "" && s.SpecHash != live.SpecHash)
 }
 
 func (d *diff) whyCreated(u oprc.DeploymentUnit) Reason {

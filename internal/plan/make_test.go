@@ -137,6 +137,16 @@ func TestChangesAndReasons(t *testing.T) {
 			prepare: drift, in: plan.Input{Scope: plan.Scope{Maintain: []string{oprc.OriginCLI}}, Heal: true},
 			want: []string{"unit/" + cartUnit + " redeploy drift"},
 		},
+		"taken away by its CRM": {
+			prepare: func(l *ledger) {
+				drift(l)
+				l.live.Statuses["edge"][cartUnit] = oprc.Status{
+					Generation: 1, SpecHash: l.live.Units["edge"][cartUnit].SpecHash, Condition: oprc.Deleted,
+				}
+			},
+			in:   plan.Input{Documents: documents(shop("pay:1")), Scope: plan.Scope{Origin: oprc.OriginCLI}, Heal: true},
+			want: []string{"unit/" + cartUnit + " redeploy drift"},
+		},
 		"a report that is behind is no drift": {
 			prepare: func(l *ledger) {
 				drift(l)

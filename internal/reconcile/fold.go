@@ -182,7 +182,7 @@ func view(rec oprc.UnitRecord, st oprc.Status, health oprc.Health) UnitView {
 	}
 	if u.Settled {
 		u.Condition = st.Condition
-		u.Drift = rec.Op == oprc.Deploy && st.SpecHash != "" && st.SpecHash != rec.SpecHash
+		u.Drift = rec.Op == oprc.Deploy && (st.Condition == oprc.Deleted || st.SpecHash != "" && st.SpecHash != rec.SpecHash)
 	}
 	if health == oprc.EnvDown && u.Condition != oprc.Deleted {
 		u.Condition = oprc.Down

@@ -231,6 +231,7 @@ func TestIngestWakesTheLoopOnDriftAndHealth(t *testing.T) {
 		want  int
 	}{
 		"drift":           {drifted, 1},
+		"taken away":      {entry2(oprc.Deleted, "1-0"), 1},
 		"first heartbeat": {beat, 1},
 		"as it should be": {entry2(oprc.Running, "1-0"), 0},
 	} {
