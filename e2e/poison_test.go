@@ -169,6 +169,21 @@ func TestPoison(t *testing.T) {
 	went := runsWhatIsAsked(t, 20*time.Second, crms, wishes)
 	recorded(t, 20*time.Second, db, wishes)
 	t.Logf("%d poisoned entries were refused within %s; the change after them took %s", sum(want), buried.Round(time.Millisecond), went.Round(time.Millisecond))
+
+	// What looks right is believed; the next tick puts it right.
+	lie := with(lastOf(t, entries(t, c, "oaas.pm.{env:east}.reports"), "4"), "condition", "DELETED")
+	if err := c.XAdd(t.Context(), &redis.XAddArgs{Stream: "oaas.pm.{env:east}.reports", Values: lie}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	healed := within(t, 20*time.Second, "a unit that is said to be gone is deployed again", func() string {
+		digests, err := db.UnitDigests(t.Context(), "east")
+		if err != nil || digests[lie["id"]].Generation < 5 {
+			return fmt.Sprint(digests[lie["id"]], err)
+		}
+		return ""
+	})
+	recorded(t, 20*time.Second, db, wishes)
+	t.Logf("a forged DELETED was answered after %s", healed.Round(time.Millisecond))
 	for _, args := range [][]string{{"events"}, {"history", "p0"}, {"get", "units"}, {"dead", "list"}} {
 		if _, stderr, code := oprc(t, t.TempDir(), append(args, "--redis", store)...); code != 0 {
 			t.Errorf("oprc %s: exit %d: %s", strings.Join(args, " "), code, stderr)
