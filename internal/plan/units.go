@@ -10,11 +10,12 @@ import (
 // replica of each partition, sorted by partition, then replica. class is
 // resolved; functions holds at least those that it binds, by key.
 func Units(d oprc.Deployment, class oprc.Class, functions map[string]oprc.Function) []oprc.DeploymentUnit {
-	members := make(map[int]crew, len(d.Members))
-	for _, m := range d.Members {
-		members[m.ID] = crewOf(m, class, functions)
+	members := crews(d.Members, class, functions)
+	total := 0
+	for _, as := range d.Assignments {
+		total += len(as.Owners)
 	}
-	var units []oprc.DeploymentUnit
+	units := make([]oprc.DeploymentUnit, 0, total)
 	for partition, as := range d.Assignments {
 		for replica, owner := range as.Owners {
 			m, known := members[owner]
@@ -43,6 +44,25 @@ func Units(d oprc.Deployment, class oprc.Class, functions map[string]oprc.Functi
 	return units
 }
 
+// crews says what the units of each member run, by member id. Most members run
+// the same.
+func crews(members []oprc.Member, class oprc.Class, functions map[string]oprc.Function) map[int]crew {
+	out := make(map[int]crew, len(members))
+	var common *crew
+	for _, m := range members {
+		if len(m.DisabledFn) == 0 && common != nil {
+			out[m.ID] = common.with(m)
+			continue
+		}
+		c := crewOf(m, class, functions)
+		if len(m.DisabledFn) == 0 {
+			common = &c
+		}
+		out[m.ID] = c
+	}
+	return out
+}
+
 // A crew is what every unit of one member runs.
 type crew struct {
 	oprc.Member
@@ -51,16 +71,23 @@ type crew struct {
 	standby   []string
 }
 
+// with is the crew of another member that runs the same functions.
+func (c crew) with(m oprc.Member) crew {
+	c.Member, c.standby = m, slices.Sorted(slices.Values(m.StandbyFn))
+	return c
+}
+
 func crewOf(m oprc.Member, class oprc.Class, functions map[string]oprc.Function) crew {
-	c := crew{Member: m, functions: []oprc.UnitFunction{}, standby: slices.Sorted(slices.Values(m.StandbyFn))}
-	for _, key := range boundFunctions(class, m.DisabledFn) {
+	bound := boundFunctions(class, m.DisabledFn)
+	c := crew{functions: make([]oprc.UnitFunction, 0, len(bound))}.with(m)
+	for _, key := range bound {
 		f, known := functions[key]
 		if !known || !runsInUnits(f) {
 			continue
 		}
 		c.functions = append(c.functions, oprc.UnitFunction{Key: key, Image: f.Provision.Image(), Config: f.Config})
 		if c.provision == nil {
-			c.provision = map[string]oprc.Provision{}
+			c.provision = make(map[string]oprc.Provision, len(bound))
 		}
 		c.provision[key] = *f.Provision
 	}
