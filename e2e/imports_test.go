@@ -109,7 +109,7 @@ func TestArrows(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && slices.Contains([]string{".git", "bin", "build", "dist", "testdata", "pins"}, d.Name()) {
+		if d.IsDir() && slices.Contains([]string{".git", "bin", "build", "dist", "testdata"}, d.Name()) {
 			return filepath.SkipDir
 		}
 		if d.IsDir() || filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
