@@ -170,6 +170,7 @@ func (o *steerOptions) verdict(name string, r oprc.Receipt) error {
 	kinds := map[string]error{
 		oprc.ResultInvalid: oprc.ErrInvalid, oprc.ResultHeld: oprc.ErrHeld, oprc.ResultSuspended: oprc.ErrHeld,
 		oprc.ResultConflict: oprc.ErrConflict, oprc.ResultNotFound: oprc.ErrNotFound, oprc.ResultUnreachable: gitsource.ErrUnavailable,
+		oprc.ResultDenied: oprc.ErrDenied,
 	}
 	switch r.Result {
 	case oprc.ResultOK:

@@ -66,6 +66,7 @@ const (
 	ResultConflict    = "conflict"
 	ResultNotFound    = "not-found"
 	ResultUnreachable = "unreachable"
+	ResultDenied      = "denied" // by a policy
 	ResultError       = "error"
 )
 

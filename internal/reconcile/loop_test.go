@@ -208,6 +208,7 @@ func TestReceipts(t *testing.T) {
 		"ok":          {func(d *daemon) { d.repo.commit("a", "shop 1") }, oprc.ResultOK},
 		"invalid":     {func(d *daemon) { d.repo.commit("a", "shop 1", "bad: [\n") }, oprc.ResultInvalid},
 		"unreachable": {func(d *daemon) { d.repo.down = fmt.Errorf("no route") }, oprc.ResultUnreachable},
+		"denied":      {func(d *daemon) { d.repo.down = fmt.Errorf("policy: %w", oprc.ErrDenied) }, oprc.ResultDenied},
 		"not found":   {func(d *daemon) { d.repo.down = fmt.Errorf("branch: %w", oprc.ErrNotFound) }, oprc.ResultNotFound},
 		"suspended": {func(d *daemon) {
 			d.ask(oprc.SourceRequest{Verb: oprc.VerbSuspend, Name: "main", Reason: "night"})

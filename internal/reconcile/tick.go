@@ -271,6 +271,8 @@ func receipt(err error) oprc.Receipt {
 	switch {
 	case err == nil:
 		r.Result = oprc.ResultOK
+	case errors.Is(err, oprc.ErrDenied):
+		r.Result = oprc.ResultDenied
 	case errors.Is(err, oprc.ErrInvalid):
 		r.Result = oprc.ResultInvalid
 	case errors.Is(err, oprc.ErrHeld):

@@ -61,19 +61,25 @@ func TestWhy(t *testing.T) {
 	}{
 		"no CRM ever": {
 			append(shop, unit(oprc.Pending, false, nil), environment(oprc.HealthUnknown), source(func(*oprc.SourceStatus) {})), "", "shop",
-			[]string{"package shop revision 3 by Ann", "deployment shop.cart", "unit " + cart + " PENDING", "environment edge unknown no CRM has ever reported"}, "crm run --env edge",
+			[]string{"package shop revision 3 by Ann", "deployment shop.cart", "unit " + cart + " PENDING", "environment edge unknown no CRM has ever reported"},
+			"crm run --env edge",
 		},
 		"CRM died": {
 			append(shop, unit(oprc.Down, true, nil), environment(oprc.EnvDown, oprc.Heartbeat{CRM: "crm-1", Time: now.Add(-time.Minute)})), oprc.KindUnit, cart,
-			[]string{"unit " + cart + " DOWN", "environment edge down CRM crm-1 was heard last 1m0s ago"}, "crm run --env edge",
+			[]string{"unit " + cart + " DOWN", "environment edge down CRM crm-1 was heard last 1m0s ago"},
+			"crm run --env edge",
 		},
 		"not answered yet": {
-			listing{unit(oprc.Pending, false, status("")), environment(oprc.Healthy)}, "", cart,
-			[]string{"PENDING generation 4 was sent 20s ago, and no report has answered it; the last one was about generation 3"}, "get crms",
+			listing{unit(oprc.Pending, false, status("")), environment(oprc.Healthy)},
+			"", cart,
+			[]string{"PENDING generation 4 was sent 20s ago, and no report has answered it; the last one was about generation 3"},
+			"get crms",
 		},
 		"reported down": {
-			listing{unit(oprc.Down, true, status("image not found")), environment(oprc.Healthy)}, "", cart,
-			[]string{"DOWN image not found"}, "describe unit " + cart,
+			listing{unit(oprc.Down, true, status("image not found")), environment(oprc.Healthy)},
+			"", cart,
+			[]string{"DOWN image not found"},
+			"describe unit " + cart,
 		},
 		"suspended": {
 			append(shop, source(func(s *oprc.SourceStatus) {
@@ -92,12 +98,15 @@ func TestWhy(t *testing.T) {
 			})), "", "shop", []string{"package shop", "source main at revision abc package shop is kept at its last good state: shop.yaml:7: E005: no such function"}, "describe source main",
 		},
 		"never applied because of a finding": {
-			listing{source(func(s *oprc.SourceStatus) { s.Findings = oprc.Diagnostics{finding} })}, "", "shop",
-			[]string{"package shop not applied", "source main at revision abc package shop is kept at its last good state: shop.yaml:7: E005"}, "describe source main",
+			listing{source(func(s *oprc.SourceStatus) { s.Findings = oprc.Diagnostics{finding} })},
+			"", "shop",
+			[]string{"package shop not applied", "source main at revision abc package shop is kept at its last good state: shop.yaml:7: E005"},
+			"describe source main",
 		},
 		"undone": {
 			append(shop, source(func(s *oprc.SourceStatus) { s.Quarantined = []string{"shop"} })), "", "shop",
-			[]string{"package shop", "source main at revision abc package shop was put back with undo"}, "history shop",
+			[]string{"package shop", "source main at revision abc package shop was put back with undo"},
+			"history shop",
 		},
 		"unreachable": {
 			listing{source(func(s *oprc.SourceStatus) {
