@@ -197,9 +197,9 @@ func (it *intent) maintain() {
 	}
 }
 
-// sameSpec avoids hashing where a look is enough.
+// sameSpec compares by digest, which makes less garbage than a look at both.
 func (it *intent) sameSpec(p oprc.Package, rec oprc.PackageRecord) bool {
-	return reflect.DeepEqual(p, rec.Spec) || it.digests.digest(p) == rec.Digest
+	return it.digests.digest(p) == rec.Digest || reflect.DeepEqual(p, rec.Spec)
 }
 
 func sameEnvironment(a, b oprc.Environment) bool {
