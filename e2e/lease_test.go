@@ -20,8 +20,7 @@ import (
 // may write by who wrote it.
 type witness struct {
 	mu     sync.Mutex
-	who    map[string]string // name of a daemon by address
-	asked  map[string]int    // scripts that each daemon called
+	asked  map[string]int // scripts that each daemon called
 	writes map[string][]string
 	name   func(addr string) string
 }

@@ -258,7 +258,8 @@ func TestLoadImages(t *testing.T) {
 	}{
 		"relative to the file": {
 			`{"images":{"a/*":{"command":["x"],"dir":"d","startTime":"3s"}}}`,
-			process.Images{"a/*": {Command: []string{"x"}, Dir: filepath.Join(dir, "d"), StartTime: process.Duration(3 * time.Second)}}, "",
+			process.Images{"a/*": {Command: []string{"x"}, Dir: filepath.Join(dir, "d"), StartTime: process.Duration(3 * time.Second)}},
+			"",
 		},
 		"unknown field": {`{"images":{"a":{"cmd":["x"]}}}`, nil, `"cmd"`},
 		"no command":    {`{"images":{"a":{}}}`, nil, "no command"},

@@ -77,11 +77,12 @@ func (s *supervisor) once(ctx context.Context) error {
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
 	verdict := make(chan error, 1)
-	go func() { verdict <- s.watch(watch, p.pid(), port) }()
+	var watching sync.WaitGroup
+	watching.Go(func() { verdict <- s.watch(watch, p.pid(), port) })
 	select {
 	case err = <-p.exited:
 		cancel()
-		_ = <-verdict // the exit says more
+		watching.Wait()
 		p.stop(0)
 		return exitError(err, out.last())
 	case err = <-verdict:

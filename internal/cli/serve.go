@@ -51,7 +51,7 @@ Redis: a lease decides which of them acts.` +
 	return cmd
 }
 
-func (o *serveOptions) run(ctx context.Context) error {
+func (o *serveOptions) run(ctx context.Context) (err error) {
 	c, err := loadConfig(o.config, o.environ, o.cmd.Flags())
 	if err != nil {
 		return err
@@ -73,11 +73,15 @@ func (o *serveOptions) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	defer func() { _ = listener.Close() }() // closed already once it served
 	s, err := o.connect(ctx, c, log)
-	if err != nil {
-		return errors.Join(err, listener.Close())
+	if ctx.Err() != nil {
+		return nil // told to stop while Redis was away
 	}
-	defer s.Close()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
 	s.reconciler.Judge = judge
 	if err := declareAll(ctx, s, c); err != nil {
 		return err
@@ -105,7 +109,7 @@ func (o *serveOptions) connect(ctx context.Context, c Config, log *slog.Logger) 
 		}
 		log.Warn("waiting for Redis", "error", err)
 		if !pause(ctx, time.Second) {
-			return nil, errInterrupted
+			return nil, ctx.Err()
 		}
 	}
 }

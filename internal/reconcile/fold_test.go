@@ -33,11 +33,15 @@ func TestFold(t *testing.T) {
 		outcome reconcile.Outcome
 	}{
 		"first report": {
-			1, oprc.Status{}, entry(1, oprc.Deploying, "5-0"),
+			1,
+			oprc.Status{},
+			entry(1, oprc.Deploying, "5-0"),
 			status(1, oprc.Deploying, "5-0"), conditions(oprc.Deploying), reconcile.Folded,
 		},
 		"skipped DEPLOYING: both are passed through": {
-			1, oprc.Status{}, entry(1, oprc.Running, "5-0"),
+			1,
+			oprc.Status{},
+			entry(1, oprc.Running, "5-0"),
 			status(1, oprc.Running, "5-0"), conditions(oprc.Deploying, oprc.Running), reconcile.Folded,
 		},
 		"confirmed": {
@@ -77,8 +81,11 @@ func TestFold(t *testing.T) {
 			status(1, oprc.Running, "5-0"), nil, reconcile.Future,
 		},
 		"a unit nobody dispatched": {
-			0, oprc.Status{}, entry(1, oprc.Running, "6-0"),
-			oprc.Status{}, nil, reconcile.Unknown,
+			0,
+			oprc.Status{},
+			entry(1, oprc.Running, "6-0"),
+			oprc.Status{},
+			nil, reconcile.Unknown,
 		},
 	}
 	for name, tc := range tests {

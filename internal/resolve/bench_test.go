@@ -26,7 +26,9 @@ func many(n int) []oprc.Document {
 		for j := range 2 {
 			c := oprc.Class{Name: fmt.Sprintf("c%d", j), Parents: []string{"builtin.base"}, Functions: []oprc.Binding{
 				{Function: ".f0", OutputCls: fmt.Sprintf(".c%d", j), Condition: "object.size > 3"},
-				{Function: ".f1", OutputCls: "none"}, {Function: ".chain"}, {Function: "builtin.update"},
+				{Function: ".f1", OutputCls: "none"},
+				{Function: ".chain"},
+				{Function: "builtin.update"},
 			}}
 			if p.Name != lib {
 				c.Parents = append(c.Parents, lib+".c0")

@@ -50,7 +50,7 @@ func vet(t *testing.T, definition string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	v := module().Context().BuildExpr(&ast.StructLit{Elts: file.Decls})
+	v := cuecontext.New().BuildExpr(&ast.StructLit{Elts: file.Decls})
 	if err := v.Err(); err != nil {
 		return err
 	}
@@ -72,7 +72,14 @@ type mutant struct {
 func mutants(doc any) []mutant {
 	palette := []any{
 		nil, true, "", "x", "$", "-x", "a b", "1", "128Mi", "PUBLIC", "NONE", "Always", 0, 1, -1, -2, 70000, 0.5, 1.0, 1.5, 1e30,
-		[]any{}, []any{"x"}, []any{1}, []any{nil}, map[string]any{}, map[string]any{"x": "y"}, map[string]any{"x": 1}, map[string]any{"x": nil},
+		[]any{},
+		[]any{"x"},
+		[]any{1},
+		[]any{nil},
+		map[string]any{},
+		map[string]any{"x": "y"},
+		map[string]any{"x": 1},
+		map[string]any{"x": nil},
 	}
 	var out []mutant
 	var walk func(at string, here any, rebuild func(any) any)

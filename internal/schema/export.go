@@ -98,7 +98,7 @@ func flat(leaveOut ...string) (cue.Value, error) {
 		name := strings.TrimPrefix(labelOf(decl.(*ast.Field)), "#")
 		return embedded[name] && strings.HasSuffix(name, "Fields")
 	})
-	if err := astutil.Sanitize(file); err != nil {
+	if err := astutil.SanitizeFiles([]*ast.File{file}); err != nil {
 		return cue.Value{}, err
 	}
 	v := cuecontext.New().BuildFile(file)
@@ -132,7 +132,7 @@ func exportJSONSchema() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("JSON Schema: %w", err)
 	}
-	return indented(v.Context().BuildExpr(expr))
+	return indented(cuecontext.New().BuildExpr(expr))
 }
 
 func exportOpenAPI() ([]byte, error) {
@@ -150,7 +150,7 @@ func exportOpenAPI() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("OpenAPI: %w", err)
 	}
-	return indented(v.Context().BuildFile(file))
+	return indented(cuecontext.New().BuildFile(file))
 }
 
 func indented(v cue.Value) ([]byte, error) {

@@ -152,8 +152,14 @@ func (c *converter) foreignProvision(n *yaml.Node) {
 		return
 	}
 	for _, names := range [][2]string{
-		{"container_image", "image"}, {"max_concurrency", "concurrency"}, {"cpu_request", "requestsCpu"}, {"memory_request", "requestsMemory"},
-		{"cpu_limit", "limitsCpu"}, {"memory_limit", "limitsMemory"}, {"min_scale", "minScale"}, {"max_scale", "maxScale"},
+		{"container_image", "image"},
+		{"max_concurrency", "concurrency"},
+		{"cpu_request", "requestsCpu"},
+		{"memory_request", "requestsMemory"},
+		{"cpu_limit", "limitsCpu"},
+		{"memory_limit", "limitsMemory"},
+		{"min_scale", "minScale"},
+		{"max_scale", "maxScale"},
 	} {
 		rename(engine, names[0], names[1])
 	}

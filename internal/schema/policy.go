@@ -103,7 +103,7 @@ func (p policy) judge(transition []byte) []string {
 	if err != nil {
 		return []string{"the policy cannot judge it: " + cueMessage(err)}
 	}
-	input := p.body.Context().BuildExpr(expr)
+	input := cuecontext.New().BuildExpr(expr)
 	deny := p.body.FillPath(cue.ParsePath(policyInput), input).LookupPath(cue.ParsePath(policyDeny))
 	var messages []string
 	if err := deny.Validate(cue.Concrete(true)); err != nil {

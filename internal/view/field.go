@@ -39,8 +39,13 @@ func (o Output) Field(f Field) error {
 	}
 	var facts table
 	for _, fact := range [][2]string{
-		{"Values", strings.Join(f.Values, ", ")}, {"Limits", f.Limits}, {"Default", f.Default}, {"Older names", strings.Join(f.Older, ", ")},
-		{"Older values", f.was()}, {"When wrong", f.Code}, {"Note", f.note()},
+		{"Values", strings.Join(f.Values, ", ")},
+		{"Limits", f.Limits},
+		{"Default", f.Default},
+		{"Older names", strings.Join(f.Older, ", ")},
+		{"Older values", f.was()},
+		{"When wrong", f.Code},
+		{"Note", f.note()},
 	} {
 		if fact[1] != "" {
 			facts.add(bold(fact[0]+":"), clean(fact[1]))
