@@ -34,8 +34,9 @@ build: ## build ./bin/oprc
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/oprc ./cmd/oprc
 
 .PHONY: run
+# Not optimised: compiling everything for the first time takes two thirds of the time.
 run: ## run everything in one process, on the examples
-	go run ./cmd/oprc dev examples/
+	CGO_ENABLED=0 go run -gcflags='all=-N -l -dwarf=false' -ldflags='-s -w' ./cmd/oprc dev examples/
 
 .PHONY: test
 test: deps ## run all tests; installs redis-server, redis-tools and python3-redis when missing
