@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,12 +14,13 @@ import (
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
 
+const loaded = 3 // packages that load changes
+
 // load changes the files again and again until stop is called, which returns what
 // they ask for in the end.
 func load(t *testing.T, files string, every time.Duration) (stop func() []wish) {
 	t.Helper()
-	const packages = 3
-	wishes := make([]wish, packages)
+	wishes := make([]wish, loaded)
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -83,7 +86,17 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := generations(t, db)
-	time.Sleep(2 * time.Second)
+	once := wish{version: 1, partitions: 3} // never touched again: nothing but a repair brings it back
+	once.write(t, files, loaded)
+	within(t, 20*time.Second, "the master's last changes are carried out", func() string {
+		for env, m := range crms {
+			if !slices.ContainsFunc(m.runs(), func(line string) bool { return strings.HasPrefix(line, fmt.Sprintf("p%d.", loaded)) }) {
+				return env
+			}
+		}
+		return ""
+	})
+	time.Sleep(time.Second)
 	lost := generations(t, db) - kept
 	master.Kill()
 	killed := time.Now()
@@ -96,7 +109,7 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 	})
 	promoted := time.Since(killed)
 	time.Sleep(time.Second) // the load goes on
-	wishes := stop()
+	wishes := append(stop(), once)
 	calm := runsWhatIsAsked(t, 30*time.Second, crms, wishes)
 	known := recorded(t, 30*time.Second, db, wishes)
 	t.Logf("%d generations were acknowledged and lost; failover took %s; all was made up for %s after the last change, and known %s later",
