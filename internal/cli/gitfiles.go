@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -52,7 +53,7 @@ func (g *gitFiles) source() *gitsource.Source {
 	return g.git
 }
 
-func (g *gitFiles) Poll(ctx context.Context) (reconcile.Revision, error) {
+func (g *gitFiles) Poll(ctx context.Context, _ time.Time) (reconcile.Revision, error) {
 	rev, err := g.source().Poll(ctx)
 	if err != nil {
 		return reconcile.Revision{}, err

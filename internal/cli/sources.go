@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -22,7 +23,7 @@ type dirFiles struct {
 	files []oprc.File
 }
 
-func (d *dirFiles) Poll(context.Context) (reconcile.Revision, error) {
+func (d *dirFiles) Poll(context.Context, time.Time) (reconcile.Revision, error) {
 	files, err := dirsource.Read(d.paths, strings.NewReader(""))
 	if err != nil {
 		return reconcile.Revision{}, err

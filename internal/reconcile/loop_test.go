@@ -29,7 +29,7 @@ type repo struct {
 	down    error
 }
 
-func (r *repo) Poll(context.Context) (reconcile.Revision, error) {
+func (r *repo) Poll(context.Context, time.Time) (reconcile.Revision, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.rev, r.down

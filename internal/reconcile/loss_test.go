@@ -96,7 +96,7 @@ func (l *lossy) Requests(context.Context) (oprc.Requests, error) { return oprc.R
 
 type unreachable struct{ reconcile.Source }
 
-func (unreachable) Poll(context.Context) (reconcile.Revision, error) {
+func (unreachable) Poll(context.Context, time.Time) (reconcile.Revision, error) {
 	return reconcile.Revision{}, errors.New("away")
 }
 

@@ -11,9 +11,10 @@ import (
 
 // Source is where desired state comes from: a Git repository, or a directory.
 type Source interface {
-	// Poll says which revision is the newest. It is cheap: nothing is fetched when
-	// nothing moved.
-	Poll(ctx context.Context) (Revision, error)
+	// Poll says which revision is the newest, as of since or later: what somebody else
+	// found out since then need not be asked again. It is cheap: nothing is fetched
+	// when nothing moved.
+	Poll(ctx context.Context, since time.Time) (Revision, error)
 
 	// Files returns the packages and environments of a revision that Poll returned.
 	Files(ctx context.Context, rev Revision) ([]oprc.File, error)

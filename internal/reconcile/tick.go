@@ -144,7 +144,7 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, token int64, asked o
 
 // fetch polls, and reads the files if the revision moved.
 func (l *Loop) fetch(ctx context.Context, s *sourceState) (moved bool, err error) {
-	rev, err := s.c.Source.Poll(ctx)
+	rev, err := s.c.Source.Poll(ctx, l.Now())
 	if err != nil {
 		return false, readError{fmt.Errorf("poll: %w", err)}
 	}
