@@ -37,7 +37,7 @@ func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, lo
 		Reconciler: s.reconciler, Sources: sources, Lease: s.db, Store: s.db, Holder: e.identity(), Now: e.now, Log: log,
 	}
 	d.ingest.Log = log
-	d.ingest.Changed = func(string) { d.loop.WakeAll() }
+	d.ingest.Changed = func(string) { d.loop.Replan() }
 	metrics := rest.NewMetrics()
 	metrics.Reports(d.ingest.Counts)
 	d.loop.Ticked = metrics.Tick

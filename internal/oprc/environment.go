@@ -91,3 +91,17 @@ type EnvironmentState struct {
 	Units        int         `json:"units"`                  // units that run or should run there now
 	Beats        []Heartbeat `json:"crms,omitempty"`
 }
+
+// Standing stands for all that placement sees of the environment: while it is the
+// same, so is every placement. It differs when health, availability, capacity or
+// templates do, and says nothing else.
+func (s EnvironmentState) Standing() string {
+	seen := s
+	seen.AppliedAt, seen.AppliedBy, seen.Source = time.Time{}, "", nil
+	seen.Beats = make([]Heartbeat, len(s.Beats))
+	for i, b := range s.Beats {
+		b.Time, b.Since = time.Time{}, time.Time{}
+		seen.Beats[i] = b
+	}
+	return Digest(seen)
+}

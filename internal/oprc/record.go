@@ -94,6 +94,8 @@ type SourceStatus struct {
 	Applied    string            `json:"applied,omitempty"`  // last applied
 	Conditions []SourceCondition `json:"conditions,omitempty"`
 	LastTick   time.Time         `json:"lastTick,omitzero"`
+	Failures   int               `json:"failures,omitempty"` // to reach the source, in a row
+	NextTry    time.Time         `json:"nextTry,omitzero"`   // after a failure
 	PlanID     string            `json:"planId,omitempty"` // held plan
 	Notes      []string          `json:"notes,omitempty"`  // what was odd about the files: "PATH: what"
 	Kept       []string          `json:"kept,omitempty"`   // packages that stay at their last good state
@@ -105,7 +107,8 @@ type SourceStatus struct {
 	Receipt     *Receipt `json:"receipt,omitempty"` // of the last requested tick
 }
 
-// A SourceCondition is one aspect of a source: Ready, Reconciling, Stalled, Healthy.
+// A SourceCondition is one aspect of a source: Ready, Reconciling, Stalled,
+// Healthy, Rewound, Contested.
 type SourceCondition struct {
 	Type    string    `json:"type"`
 	Status  bool      `json:"status"`

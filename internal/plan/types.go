@@ -47,8 +47,10 @@ type Input struct {
 	// change, at their last good state and plans the others. Without it an error
 	// leaves the plan empty but for its diagnostics.
 	KeepGoing bool
-	// Heal redeploys units that a CRM reports with another specHash.
-	Heal bool
+	// Heal redeploys units that a CRM reports with another specHash, except those that
+	// LeaveDrift names.
+	Heal       bool
+	LeaveDrift map[string]bool
 }
 
 // A Plan is a decision: everything that apply will do, and nothing else.

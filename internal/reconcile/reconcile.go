@@ -73,6 +73,9 @@ type Request struct {
 	// Quarantine holds, by package, specs that are not to be applied again: while a
 	// file still says the same, the package stays as it is recorded.
 	Quarantine map[string]oprc.SourceRequest `json:"-"`
+	// Contested names packages and units that somebody else keeps changing: they are
+	// left as they are.
+	Contested map[string]bool `json:"-"`
 }
 
 // An Actor is who acts, for the record.
@@ -114,21 +117,22 @@ type Reconciler struct {
 // *oprc.ConflictError in the same way, and a policy that forbids it an
 // *oprc.DeniedError, with the plan as it would be.
 func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) {
-	p, _, err := r.plan(ctx, req)
+	live, err := r.Ledger.Live(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read live state: %w", err)
+	}
+	p, _, err := r.planOn(ctx, req, live)
 	return p, err
 }
 
-func (r *Reconciler) plan(ctx context.Context, req Request) (*plan.Plan, withheld, error) {
+// planOn plans against what was read.
+func (r *Reconciler) planOn(ctx context.Context, req Request, live plan.Live) (*plan.Plan, withheld, error) {
 	docs, found := r.Load(req.Files, req.Strict, req.Package)
-	live, err := r.Ledger.Live(ctx)
-	if err != nil {
-		return nil, withheld{}, fmt.Errorf("read live state: %w", err)
-	}
 	seen := withheld{asked: req.Quarantine, live: live}
 	docs, seen.over = withhold(docs, req.Quarantine, live)
 	p, err := r.decide(ctx, plan.Input{
-		Documents: docs, Diagnostics: found, Scope: req.Scope, Live: live,
-		KeepGoing: req.KeepGoing, Heal: req.Heal,
+		Documents: leave(docs, req.Contested, live), Diagnostics: found, Scope: req.Scope, Live: live,
+		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested,
 	}, req.Actor)
 	if err != nil || req.KeepGoing {
 		return p, seen, err

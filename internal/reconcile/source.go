@@ -67,21 +67,38 @@ type Tick struct {
 	Source   string
 	Revision Revision
 	Took     time.Duration
-	Applied  bool // something was changed
+	Woken    time.Time  // when somebody asked for it, a webhook or a person; zero: it was time
+	Applied  bool       // something was changed:
+	Plan     *plan.Plan // this, and nil when nothing was
+	At       time.Time  // when its last command was in its stream
 	Err      error
 }
 
 // runSource keeps one source true until ctx ends.
-func (l *Loop) runSource(ctx context.Context, c SourceConfig, wake <-chan struct{}) error {
+func (l *Loop) runSource(ctx context.Context, c SourceConfig, w *waker) error {
 	s := &sourceState{c: c, status: c.status()}
+	due := time.NewTimer(0)
+	defer due.Stop()
 	for {
-		if token, ok := l.token(); ok {
-			if err := l.tick(ctx, s, token); err != nil && ctx.Err() == nil {
+		var a look
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-due.C: // what another source of the same repository just found out will do
+			a = look{poll: true, since: l.Now().Add(-c.Interval / 2)}
+		case <-w.ch:
+			a = w.take()
+		}
+		token, ok := l.token()
+		if ok {
+			polled, err := l.tick(ctx, s, token, a)
+			if err != nil && ctx.Err() == nil {
 				l.Log.Warn("keep status", "source", c.Name, "error", err)
 			}
+			a.poll = a.poll || polled
 		}
-		if !wait(ctx, c.Interval, wake) {
-			return nil
+		if a.poll {
+			due.Reset(s.pause)
 		}
 	}
 }
@@ -91,7 +108,10 @@ func (c SourceConfig) status() oprc.SourceStatus {
 }
 
 func reasonOf(err error) string {
+	var fight *fightError
 	switch {
+	case errors.As(err, &fight):
+		return "Fight"
 	case errors.Is(err, oprc.ErrInvalid):
 		return "InvalidPackages"
 	case errors.Is(err, oprc.ErrHeld):

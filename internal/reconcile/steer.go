@@ -101,8 +101,10 @@ func withhold(docs []oprc.Document, quarantine map[string]oprc.SourceRequest, li
 }
 
 // release ends quarantines: of packages that have another spec by now, which was
-// not refused, and of packages that were deleted.
-func (l *Loop) release(ctx context.Context, s *sourceState, p *plan.Plan, seen withheld) {
+// not refused, and of packages that were deleted. It is false if one could not be
+// ended, which is to be tried again.
+func (l *Loop) release(ctx context.Context, s *sourceState, p *plan.Plan, seen withheld) bool {
+	all := true
 	over := slices.DeleteFunc(slices.Clone(seen.over), func(name string) bool { return slices.Contains(p.Kept, name) })
 	for _, c := range p.Changes {
 		if c.Kind == oprc.KindPackage && slices.Contains(c.Actions, plan.Delete) {
@@ -121,6 +123,7 @@ func (l *Loop) release(ctx context.Context, s *sourceState, p *plan.Plan, seen w
 		}
 		if err := l.Store.DropRequest(ctx, q); err != nil {
 			l.Log.Warn("end quarantine", "source", s.c.Name, "package", name, "error", err)
+			all = false
 			continue
 		}
 		l.Log.Info("quarantine ends", "source", s.c.Name, "package", name, "revision", s.rev.ID, "bad", q.Commit)
@@ -129,6 +132,7 @@ func (l *Loop) release(ctx context.Context, s *sourceState, p *plan.Plan, seen w
 			Message: fmt.Sprintf("package %s is followed again: revision %s changes it", name, s.rev.ID),
 		})
 	}
+	return all
 }
 
 // withheld is what a plan found out about quarantines.

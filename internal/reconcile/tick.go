@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -22,29 +23,41 @@ type sourceState struct {
 	rev     Revision
 	files   []oprc.File
 	lastErr string
+	planned planned
+	pause   time.Duration // until the next poll
+
+	dispatched time.Time // when the last command of the last plan was in its stream
 }
 
 // tick makes the source's newest revision true, once, unless it is suspended. What
 // stops it is told to the observer and kept in the source's conditions; the error
-// is of that keeping.
-func (l *Loop) tick(ctx context.Context, s *sourceState, token int64) error {
+// is of that keeping. It polls if a says so, or if there is no other way.
+func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) (polled bool, err error) {
+	s.pause = s.c.Interval
 	if s.token != token {
 		if err := l.resume(ctx, s); err != nil {
-			return err
+			return false, err
 		}
 		s.token = token
 	}
 	asked, err := l.Store.Requests(ctx)
 	if err != nil {
-		return fmt.Errorf("read requests: %w", err)
+		return false, fmt.Errorf("read requests: %w", err)
 	}
 	start := l.Now()
 	if until := s.suspension(asked, start); until != nil {
 		s.answer(asked, oprc.Receipt{Result: oprc.ResultSuspended, Message: until.Reason}, start)
-		return l.put(ctx, s, token)
+		return false, l.put(ctx, s, token)
+	}
+	if s.unanswered(asked) {
+		a = a.and(look{poll: true, since: start, woken: start})
+		l.board.peace(s.c.Name)
+	}
+	if a.poll = a.poll || s.files == nil; a.since.IsZero() {
+		a.since = start
 	}
 	step := Step{Source: s.c.Name}
-	err = l.advance(ctx, s, token, asked, &step)
+	err = l.advance(ctx, s, pass{look: a, token: token, asked: asked, step: &step})
 	step.Err = err
 	fresh := err != nil && err.Error() != s.lastErr && ctx.Err() == nil
 	s.lastErr = ""
@@ -56,18 +69,46 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64) error {
 	}
 	l.outrun(err)
 	if ctx.Err() != nil {
-		return nil // what the end of the process broke off is no news about the source
+		return a.poll, nil // what the end of the process broke off is no news about the source
 	}
 	if l.Ticked != nil {
-		l.Ticked(Tick{Source: s.c.Name, Revision: s.rev, Took: l.Now().Sub(start), Applied: step.Result != nil, Err: err})
+		t := Tick{Source: s.c.Name, Revision: s.rev, Took: l.Now().Sub(start), Woken: a.woken, Err: err}
+		if step.Result != nil {
+			t.Applied, t.Plan, t.At = true, step.Plan, s.dispatched
+		}
+		l.Ticked(t)
 	}
 	now := l.Now().UTC()
-	s.settle(step, now)
+	if a.poll {
+		s.schedule(err, now)
+	}
+	l.settle(s, step, now)
 	s.answer(asked, receipt(err), now)
 	if fresh && errors.Is(err, oprc.ErrHeld) {
 		l.say(ctx, oprc.Event{Type: "held", Key: s.c.Name, PlanID: s.status.PlanID, Commit: s.rev.ID, Message: err.Error()})
 	}
-	return l.put(ctx, s, token)
+	return a.poll, l.put(ctx, s, token)
+}
+
+// schedule says when the source is polled next. Sources spread over a tenth of
+// their interval; after failures the pauses grow.
+func (s *sourceState) schedule(err error, now time.Time) {
+	var reading readError
+	if !errors.As(err, &reading) {
+		s.status.Failures, s.status.NextTry = 0, time.Time{}
+		s.pause = s.c.Interval - time.Duration(rand.Int64N(int64(s.c.Interval)/10+1))
+		return
+	}
+	s.status.Failures++
+	s.pause = nextPoll(s.c.Interval, s.status.Failures)
+	s.pause -= time.Duration(rand.Int64N(int64(s.pause)/10 + 1))
+	s.status.NextTry = now.Add(s.pause)
+}
+
+// unanswered reports whether somebody waits for a tick.
+func (s *sourceState) unanswered(asked oprc.Requests) bool {
+	ticket := asked.Tickets[s.c.Name]
+	return ticket != 0 && (s.status.Receipt == nil || s.status.Receipt.Ticket < ticket)
 }
 
 // resume takes up what is stored about a source: from this process before it
@@ -126,25 +167,40 @@ func (l *Loop) say(ctx context.Context, e oprc.Event) {
 // tries is how often a tick plans again when somebody else wrote in between.
 const tries = 3
 
-func (l *Loop) advance(ctx context.Context, s *sourceState, token int64, asked oprc.Requests, step *Step) error {
-	moved, err := l.fetch(ctx, s)
-	if err != nil {
+// A pass is one tick's work on a source.
+type pass struct {
+	look
+	token int64
+	asked oprc.Requests
+	moved bool // the revision is another than in the tick before
+	step  *Step
+}
+
+func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
+	var err error
+	if w.moved, err = l.fetch(ctx, s, w.look); err != nil {
 		return err
 	}
-	step.Revision, step.Files = s.rev, s.files
+	if w.moved {
+		l.board.peace(s.c.Name)
+	}
+	w.step.Revision, w.step.Files = s.rev, s.files
 	l.turn.Lock() // one plan at a time: they would only refuse each other
 	defer l.turn.Unlock()
 	for try := 1; ; try++ {
-		err := l.carry(ctx, s, token, asked, moved, step)
-		if !errors.Is(err, oprc.ErrConflict) || errors.Is(err, oprc.ErrFenced) || step.Result != nil || try == tries {
+		err := l.carry(ctx, s, w)
+		if !errors.Is(err, oprc.ErrConflict) || errors.Is(err, oprc.ErrFenced) || w.step.Result != nil || s.planned.done || try == tries {
 			return err
 		}
 	}
 }
 
-// fetch polls, and reads the files if the revision moved.
-func (l *Loop) fetch(ctx context.Context, s *sourceState) (moved bool, err error) {
-	rev, err := s.c.Source.Poll(ctx, l.Now())
+// fetch polls if it is time to, and reads the files if the revision moved.
+func (l *Loop) fetch(ctx context.Context, s *sourceState, a look) (moved bool, err error) {
+	if !a.poll {
+		return false, nil
+	}
+	rev, err := s.c.Source.Poll(ctx, a.since)
 	if err != nil {
 		return false, readError{fmt.Errorf("poll: %w", err)}
 	}
@@ -175,7 +231,7 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState) (moved bool, err error
 // rewound shows whether the newest revision descends from the one before it.
 func (s *sourceState) rewound(rev Revision, before string, now time.Time) {
 	c := oprc.SourceCondition{Type: "Rewound"}
-	switch known := slices.ContainsFunc(s.status.Conditions, func(c oprc.SourceCondition) bool { return c.Type == "Rewound" }); {
+	switch known := s.has("Rewound"); {
 	case rev.Rewind:
 		c.Status, c.Reason = true, "NotADescendant"
 		c.Message = fmt.Sprintf("revision %s does not descend from %s, which was seen before: the branch was rewound or force-pushed", rev.ID, before)
@@ -186,64 +242,139 @@ func (s *sourceState) rewound(rev Revision, before string, now time.Time) {
 }
 
 // carry plans the files that were fetched, and applies the plan unless it is held.
-func (l *Loop) carry(ctx context.Context, s *sourceState, token int64, asked oprc.Requests, moved bool, step *Step) error {
-	p, seen, err := l.Reconciler.plan(ctx, Request{
-		Files: s.files, KeepGoing: true, Heal: !s.c.NoHeal, Quarantine: quarantined(asked), Actor: s.rev.Author,
-		Scope: plan.Scope{Origin: s.c.origin(), Complete: !s.c.NoPrune},
-	})
+// While nothing moved since a plan that changed nothing, it is not made again.
+func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
+	live, err := l.Reconciler.Ledger.Live(ctx)
+	if err != nil {
+		return fmt.Errorf("read live state: %w", err)
+	}
+	contested := l.board.contested(s.c.Name, l.Now())
+	approved, _ := w.asked.Find(oprc.VerbApprove, s.c.Name)
+	stamp := stampOf(live, s.rev.ID, quarantined(w.asked), contested, approved.PlanID)
+	if !w.moved && s.planned.same(stamp) {
+		return s.planned.err
+	}
+	s.planned = planned{}
+	p, seen, err := l.Reconciler.planOn(ctx, Request{
+		Files: s.files, KeepGoing: true, Heal: !s.c.NoHeal, Quarantine: quarantined(w.asked), Actor: s.rev.Author,
+		Contested: contested, Scope: plan.Scope{Origin: s.c.origin(), Complete: !s.c.NoPrune},
+	}, live)
 	if err != nil {
 		return err
 	}
 	s.status.Kept, s.status.Findings = p.Kept, few(p.Diagnostics.Errors())
-	if moved || !p.Empty() {
-		step.Plan = p
+	if w.moved || !p.Empty() {
+		w.step.Plan = p
 	}
-	approved, _ := asked.Find(oprc.VerbApprove, s.c.Name)
 	if reason, held := p.Held(s.c.Guard); held && approved.PlanID != p.ID {
 		s.status.PlanID = p.ID
-		return fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)
+		s.planned = planned{stamp: stamp, done: true, err: fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)}
+		return s.planned.err
 	}
 	s.status.PlanID = ""
-	if step.Plan != nil {
-		l.observe(*step)
+	if w.step.Plan != nil {
+		l.observe(*w.step)
 	}
-	if !p.Empty() {
-		by := Actor{Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: token}
-		if step.Result, err = l.Reconciler.Apply(ctx, p, by); err != nil {
-			return err
-		}
+	if err := l.apply(ctx, s, p, w); err != nil {
+		return err
 	}
 	s.status.Applied = s.rev.ID
-	l.release(ctx, s, p, seen)
-	if len(p.Conflicts) > 0 {
-		err = &oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts}
+	released := l.release(ctx, s, p, seen)
+	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live))
+	if p.Empty() && released {
+		s.planned = planned{stamp: stamp, done: true, err: err}
 	}
-	return errors.Join(p.Diagnostics.Err(), err)
+	return err
+}
+
+// apply carries a plan out, and notes what it undoes.
+func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, w pass) (err error) {
+	if p.Empty() {
+		return nil
+	}
+	by := Actor{Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: w.token}
+	if w.step.Result, err = l.Reconciler.Apply(ctx, p, by); err != nil {
+		return err
+	}
+	s.dispatched = l.Now()
+	if !w.moved {
+		l.board.putBack(s.c.Name, p, s.dispatched)
+	}
+	l.board.report(s.c.Name, progress{units: p.Summary.Blast.Units, open: p.Summary.Commands.Deploy})
+	return nil
+}
+
+// disputes tells the owners of what this source claims in vain, and says what stands
+// between it and what it asks for: owners, and others who write the same objects.
+func (l *Loop) disputes(s *sourceState, p *plan.Plan, contested map[string]bool, live plan.Live) error {
+	for _, owner := range l.board.claim(s.c.Name, p.Conflicts) {
+		l.wake(strings.TrimPrefix(owner, "git:"), look{})
+	}
+	var errs []error
+	if len(p.Conflicts) > 0 {
+		errs = append(errs, &oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts})
+	}
+	if len(contested) > 0 {
+		errs = append(errs, &fightError{describeFights(contested, live)})
+	}
+	return errors.Join(errs...)
 }
 
 // few keeps a status small: a source with a thousand errors shows the first.
 func few(ds oprc.Diagnostics) oprc.Diagnostics { return ds[:min(len(ds), 20)] }
 
 // settle writes the conditions that a person reads.
-func (s *sourceState) settle(step Step, now time.Time) {
+func (l *Loop) settle(s *sourceState, step Step, now time.Time) {
 	s.status.LastTick = now
 	ready := oprc.SourceCondition{Type: "Ready", Status: true, Reason: "Applied", Message: "revision " + s.status.Applied}
 	stalled := oprc.SourceCondition{Type: "Stalled"}
 	if err := step.Err; err != nil {
 		ready = oprc.SourceCondition{Type: "Ready", Reason: reasonOf(err), Message: err.Error()}
-		if errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrHeld) || errors.Is(err, oprc.ErrDenied) {
+		if needsSomeone(err) {
 			stalled = oprc.SourceCondition{Type: "Stalled", Status: true, Reason: ready.Reason, Message: "until someone acts"}
 		}
 	}
-	if n := len(s.status.Notes); n > 0 {
-		const shown = 3
-		ready.Message += "; " + strings.Join(s.status.Notes[:min(n, shown)], "; ")
-		if n > shown {
-			ready.Message += fmt.Sprintf("; and %d more notes", n-shown)
-		}
+	if next := s.status.NextTry; !next.IsZero() {
+		ready.Message += "; next try at " + next.Format(time.RFC3339)
 	}
+	ready.Message += noted(s.status.Notes)
 	s.set(ready, now)
 	s.set(stalled, now)
+	if p, known := l.board.progressOf(s.c.Name); known {
+		healthy, reconciling := p.conditions()
+		s.set(healthy, now)
+		s.set(reconciling, now)
+	}
+	contested := oprc.SourceCondition{Type: "Contested"}
+	if claims := l.board.claimed(s.c.origin()); len(claims) > 0 {
+		contested.Status, contested.Reason, contested.Message = true, "AnotherClaims", "claimed as well: "+strings.Join(claims, ", ")
+	}
+	if contested.Status || s.has("Contested") {
+		s.set(contested, now)
+	}
+}
+
+// needsSomeone reports whether trying again is of no use.
+func needsSomeone(err error) bool {
+	var fight *fightError
+	return errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrHeld) || errors.Is(err, oprc.ErrDenied) || errors.As(err, &fight)
+}
+
+// noted adds the first notes to a message.
+func noted(notes []string) string {
+	const shown = 3
+	if len(notes) == 0 {
+		return ""
+	}
+	out := "; " + strings.Join(notes[:min(len(notes), shown)], "; ")
+	if more := len(notes) - shown; more > 0 {
+		out += fmt.Sprintf("; and %d more notes", more)
+	}
+	return out
+}
+
+func (s *sourceState) has(condition string) bool {
+	return slices.ContainsFunc(s.status.Conditions, func(c oprc.SourceCondition) bool { return c.Type == condition })
 }
 
 // A readError is of a source that cannot be polled or read.

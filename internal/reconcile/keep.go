@@ -1,0 +1,231 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+)
+
+const (
+	keepEvery = 5 * time.Second
+	keeper    = "" // the waker of the keeper: no source has this name
+)
+
+// keeperState is what one pass of the keeper remembers for the next.
+type keeperState struct {
+	standing map[string]string // of environments, as placement saw them
+	health   map[string]oprc.Health
+	resend   map[string]resend
+	maintain planned
+}
+
+func newKeeperState() keeperState {
+	return keeperState{standing: map[string]string{}, health: map[string]oprc.Health{}, resend: map[string]resend{}}
+}
+
+// keep looks after what no source does: the health of environments, packages that
+// were applied by hand, and commands that nobody answered.
+func (l *Loop) keep(ctx context.Context) error {
+	logged := ""
+	for {
+		if token, ok := l.token(); ok {
+			err := l.keepOnce(ctx, token)
+			l.outrun(err)
+			if err != nil && ctx.Err() == nil && err.Error() != logged {
+				l.Log.Warn("keeper", "error", err)
+			}
+			logged = ""
+			if err != nil {
+				logged = err.Error()
+			}
+		}
+		if !wait(ctx, keepEvery, l.wakers[keeper].ch) {
+			return nil
+		}
+	}
+}
+
+func (l *Loop) keepOnce(ctx context.Context, token int64) error {
+	live, err := l.Reconciler.Ledger.Live(ctx)
+	if err != nil {
+		return fmt.Errorf("read live state: %w", err)
+	}
+	if err := l.watchEnvironments(ctx, live); err != nil {
+		return err
+	}
+	for _, c := range l.Sources {
+		if l.board.report(c.Name, progressOf(live, c.origin())) {
+			l.wake(c.Name, look{})
+		}
+	}
+	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token))
+}
+
+// watchEnvironments emits an event for every environment whose health changed, and
+// wakes the sources when placements may have to move.
+func (l *Loop) watchEnvironments(ctx context.Context, live plan.Live) error {
+	var events []oprc.Event
+	moved := false
+	for _, name := range slices.Sorted(maps.Keys(live.Environments)) {
+		state := live.Environments[name]
+		was, is := l.keeper.health[name], state.Health
+		l.keeper.health[name] = is
+		if was != "" && was != is {
+			events = append(events, oprc.Event{
+				Time: l.Now().UTC(), Type: "environment", Kind: oprc.KindEnv, Key: name, Env: name,
+				From: string(was), To: string(is),
+			})
+			l.Log.Info("environment", "env", name, "from", was, "to", is)
+		}
+		if standing := state.Standing(); l.keeper.standing[name] != standing {
+			moved = moved || was != ""
+			l.keeper.standing[name] = standing
+		}
+	}
+	if moved {
+		for _, c := range l.Sources {
+			l.wake(c.Name, look{})
+		}
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	return l.Store.Emit(ctx, events)
+}
+
+// maintain plans what no source of ours speaks for again as it is recorded: lost
+// records, drift and changed environments ask for commands.
+func (l *Loop) maintain(ctx context.Context, live plan.Live, token int64) error {
+	origins := l.foreign(live)
+	if len(origins) == 0 {
+		return nil
+	}
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	contested := l.board.contested(keeper, l.Now())
+	stamp := stampOf(live, origins, contested)
+	if l.keeper.maintain.same(stamp) {
+		return l.keeper.maintain.err
+	}
+	p, _, err := l.Reconciler.planOn(ctx, Request{
+		KeepGoing: true, Heal: true, Contested: contested, Scope: plan.Scope{Maintain: origins},
+	}, live)
+	if err != nil || p.Empty() {
+		l.keeper.maintain = planned{stamp: stamp, err: err, done: true}
+		return err
+	}
+	l.keeper.maintain = planned{}
+	res, err := l.Reconciler.Apply(ctx, p, Actor{Name: l.Holder, Message: "maintain " + strings.Join(origins, ", "), Fence: token})
+	l.observe(Step{Plan: p, Result: res, Err: err})
+	if err != nil {
+		return err
+	}
+	l.board.putBack(keeper, p, l.Now())
+	if now := l.board.contested(keeper, l.Now()); len(now) > len(contested) {
+		return &fightError{describeFights(now, live)}
+	}
+	return nil
+}
+
+// foreign lists the origins of live packages that are no source of ours.
+func (l *Loop) foreign(live plan.Live) []string {
+	ours := map[string]bool{}
+	for _, c := range l.Sources {
+		ours[c.origin()] = true
+	}
+	var origins []string
+	for _, rec := range live.Packages {
+		if !ours[rec.Origin] && !slices.Contains(origins, rec.Origin) {
+			origins = append(origins, rec.Origin)
+		}
+	}
+	slices.Sort(origins)
+	return origins
+}
+
+// A resend is when a command that nobody answered goes out again.
+type resend struct {
+	generation int64
+	tries      int
+	at         time.Time
+}
+
+const (
+	resendFirst = 15 * time.Second
+	resendMax   = 10 * time.Minute
+)
+
+// redeliver queues commands again that no report has answered, with exponential
+// backoff, in environments where someone is alive to hear them. The jitter is
+// derived from the unit's id, so that runs can be repeated.
+func (l *Loop) redeliver(ctx context.Context, live plan.Live, token int64) error {
+	var errs []error
+	for env, digests := range live.Units {
+		if h := live.Environments[env].Health; h != oprc.Healthy && h != oprc.Degraded {
+			continue
+		}
+		due := l.due(env, digests, live)
+		if len(due) == 0 {
+			continue
+		}
+		recs, err := l.Store.UnitRecords(ctx, env)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		now := l.Now().UTC()
+		var cmds []oprc.Command
+		for _, id := range due {
+			if r, ok := recs[id]; ok {
+				cmds = append(cmds, oprc.Command{
+					Type: r.Op, ID: id, Generation: r.Generation, SpecHash: r.SpecHash,
+					Revision: r.Revision, Time: now, Unit: r.Unit,
+				})
+			}
+		}
+		errs = append(errs, l.Reconciler.Ledger.Dispatch(ctx, env, cmds, token))
+		l.Log.Info("sent again", "env", env, "commands", len(cmds))
+	}
+	return errors.Join(errs...)
+}
+
+// due lists the units of env whose last command is unanswered and waited for long
+// enough, in order.
+func (l *Loop) due(env string, digests map[string]oprc.UnitDigest, live plan.Live) []string {
+	now := l.Now()
+	var due []string
+	for _, id := range slices.Sorted(maps.Keys(digests)) {
+		d := digests[id]
+		if live.Statuses[env][id].Generation >= d.Generation {
+			delete(l.keeper.resend, id)
+			continue
+		}
+		r, ok := l.keeper.resend[id]
+		switch {
+		case !ok || r.generation != d.Generation:
+			l.keeper.resend[id] = resend{generation: d.Generation, at: now.Add(resendFirst + jitter(id, resendFirst))}
+		case now.After(r.at):
+			r.tries++
+			pause := min(resendFirst<<min(r.tries, 10), resendMax)
+			r.at = now.Add(pause + jitter(id, pause))
+			l.keeper.resend[id] = r
+			due = append(due, id)
+		}
+	}
+	return due
+}
+
+// jitter spreads d by up to a quarter, the same for the same id.
+func jitter(id string, d time.Duration) time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(id))
+	return time.Duration(h.Sum32()%1000) * d / 4000
+}
