@@ -36,9 +36,9 @@ const (
 func (b *board) report(source string, p progress) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	was, known := b.progress[source]
+	was := b.progress[source]
 	b.progress[source] = p
-	return !known || was != p
+	return was != p
 }
 
 func (b *board) progressOf(source string) (progress, bool) {

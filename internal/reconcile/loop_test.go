@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,11 +28,25 @@ type repo struct {
 	notes   []string
 	resumed []string
 	down    error
+	polls   int
+}
+
+func (r *repo) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.polls
+}
+
+func (r *repo) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.down = err
 }
 
 func (r *repo) Poll(context.Context, time.Time) (reconcile.Revision, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.polls++
 	return r.rev, r.down
 }
 
@@ -71,6 +86,20 @@ type daemon struct {
 	rec  *reconcile.Reconciler
 	repo *repo
 	stop func()
+
+	redis  *miniredis.Miniredis
+	loop   *reconcile.Loop
+	others []reconcile.SourceConfig
+	loads  atomic.Int64
+}
+
+// overwrite changes a package's record as a person with a Redis client could.
+func (d *daemon) overwrite(name string, rec oprc.PackageRecord) {
+	d.t.Helper()
+	rec.Rev++
+	rec.Digest = oprc.Digest(rec.Spec)
+	d.redis.HSet("oaas_pm:{catalog}:packages", name, string(oprc.MustCanonical(rec)))
+	d.redis.HSet("oaas_pm:{catalog}:digests", "package/"+name, fmt.Sprintf("%d %s -", rec.Rev, rec.Digest))
 }
 
 func newDaemon(t *testing.T) *daemon {
@@ -81,8 +110,12 @@ func newDaemon(t *testing.T) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	d := &daemon{t: t, db: db, repo: &repo{}, stop: func() {}}
-	d.rec = &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: time.Now}
+	d := &daemon{t: t, db: db, repo: &repo{}, stop: func() {}, redis: m}
+	load := func(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics) {
+		d.loads.Add(1)
+		return schema.Load(files, strict, pkg)
+	}
+	d.rec = &reconcile.Reconciler{Ledger: db, Reader: db, Load: load, Now: time.Now}
 	return d
 }
 
@@ -94,13 +127,13 @@ func (d *daemon) start(change ...func(*reconcile.SourceConfig)) {
 	for _, f := range change {
 		f(&c)
 	}
-	loop := &reconcile.Loop{
-		Reconciler: d.rec, Sources: []reconcile.SourceConfig{c}, Lease: d.db, Store: d.db, Holder: "test",
+	d.loop = &reconcile.Loop{
+		Reconciler: d.rec, Sources: append([]reconcile.SourceConfig{c}, d.others...), Lease: d.db, Store: d.db, Holder: "test",
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}
 	ctx, cancel := context.WithCancel(d.t.Context())
 	done := make(chan error, 1)
-	go func() { done <- loop.Run(ctx) }()
+	go func() { done <- d.loop.Run(ctx) }()
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

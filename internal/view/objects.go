@@ -114,7 +114,7 @@ func columns(kind oprc.Kind, wide bool) []string {
 	case oprc.KindCRM:
 		plain, more = "ID ENVIRONMENT ALIVE AVAILABILITY LAST-SEEN", "CAPACITY TEMPLATES SINCE"
 	case oprc.KindSource:
-		plain, more = "NAME READY SUSPENDED REVISION APPLIED URL", "REF PATH LAST-TICK HELD MESSAGE"
+		plain, more = "NAME READY HEALTHY SUSPENDED REVISION APPLIED URL", "REF PATH LAST-TICK HELD MESSAGE"
 	}
 	if wide {
 		plain += " " + more

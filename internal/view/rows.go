@@ -83,14 +83,17 @@ func (o Output) unitRow(d *reconcile.UnitView) []string {
 }
 
 func (o Output) sourceRow(d *oprc.SourceStatus) []string {
-	ready, msg := "-", ""
+	ready, healthy, msg := "-", "-", ""
 	for _, c := range d.Conditions {
-		if c.Type == "Ready" {
+		switch c.Type {
+		case "Ready":
 			ready, msg = condition(strconv.FormatBool(c.Status)), c.Message
+		case "Healthy":
+			healthy = condition(strconv.FormatBool(c.Status))
 		}
 	}
 	return []string{
-		clean(d.Name), ready, suspended(d.Suspended), dash(shortDigest(d.Revision)), dash(shortDigest(d.Applied)), dash(d.URL),
+		clean(d.Name), ready, healthy, suspended(d.Suspended), dash(shortDigest(d.Revision)), dash(shortDigest(d.Applied)), dash(d.URL),
 		dash(d.Ref), dash(d.Path), o.age(d.LastTick), dash(shortDigest(d.PlanID)), dash(msg),
 	}
 }
