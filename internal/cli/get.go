@@ -16,6 +16,7 @@ import (
 type getOptions struct {
 	*env
 	watch  bool
+	at     string
 	mask   []string
 	output view.Format
 }
@@ -30,7 +31,8 @@ func newGet(e *env) *cobra.Command {
 		Example: `  oprc get packages
   oprc get deployments -o wide
   oprc get units -w
-  oprc get deploy shop.cart -o json | jq -r .condition`,
+  oprc get deploy shop.cart -o json | jq -r .condition
+  oprc get package shop --at 2h -o yaml`,
 		Args:              args(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: e.completeKindAndNames,
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -45,6 +47,7 @@ func newGet(e *env) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes, until interrupted")
+	cmd.Flags().StringVar(&o.at, "at", "", "named packages as they were at a `time`, or so long ago")
 	bindMask(cmd, &o.mask)
 	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Name)
 	return cmd
@@ -60,6 +63,9 @@ func (o *getOptions) dead(ctx context.Context, envs []string) error {
 }
 
 func (o *getOptions) run(ctx context.Context, s *state, k kindName, names []string) error {
+	if o.at != "" {
+		return o.past(ctx, s, k, names)
+	}
 	if o.watch {
 		return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.follow(ctx, s, k, names) })
 	}

@@ -145,4 +145,3 @@ func (l *Loop) outrun(err error) {
 	default:
 	}
 }
-

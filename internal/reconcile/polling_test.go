@@ -166,7 +166,9 @@ func TestTwoSourcesThatClaimAPackageAreBothTold(t *testing.T) {
 	d.wantImages(map[string]string{"shop": "1", "mine": "1"})
 	other.commit("zz", "mine 1")
 	d.loop.Wake("other")
-	until(t, "it is over", func() bool { return !condition(d.status("main"), "Contested").Status && condition(d.status("other"), "Ready").Status })
+	until(t, "it is over", func() bool {
+		return !condition(d.status("main"), "Contested").Status && condition(d.status("other"), "Ready").Status
+	})
 }
 
 func TestAFightIsNamedAndLeft(t *testing.T) {
@@ -199,4 +201,3 @@ func TestAFightIsNamedAndLeft(t *testing.T) {
 		t.Errorf("somebody acted: %+v", s.Conditions)
 	}
 }
-

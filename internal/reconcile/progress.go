@@ -77,4 +77,3 @@ func nextPoll(interval time.Duration, failures int) time.Duration {
 // backoffMax is the longest pause between two tries to reach a source, unless its
 // interval is longer.
 const backoffMax = 5 * time.Minute
-
