@@ -40,15 +40,20 @@ type daemonProcess struct {
 // startDaemon serves the directory files from the Redis at url.
 func startDaemon(t *testing.T, url, files string) *daemonProcess {
 	t.Helper()
+	return serve(t, fmt.Sprintf("redis: {url: %q}\nsources: [{name: files, url: %q, interval: 1s, maxDelete: 1000}]\n", url, files))
+}
+
+// serve starts a daemon with a configuration, on a free port, with more variables.
+func serve(t *testing.T, text string, environ ...string) *daemonProcess {
+	t.Helper()
 	home := t.TempDir()
 	config := filepath.Join(home, "oprc.yaml")
-	text := fmt.Appendf(nil, "port: 0\nredis: {url: %q}\nsources: [{name: files, url: %q, interval: 1s, maxDelete: 1000}]\n", url, files)
-	if err := os.WriteFile(config, text, 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("port: 0\n"+text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d := &daemonProcess{t: t, log: &logBuffer{}}
 	d.cmd = exec.Command(filepath.Join(bin, program), "serve", "--config", config)
-	d.cmd.Env, d.cmd.Stderr = append(os.Environ(), emptyHome(home)...), d.log
+	d.cmd.Env, d.cmd.Stderr = append(append(os.Environ(), emptyHome(home)...), environ...), d.log
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
