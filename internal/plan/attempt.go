@@ -135,7 +135,9 @@ func (a *attempt) reach() {
 	a.affected = closure(a.changed, a.graph.readBy)
 	a.planned = maps.Clone(a.affected)
 	for name := range a.scope {
-		a.planned[name] = true
+		if !a.Settled[name] {
+			a.planned[name] = true
+		}
 	}
 	if len(a.changedEnvs) > 0 {
 		a.reachEnvironments()

@@ -57,6 +57,10 @@ func read(in Input) *intent {
 	it.own()
 	it.maintain()
 	for name, d := range it.docs {
+		if in.Settled[name] {
+			it.same[name] = true
+			continue
+		}
 		rec, live := in.Live.Packages[name]
 		it.same[name] = live && it.sameSpec(*d.Package, rec) && rec.Origin == in.Scope.Origin
 	}

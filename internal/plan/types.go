@@ -43,6 +43,11 @@ type Input struct {
 	Diagnostics oprc.Diagnostics // what reading the documents found
 	Scope       Scope
 	Live        Live
+	// Settled names packages whose documents are as they were when a plan of the same
+	// scope on the same Live, with them all, found nothing to do and no error. They
+	// are planned only where a change reaches them; the changes are the same as
+	// without it.
+	Settled map[string]bool
 	// KeepGoing leaves packages with errors, and those that depend on their
 	// change, at their last good state and plans the others. Without it an error
 	// leaves the plan empty but for its diagnostics.
