@@ -135,6 +135,7 @@ func TestGitOps(t *testing.T) {
 	for version := 2; version <= 6; version++ {
 		f.write("p0500.yaml", numbered(500, version))
 		f.commit("another image")
+		time.Sleep(500 * time.Millisecond) // whatever the commit before caused has come to rest
 		fetches := f.fetches.Load()
 		latencies = append(latencies, hook(t, d, c, secret, fmt.Sprintf("registry.example/f:%d", version)))
 		if n := f.fetches.Load() - fetches; n != 1 {

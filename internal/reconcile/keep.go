@@ -112,14 +112,14 @@ func (l *Loop) maintain(ctx context.Context, live plan.Live, token int64) error 
 	defer l.turn.Unlock()
 	contested := l.board.contested(keeper, l.Now())
 	stamp := stampOf(live, origins, contested)
-	if l.keeper.maintain.same(stamp) {
+	if l.keeper.maintain.done && l.keeper.maintain.world == stamp {
 		return l.keeper.maintain.err
 	}
 	p, _, err := l.Reconciler.planOn(ctx, Request{
 		KeepGoing: true, Heal: true, Contested: contested, Scope: plan.Scope{Maintain: origins},
-	}, live)
+	}, nil, nil, live)
 	if err != nil || p.Empty() {
-		l.keeper.maintain = planned{stamp: stamp, err: err, done: true}
+		l.keeper.maintain = planned{world: stamp, err: err, done: true}
 		return err
 	}
 	l.keeper.maintain = planned{}

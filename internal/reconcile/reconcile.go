@@ -76,6 +76,8 @@ type Request struct {
 	// Contested names packages and units that somebody else keeps changing: they are
 	// left as they are.
 	Contested map[string]bool `json:"-"`
+	// Settled is what [plan.Input] says of it.
+	Settled map[string]bool `json:"-"`
 }
 
 // An Actor is who acts, for the record.
@@ -121,18 +123,19 @@ func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read live state: %w", err)
 	}
-	p, _, err := r.planOn(ctx, req, live)
+	docs, found := r.Load(req.Files, req.Strict, req.Package)
+	p, _, err := r.planOn(ctx, req, docs, found, live)
 	return p, err
 }
 
-// planOn plans against what was read.
-func (r *Reconciler) planOn(ctx context.Context, req Request, live plan.Live) (*plan.Plan, withheld, error) {
-	docs, found := r.Load(req.Files, req.Strict, req.Package)
+// planOn plans what was read of the request's files against what was read of live
+// state.
+func (r *Reconciler) planOn(ctx context.Context, req Request, docs []oprc.Document, found oprc.Diagnostics, live plan.Live) (*plan.Plan, withheld, error) {
 	seen := withheld{asked: req.Quarantine, live: live}
 	docs, seen.over = withhold(docs, req.Quarantine, live)
 	p, err := r.decide(ctx, plan.Input{
 		Documents: leave(docs, req.Contested, live), Diagnostics: found, Scope: req.Scope, Live: live,
-		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested,
+		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested, Settled: req.Settled,
 	}, req.Actor)
 	if err != nil || req.KeepGoing {
 		return p, seen, err

@@ -76,7 +76,7 @@ type Tick struct {
 
 // runSource keeps one source true until ctx ends.
 func (l *Loop) runSource(ctx context.Context, c SourceConfig, w *waker) error {
-	s := &sourceState{c: c, status: c.status()}
+	s := &sourceState{c: c, status: c.status(), reading: &reading{}}
 	due := time.NewTimer(c.Interval) // whoever comes to lead is woken
 	defer due.Stop()
 	for {

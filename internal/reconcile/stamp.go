@@ -10,12 +10,10 @@ import (
 // planned is what a plan came to that changed nothing: while its input is the same,
 // so is it.
 type planned struct {
-	stamp uint64
+	world uint64 // stands for all input but the documents
 	done  bool
 	err   error
 }
-
-func (p planned) same(stamp uint64) bool { return p.done && p.stamp == stamp }
 
 // seed makes stamps comparable within this process, and nowhere else.
 var seed = maphash.MakeSeed()
@@ -40,11 +38,14 @@ func stampOf(live plan.Live, more ...any) uint64 {
 	type heard struct {
 		generation int64
 		specHash   string
-		condition  oprc.Condition
+		gone       bool
 	}
 	for env, statuses := range live.Statuses {
 		for id, s := range statuses {
-			add(maphash.Comparable(seed, entry[heard]{env, id, heard{s.Generation, s.SpecHash, s.Condition}}))
+			// That a unit comes to run as it was told to is not news to a plan.
+			if d := live.Units[env][id]; s.Condition == oprc.Deleted || s.SpecHash != "" && s.Generation == d.Generation && s.SpecHash != d.SpecHash {
+				add(maphash.Comparable(seed, entry[heard]{env, id, heard{s.Generation, s.SpecHash, s.Condition == oprc.Deleted}}))
+			}
 		}
 	}
 	for name, state := range live.Environments {

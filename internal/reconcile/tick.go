@@ -22,6 +22,8 @@ type sourceState struct {
 	stored  string // digest of the status as it was put last
 	rev     Revision
 	files   []oprc.File
+	reading *reading
+	changed map[string]bool // packages whose files differ from those of the revision before
 	lastErr string
 	planned planned
 	pause   time.Duration // until the next poll
@@ -126,7 +128,7 @@ func (l *Loop) resume(ctx context.Context, s *sourceState) error {
 	was.Path = s.c.Path
 	s.status = was
 	if r, can := s.c.Source.(Resumer); can && was.Revision != "" && was.Revision != s.rev.ID {
-		s.rev, s.files = Revision{}, nil
+		s.rev, s.files, s.planned = Revision{}, nil, planned{}
 		return r.Resume(was.Revision)
 	}
 	return nil
@@ -219,6 +221,7 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, a look) (moved bool, e
 		}
 	}
 	s.rev, s.files, s.status.Revision, s.status.Notes = rev, files, rev.ID, nil
+	s.reading, s.changed = s.reading.next(files, l.Reconciler.Load)
 	if n, ok := s.c.Source.(Noter); ok {
 		s.status.Notes = n.Notes()
 		for _, note := range s.status.Notes {
@@ -250,31 +253,40 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	}
 	contested := l.board.contested(s.c.Name, l.Now())
 	approved, _ := w.asked.Find(oprc.VerbApprove, s.c.Name)
-	stamp := stampOf(live, s.rev.ID, quarantined(w.asked), contested, approved.PlanID)
-	if !w.moved && s.planned.same(stamp) {
-		return s.planned.err
+	world := stampOf(live, quarantined(w.asked), contested, approved.PlanID)
+	before := s.planned
+	if !w.moved && before.done && before.world == world {
+		return before.err
 	}
 	s.planned = planned{}
-	p, seen, err := l.Reconciler.planOn(ctx, Request{
+	req := Request{
 		Files: s.files, KeepGoing: true, Heal: !s.c.NoHeal, Quarantine: quarantined(w.asked), Actor: s.rev.Author,
 		Contested: contested, Scope: plan.Scope{Origin: s.c.origin(), Complete: !s.c.NoPrune},
-	}, live)
+	}
+	if before.done && before.err == nil && before.world == world {
+		req.Settled = s.reading.settled(s.changed)
+	}
+	p, seen, err := l.Reconciler.planOn(ctx, req, s.reading.docs, s.reading.found, live)
 	if err != nil {
 		return err
+	}
+	reason, held := p.Held(s.c.Guard)
+	if held && req.Settled != nil { // what is to be approved has one id, however it was arrived at
+		req.Settled = nil
+		if p, seen, err = l.Reconciler.planOn(ctx, req, s.reading.docs, s.reading.found, live); err != nil {
+			return err
+		}
 	}
 	s.status.Kept, s.status.Findings = p.Kept, few(p.Diagnostics.Errors())
 	if w.moved || !p.Empty() {
 		w.step.Plan = p
 	}
-	if reason, held := p.Held(s.c.Guard); held && approved.PlanID != p.ID {
+	if held && approved.PlanID != p.ID {
 		s.status.PlanID = p.ID
-		s.planned = planned{stamp: stamp, done: true, err: fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)}
+		s.planned = planned{world: world, done: true, err: fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)}
 		return s.planned.err
 	}
 	s.status.PlanID = ""
-	if w.step.Plan != nil {
-		l.observe(*w.step)
-	}
 	if err := l.apply(ctx, s, p, w); err != nil {
 		return err
 	}
@@ -282,13 +294,16 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	released := l.release(ctx, s, p, seen)
 	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live))
 	if p.Empty() && released {
-		s.planned = planned{stamp: stamp, done: true, err: err}
+		s.planned = planned{world: world, done: true, err: err}
 	}
 	return err
 }
 
 // apply carries a plan out, and notes what it undoes.
 func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, w pass) (err error) {
+	if w.step.Plan != nil {
+		l.observe(*w.step)
+	}
 	if p.Empty() {
 		return nil
 	}
@@ -297,7 +312,9 @@ func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, w pass) 
 		return err
 	}
 	s.dispatched = l.Now()
-	if !w.moved {
+	if w.moved {
+		l.wake(s.c.Name, look{}) // to see that nothing is left to do
+	} else {
 		l.board.putBack(s.c.Name, p, s.dispatched)
 	}
 	l.board.report(s.c.Name, progress{units: p.Summary.Blast.Units, open: p.Summary.Commands.Deploy})

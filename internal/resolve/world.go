@@ -108,24 +108,14 @@ func (w *world) add(p *pack) {
 // sortDocuments returns the documents of packages by name, and checks
 // environments. Of two with one name the first by file and line counts.
 func (w *world) sortDocuments(docs []oprc.Document) map[string]*oprc.Document {
-	type placed struct {
-		doc  *oprc.Document
-		line int
-	}
-	list := make([]placed, 0, len(docs))
+	list := make([]*oprc.Document, 0, len(docs))
 	for i := range docs {
-		list = append(list, placed{&docs[i], docs[i].Where.At("").Line})
+		list = append(list, &docs[i])
 	}
-	slices.SortStableFunc(list, func(a, b placed) int {
-		c := cmp.Or(cmp.Compare(a.doc.Path, b.doc.Path), cmp.Compare(a.line, b.line), cmp.Compare(a.doc.Name(), b.doc.Name()))
-		if c == 0 && a.doc != b.doc && a.doc.Package != nil && b.doc.Package != nil {
-			c = cmp.Compare(oprc.Digest(a.doc.Package), oprc.Digest(b.doc.Package))
-		}
-		return c
-	})
+	slices.SortStableFunc(list, byPlace)
 	packages, environments := make(map[string]*oprc.Document, len(docs)), map[string]*oprc.Document{}
-	for _, p := range list {
-		doc, name := p.doc, p.doc.Name()
+	for _, doc := range list {
+		name := doc.Name()
 		switch first := packages[name]; {
 		case name == "":
 		case doc.Environment != nil:
@@ -140,6 +130,19 @@ func (w *world) sortDocuments(docs []oprc.Document) map[string]*oprc.Document {
 		}
 	}
 	return packages
+}
+
+// byPlace orders documents by file and line. Only those of one file are located: that
+// may mean to read it again.
+func byPlace(a, b *oprc.Document) int {
+	if by := cmp.Compare(a.Path, b.Path); by != 0 || a == b {
+		return by
+	}
+	by := cmp.Or(cmp.Compare(a.Where.At("").Line, b.Where.At("").Line), cmp.Compare(a.Name(), b.Name()))
+	if by == 0 && a.Package != nil && b.Package != nil {
+		by = cmp.Compare(oprc.Digest(a.Package), oprc.Digest(b.Package))
+	}
+	return by
 }
 
 // firstAt says where the first of two documents with one name is.
