@@ -96,9 +96,9 @@ type SourceStatus struct {
 	LastTick   time.Time         `json:"lastTick,omitzero"`
 	Failures   int               `json:"failures,omitempty"` // to reach the source, in a row
 	NextTry    time.Time         `json:"nextTry,omitzero"`   // after a failure
-	PlanID     string            `json:"planId,omitempty"` // held plan
-	Notes      []string          `json:"notes,omitempty"`  // what was odd about the files: "PATH: what"
-	Kept       []string          `json:"kept,omitempty"`   // packages that stay at their last good state
+	PlanID     string            `json:"planId,omitempty"`   // held plan
+	Notes      []string          `json:"notes,omitempty"`    // what was odd about the files: "PATH: what"
+	Kept       []string          `json:"kept,omitempty"`     // packages that stay at their last good state
 	Findings   Diagnostics       `json:"findings,omitempty"`
 	Suspended  *Suspension       `json:"suspended,omitempty"`
 	// Quarantined names packages that somebody put back, and that are not followed

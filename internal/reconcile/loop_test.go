@@ -90,7 +90,7 @@ type daemon struct {
 	redis  *miniredis.Miniredis
 	loop   *reconcile.Loop
 	others []reconcile.SourceConfig
-	loads  atomic.Int64
+	loads  atomic.Int64 // of files
 }
 
 // overwrite changes a package's record as a person with a Redis client could.
@@ -112,7 +112,7 @@ func newDaemon(t *testing.T) *daemon {
 	t.Cleanup(func() { db.Close() })
 	d := &daemon{t: t, db: db, repo: &repo{}, stop: func() {}, redis: m}
 	load := func(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics) {
-		d.loads.Add(1)
+		d.loads.Add(int64(len(files)))
 		return schema.Load(files, strict, pkg)
 	}
 	d.rec = &reconcile.Reconciler{Ledger: db, Reader: db, Load: load, Now: time.Now}

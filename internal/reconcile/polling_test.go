@@ -88,7 +88,7 @@ func TestNothingIsPlannedTwice(t *testing.T) {
 		}
 	}
 	if more := d.loads.Load() - loads; more != 0 {
-		t.Errorf("packages were read and planned %d times although nothing moved", more)
+		t.Errorf("%d files were read although nothing moved", more)
 	}
 	live, err := d.db.Live(t.Context())
 	if err != nil {
@@ -104,6 +104,21 @@ func TestNothingIsPlannedTwice(t *testing.T) {
 		if s := d.tick(); s.Receipt.Result != oprc.ResultInvalid {
 			t.Errorf("got %+v", s.Receipt)
 		}
+	}
+}
+
+func TestOnlyFilesThatChangedAreRead(t *testing.T) {
+	d := newDaemon(t)
+	d.repo.commit("a", "one 1", "two 1", "three 1")
+	d.start()
+	d.tick()
+	d.tick()
+	loads := d.loads.Load()
+	d.repo.commit("b", "one 1", "two 2", "four 1") // one differs, one is new, one is gone
+	d.tick()
+	d.wantImages(map[string]string{"one": "1", "two": "2", "four": "1"})
+	if n := d.loads.Load() - loads; n != 2 {
+		t.Errorf("%d files were read, want 2", n)
 	}
 }
 
