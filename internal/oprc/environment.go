@@ -41,6 +41,9 @@ const (
 	// HeartbeatTimeout is the silence after which a CRM counts as gone: three
 	// heartbeats missed.
 	HeartbeatTimeout = 3*HeartbeatInterval + HeartbeatInterval/2
+	// SteadyAfter is how long an environment that was DOWN has to be heard of without a
+	// break before computed placements return to it.
+	SteadyAfter = time.Minute
 )
 
 // A Heartbeat is the last that was heard of one CRM.
@@ -48,6 +51,7 @@ type Heartbeat struct {
 	CRM          string    `json:"crm"`
 	Time         time.Time `json:"ts"`
 	Since        time.Time `json:"since,omitzero"`         // start of the current unbroken run of heartbeats
+	Returned     bool      `json:"returned,omitempty"`     // that run ended a silence of the whole environment
 	Availability float64   `json:"availability,omitempty"` // 0: not reported
 	Capacity     *Capacity `json:"capacity,omitempty"`
 	Templates    []string  `json:"templates,omitempty"`
@@ -72,6 +76,23 @@ func HealthOf(beats []Heartbeat, now time.Time) Health {
 	return Healthy
 }
 
+// RecoveringUntil is when an environment that was DOWN, and is heard of again, is
+// taken for steady; zero where it is so already, or is DOWN still.
+func RecoveringUntil(beats []Heartbeat, now time.Time) time.Time {
+	var until time.Time
+	for _, b := range beats {
+		steady := b.Since.Add(SteadyAfter)
+		switch {
+		case now.Sub(b.Time) > HeartbeatTimeout:
+		case !now.Before(steady):
+			return time.Time{}
+		case b.Returned && (until.IsZero() || steady.Before(until)):
+			until = steady
+		}
+	}
+	return until
+}
+
 // An EnvironmentRecord is an environment as the ledger knows it.
 type EnvironmentRecord struct {
 	Spec      Environment `json:"spec"`
@@ -86,10 +107,12 @@ type EnvironmentRecord struct {
 // what its CRMs say.
 type EnvironmentState struct {
 	EnvironmentRecord
-	Health       Health      `json:"health"`
-	Availability float64     `json:"availability,omitempty"` // reported, else declared; 0: unknown
-	Units        int         `json:"units"`                  // units that run or should run there now
-	Beats        []Heartbeat `json:"crms,omitempty"`
+	Health       Health  `json:"health"`
+	Availability float64 `json:"availability,omitempty"` // reported, else declared; 0: unknown
+	Units        int     `json:"units"`                  // units that run or should run there now
+	// RecoveringUntil is set while computed placements do not return yet.
+	RecoveringUntil time.Time   `json:"recoveringUntil,omitzero"`
+	Beats           []Heartbeat `json:"crms,omitempty"`
 }
 
 // Standing stands for all that placement sees of the environment: while it is the
@@ -100,7 +123,7 @@ func (s EnvironmentState) Standing() string {
 	seen.AppliedAt, seen.AppliedBy, seen.Source = time.Time{}, "", nil
 	seen.Beats = make([]Heartbeat, len(s.Beats))
 	for i, b := range s.Beats {
-		b.Time, b.Since = time.Time{}, time.Time{}
+		b.Time, b.Since, b.Returned = time.Time{}, time.Time{}, false
 		seen.Beats[i] = b
 	}
 	return Digest(seen)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
@@ -164,6 +165,8 @@ func (d *decision) unfit(e *oprc.EnvironmentState) string {
 	switch {
 	case e.Health == oprc.EnvDown:
 		return "it is DOWN"
+	case d.tooSoon(e):
+		return whyTooSoon(e)
 	case !isUp(e) && !e.Spec.Default:
 		return "no CRM has reported from it yet"
 	case availabilityOf(e) == 0:
@@ -173,6 +176,17 @@ func (d *decision) unfit(e *oprc.EnvironmentState) string {
 		return fmt.Sprintf("it has room for %s, not for %d", units(room), d.partitions)
 	}
 	return ""
+}
+
+// tooSoon reports whether the environment came back so short a time ago that a
+// deployment which runs elsewhere does not go there yet. What is placed for the
+// first time does not wait, nor does what runs there.
+func (d *decision) tooSoon(e *oprc.EnvironmentState) bool {
+	return !e.RecoveringUntil.IsZero() && d.in.Current != nil && d.own[e.Spec.Name] == 0
+}
+
+func whyTooSoon(e *oprc.EnvironmentState) string {
+	return "it was DOWN, and is trusted again from " + e.RecoveringUntil.UTC().Format(time.RFC3339)
 }
 
 func isUp(e *oprc.EnvironmentState) bool {
@@ -203,19 +217,24 @@ func (d *decision) defaultEnv() string {
 		d.add(f)
 		return ""
 	}
-	if pick.Health != oprc.EnvDown {
+	why := "it is DOWN"
+	switch {
+	case pick.Health == oprc.EnvDown:
+	case d.tooSoon(pick):
+		why = whyTooSoon(pick)
+	default:
 		return pick.Spec.Name
 	}
 	var up []string
 	for i := range d.in.Environments {
-		if e := &d.in.Environments[i]; isUp(e) && d.room(e.Spec.Name) >= d.partitions {
+		if e := &d.in.Environments[i]; isUp(e) && !d.tooSoon(e) && d.room(e.Spec.Name) >= d.partitions {
 			up = append(up, e.Spec.Name)
 		}
 	}
 	if len(up) == 0 {
 		return pick.Spec.Name
 	}
-	d.explainCandidate(pick.Spec.Name, "it is DOWN")
+	d.explainCandidate(pick.Spec.Name, why)
 	d.prefer(up)
 	return up[0]
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -484,5 +485,43 @@ func TestWhatStays(t *testing.T) {
 				t.Errorf("assignments (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What runs elsewhere does not hurry back to an environment that was DOWN.
+func TestNoHurryBack(t *testing.T) {
+	until := time.Date(2026, 3, 1, 12, 1, 0, 0, time.UTC)
+	recovering := func(e oprc.EnvironmentState) oprc.EnvironmentState { e.RecoveringUntil = until; return e }
+	b, c := env("b", .9), defaulted(env("c", .9))
+	in := placement.Input{Deployment: oprc.Deployment{Key: cls}, Environments: []oprc.EnvironmentState{b, recovering(c)}}
+	if p := mustPlace(t, in); owning(p.Deployment) != "c" {
+		t.Errorf("a new deployment is kept away: %q", owning(p.Deployment))
+	}
+	in.Environments = []oprc.EnvironmentState{b, health(c, oprc.EnvDown)}
+	moved := mustPlace(t, in).Deployment
+	in.Current, in.Environments = &moved, []oprc.EnvironmentState{b, recovering(c)}
+	p := mustPlace(t, in)
+	if owning(p.Deployment) != "b" {
+		t.Errorf("it hurried to %q", owning(p.Deployment))
+	}
+	if i := slices.IndexFunc(p.Explanation.Candidates, func(c placement.Candidate) bool { return c.Env == "c" }); i < 0 ||
+		!strings.Contains(p.Explanation.Candidates[i].Why, "trusted again from 2026-03-01T12:01:00Z") {
+		t.Errorf("why not c: %+v", p.Explanation.Candidates)
+	}
+	in.Environments = []oprc.EnvironmentState{health(b, oprc.EnvDown), recovering(c)}
+	if p := mustPlace(t, in); owning(p.Deployment) != "c" {
+		t.Errorf("better soon than never: %q", owning(p.Deployment))
+	}
+	in.Environments = []oprc.EnvironmentState{b, c}
+	if p := mustPlace(t, in); owning(p.Deployment) != "c" {
+		t.Errorf("it never returns: %q", owning(p.Deployment))
+	}
+
+	es := envs(.9, .9)
+	pool := placement.Input{Availability: .9, Environments: []oprc.EnvironmentState{es[0], health(es[1], oprc.EnvDown)}}
+	there := mustPlace(t, pool).Deployment
+	pool.Current, pool.Environments = &there, []oprc.EnvironmentState{health(es[0], oprc.EnvDown), recovering(es[1])}
+	if p := placement.Place(pool); !p.Failed() {
+		t.Errorf("it fled at once to an environment that had just come back: %q", owning(p.Deployment))
 	}
 }

@@ -70,6 +70,7 @@ func (s envReading) state(rec oprc.EnvironmentRecord, now time.Time) oprc.Enviro
 		Health:            oprc.HealthOf(s.beats, now),
 		Availability:      cmp.Or(reported(s.beats, now), rec.Spec.Availability),
 		Beats:             s.beats,
+		RecoveringUntil:   oprc.RecoveringUntil(s.beats, now),
 	}
 	for _, u := range s.units {
 		if u.Runs() {

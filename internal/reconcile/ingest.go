@@ -234,12 +234,12 @@ func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err e
 	fresh := map[string]oprc.Heartbeat{}
 	for _, e := range b.beats {
 		r := e.Report
-		since := byID[r.CRM].Since
+		since, returned := byID[r.CRM].Since, byID[r.CRM].Returned
 		if since.IsZero() || b.now.Sub(byID[r.CRM].Time) > oprc.HeartbeatTimeout {
-			since = b.now
+			since, returned = b.now, before == oprc.EnvDown
 		}
 		fresh[r.CRM] = oprc.Heartbeat{
-			CRM: r.CRM, Time: b.now, Since: since,
+			CRM: r.CRM, Time: b.now, Since: since, Returned: returned,
 			Availability: r.Availability, Capacity: r.Capacity, Templates: r.Templates,
 		}
 	}

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"maps"
 	"slices"
@@ -54,9 +53,9 @@ func (l *Loop) keep(ctx context.Context) error {
 }
 
 func (l *Loop) keepOnce(ctx context.Context, token int64) error {
-	live, err := l.Reconciler.Ledger.Live(ctx)
+	live, err := l.live(ctx)
 	if err != nil {
-		return fmt.Errorf("read live state: %w", err)
+		return err
 	}
 	if err := l.watchEnvironments(ctx, live); err != nil {
 		return err

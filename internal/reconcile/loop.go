@@ -56,6 +56,8 @@ type Loop struct {
 	doubt  chan struct{} // the lease may not be ours any more
 	keeper keeperState
 	board  board
+
+	listening listening
 }
 
 const leaseTTL = 10 * time.Second

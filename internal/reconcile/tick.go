@@ -247,9 +247,9 @@ func (s *sourceState) rewound(rev Revision, before string, now time.Time) {
 // carry plans the files that were fetched, and applies the plan unless it is held.
 // While nothing moved since a plan that changed nothing, it is not made again.
 func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
-	live, err := l.Reconciler.Ledger.Live(ctx)
+	live, err := l.live(ctx)
 	if err != nil {
-		return fmt.Errorf("read live state: %w", err)
+		return err
 	}
 	contested := l.board.contested(s.c.Name, l.Now())
 	approved, _ := w.asked.Find(oprc.VerbApprove, s.c.Name)

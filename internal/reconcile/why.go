@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/resolve"
 )
 
 // A Cause is one link in the chain of what an object waits for.
@@ -224,6 +225,7 @@ func (w *inquiry) source(s *oprc.SourceStatus) {
 // deployment explains its worst unit.
 func (w *inquiry) deployment(d *DeploymentView) {
 	w.because(oprc.KindDeployment, d.Key, fmt.Sprintf("%s, %d of %d units run", d.Condition, d.Running, d.Units), "")
+	w.moved(d)
 	var worst *UnitView
 	for _, u := range w.units {
 		if u.Unit.ClsKey == d.Key && u.Op == oprc.Deploy && (worst == nil || Worst(worst.Condition, u.Condition) != worst.Condition) {
@@ -235,6 +237,48 @@ func (w *inquiry) deployment(d *DeploymentView) {
 	}
 }
 
+// moved explains a deployment that names no environment and is not in the default one.
+func (w *inquiry) moved(d *DeploymentView) {
+	if !w.computed(d) {
+		return
+	}
+	for _, e := range w.environments {
+		here := slices.ContainsFunc(d.Members, func(m oprc.Member) bool { return m.Env == e.Name })
+		if !e.Spec.Default || here {
+			continue
+		}
+		state, reason := string(e.Health), "deployment "+d.Key+" names no environment: while this one is not usable it runs in "+strings.Join(d.TargetEnvs, ", ")
+		switch until := e.RecoveringUntil; {
+		case !until.IsZero():
+			state += ", back since a short time"
+			reason += ", and returns at " + until.UTC().Format(time.RFC3339) + " if no heartbeat is missed until then"
+		case e.Health == oprc.EnvDown:
+			reason += fmt.Sprintf(", and returns once this one was heard of for %s without a break", oprc.SteadyAfter)
+		default:
+			reason = "" // it will not be long
+		}
+		if reason != "" {
+			w.because(oprc.KindEnv, e.Name, state, reason)
+		}
+	}
+}
+
+// computed reports whether a deployment leaves it to us where it runs, and asks for
+// no availability.
+func (w *inquiry) computed(d *DeploymentView) bool {
+	for _, p := range w.packages {
+		if p.Name != d.Pkg {
+			continue
+		}
+		for _, asked := range p.Spec.Deployments {
+			if resolve.DeploymentKey(p.Spec, asked.Key) == d.Key {
+				return len(asked.TargetEnvs) == 0 && len(asked.Members) == 0
+			}
+		}
+	}
+	return false
+}
+
 func (w *inquiry) unit(u *UnitView) {
 	env := w.health(u.Unit.TargetEnv)
 	last := len(w.causes)
@@ -242,7 +286,7 @@ func (w *inquiry) unit(u *UnitView) {
 	c := &w.causes[last]
 	switch {
 	case env == nil || env.Health != oprc.Healthy && env.Health != oprc.Degraded:
-		c.Reason = "nobody carries out what environment " + u.Unit.TargetEnv + " is told"
+		c.Reason = "nobody carries out what environment " + u.Unit.TargetEnv + " is told; it waits there"
 		w.silent(u.Unit.TargetEnv, env)
 	case !u.Settled:
 		c.Reason = fmt.Sprintf("generation %d was sent %s ago, and no report has answered it", u.Generation, w.now.Sub(u.DispatchedAt).Round(time.Second))

@@ -24,6 +24,19 @@ func (l listing) List(_ context.Context, kind oprc.Kind) ([]reconcile.Object, er
 	return out, nil
 }
 
+// elsewhere is a deployment that names no environment, and is not in the default one.
+func elsewhere(home oprc.Health, until time.Time) listing {
+	pkg := &reconcile.PackageView{Name: "shop"}
+	pkg.Spec = oprc.Package{Name: "shop", Deployments: []oprc.Deployment{{Key: ".cart"}}}
+	dep := &reconcile.DeploymentView{Condition: oprc.Running, Units: 1, Running: 1}
+	dep.Key, dep.Pkg, dep.TargetEnvs, dep.Members = "shop.cart", "shop", []string{"edge"}, []oprc.Member{{ID: 1, Env: "edge"}}
+	env := &reconcile.EnvironmentView{Name: "home"}
+	env.Health, env.RecoveringUntil, env.Spec.Default = home, until, true
+	return listing{
+		{Kind: oprc.KindPackage, Key: "shop", Doc: pkg}, {Kind: oprc.KindDeployment, Key: "shop.cart", Doc: dep}, {Kind: oprc.KindEnv, Key: "home", Doc: env},
+	}
+}
+
 func TestWhy(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	environment := func(h oprc.Health, beats ...oprc.Heartbeat) reconcile.Object {
@@ -113,6 +126,16 @@ func TestWhy(t *testing.T) {
 				s.Conditions = []oprc.SourceCondition{{Type: "Ready", Reason: "Unreachable", Message: "poll: no route", Since: now}}
 			})}, "", "main", []string{"source main Unreachable since 2026-03-01T12:00:00Z poll: no route"}, "source reconcile main",
 		},
+		"moved away from the default": {
+			elsewhere(oprc.EnvDown, time.Time{}), oprc.KindDeployment, "shop.cart",
+			[]string{"deployment shop.cart RUNNING", "environment home DOWN deployment shop.cart names no environment: while this one is not usable it runs in edge, and returns once this one was heard of for 1m0s without a break"},
+			"",
+		},
+		"not back yet": {
+			elsewhere(oprc.Healthy, now), oprc.KindDeployment, "shop.cart",
+			[]string{"deployment shop.cart RUNNING", "environment home HEALTHY, back since a short time deployment shop.cart names no environment: while this one is not usable it runs in edge, and returns at 2026-03-01T12:00:00Z"},
+			"",
+		},
 		"all is well": {listing{source(func(*oprc.SourceStatus) {})}, "", "main", []string{"source main applied abc"}, ""},
 	}
 	for name, tt := range tests {
@@ -133,7 +156,7 @@ func TestWhy(t *testing.T) {
 					next = strings.Join(c.Next, " ")
 				}
 			}
-			if next != tt.next || got.Good != (tt.next == "") {
+			if next != tt.next || got.Good != (tt.next == "" && got.Causes[len(got.Causes)-1].Reason == "") {
 				t.Errorf("next: got %q (good %v), want %q", next, got.Good, tt.next)
 			}
 		})

@@ -1,0 +1,88 @@
+package reconcile_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+func beatOf(id, crm string) oprc.ReportEntry {
+	return oprc.ReportEntry{ID: id, Report: oprc.Report{Type: oprc.ReportHeartbeat, CRM: crm}}
+}
+
+// An environment that was DOWN is recovering for a while; one that is new, or that
+// lost only some of its CRMs, is not.
+func TestRecovering(t *testing.T) {
+	for name, tc := range map[string]struct {
+		known []oprc.Heartbeat // ages before now, as Time
+		beat  string
+		want  bool
+	}{
+		"new":                       {nil, "a", false},
+		"the same CRM is back":      {[]oprc.Heartbeat{{CRM: "a"}}, "a", true},
+		"another CRM takes over":    {[]oprc.Heartbeat{{CRM: "a"}}, "b", true},
+		"one of two is back":        {[]oprc.Heartbeat{{CRM: "a"}, {CRM: "b"}}, "a", false},
+		"it goes on as ever":        {[]oprc.Heartbeat{{CRM: "b"}}, "b", false},
+		"a colleague of one steady": {[]oprc.Heartbeat{{CRM: "b"}}, "c", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when synctest's clocks start
+			box := newInbox(beatOf("9-0", tc.beat))
+			box.beats = map[string]oprc.Heartbeat{}
+			for _, b := range tc.known {
+				b.Time, b.Since = now.Add(-time.Minute), now.Add(-time.Hour)
+				if b.CRM == "b" {
+					b.Time = now.Add(-time.Second)
+				}
+				box.beats[b.CRM] = b
+			}
+			ingest(t, box, func(string) {})
+			beats := slices.Collect(maps.Values(box.beats))
+			if until := oprc.RecoveringUntil(beats, now.Add(time.Second)); until.IsZero() == tc.want {
+				t.Errorf("recovering until %s, want %v: %+v", until, tc.want, beats)
+			}
+			for i := range beats {
+				beats[i].Time = beats[i].Time.Add(oprc.SteadyAfter)
+			}
+			if until := oprc.RecoveringUntil(beats, now.Add(oprc.SteadyAfter+10*time.Second)); !until.IsZero() {
+				t.Errorf("recovering for ever: until %s", until)
+			}
+		})
+	}
+}
+
+// Who has just come to listen does not take for dead whom nobody could hear.
+func TestNothingMovesBecauseNobodyListened(t *testing.T) {
+	d := newDaemon(t)
+	d.repo.commit("a", "kind: Environment\nname: edge\ndefault: true\n---\nkind: Environment\nname: spare\n", strings.Replace(deployed, ", targetEnvs: [edge]", "", 1))
+	beat := func(env string, age time.Duration) {
+		t.Helper()
+		at := time.Now().Add(-age)
+		if err := d.db.Heartbeat(t.Context(), env, []oprc.Heartbeat{{CRM: env, Time: at, Since: at.Add(-time.Hour)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beat("edge", 0)
+	beat("spare", 0)
+	d.start()
+	d.tick()
+	d.stop()
+	d.redis.HDel("oaas_pm:{env:edge}:crms", "edge")
+	beat("edge", time.Minute)
+	d.start()
+	d.tick()
+	live, err := d.db.Live(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := live.Environments["edge"].Health; h != oprc.EnvDown {
+		t.Fatalf("edge is %s, the test wants it DOWN", h)
+	}
+	if dep := live.Deployments["shop.cart"]; len(dep.Members) != 1 || dep.Members[0].Env != "edge" {
+		t.Errorf("it fled: %+v", dep.Members)
+	}
+}
