@@ -89,13 +89,50 @@ func TestDeadColleaguesUnitsAndCommandsAreTakenOver(t *testing.T) {
 	}
 }
 
+// What a colleague leaves behind is shared by those who live, not taken by the first
+// who notices.
+func TestUnitsOfOneWhoLeftAreSpread(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	leave := w.run(crm.Options{ID: "crm-1"}, &recorder{})
+	const n = 200
+	for i := range n {
+		w.dispatch(command(oprc.Deploy, 1, unit(i, "a")))
+	}
+	w.eventuallyOwned(n)
+	w.settles()
+	h := map[string]*recorder{"crm-2": {}, "crm-3": {}}
+	for id := range h {
+		w.run(crm.Options{ID: id}, h[id])
+	}
+	eventually(t, "leases", func() int64 { return w.c.HLen(t.Context(), leases).Val() }, func(n int64) bool { return n == 3 })
+	leave()
+	for i := range n {
+		id := unit(i, "a").ID
+		eventually(t, "who runs "+id, func() bool { return h["crm-2"].runs(id) != h["crm-3"].runs(id) }, func(one bool) bool { return one })
+	}
+	count := map[string]int{}
+	for _, owner := range w.c.HGetAll(t.Context(), owners).Val() {
+		count[owner]++
+	}
+	if len(count) != 2 || count["crm-2"] < n*35/100 || count["crm-3"] < n*35/100 {
+		t.Errorf("units by owner: %v", count)
+	}
+}
+
 func TestLivingColleaguesUnitsAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	w, h := newWorld(t), &recorder{}
 	u := unit(0, "a")
 	w.dispatch(command(oprc.Deploy, 1, u))
 	w.die("crm-0", u, 0) // it lives
-	w.run(crm.Options{}, h)
+	joined := make(chan struct{}, 1)
+	w.run(crm.Options{OnEvent: func(e crm.Event) {
+		if e.Type == crm.EventJoined {
+			joined <- struct{}{}
+		}
+	}}, h)
+	<-joined // from now on who reads a command on a new unit takes it
 	other := unit(1, "a")
 	w.dispatch(command(oprc.Deploy, 1, other))
 	w.saysLast(other.ID, "1 RUNNING crm-1")

@@ -231,7 +231,7 @@ func (r *runner) distribute(ctx context.Context, entries []rdb.CommandEntry) err
 	for i, e := range entries {
 		ids[i] = e.ID
 	}
-	owners, err := r.db.Own(ctx, r.Env, r.ID, ids)
+	owners, err := r.db.Own(ctx, r.Env, r.ID, ids, false)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (r *runner) resync(ctx context.Context, full bool) error {
 		return err
 	}
 	ids := slices.Sorted(maps.Keys(records))
-	owners, err := r.db.Own(ctx, r.Env, r.ID, append(ids, mine...))
+	owners, err := r.db.Own(ctx, r.Env, r.ID, append(ids, mine...), true)
 	if err != nil {
 		return err
 	}

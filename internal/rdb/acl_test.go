@@ -58,7 +58,7 @@ func TestACLIsEnough(t *testing.T) {
 	_, err = crm.ClaimCommands(ctx, "edge", "b", 0)
 	do("claim", err)
 	do("hand", crm.HandCommands(ctx, "edge", "a", cmds[0].StreamID))
-	_, err = crm.Own(ctx, "edge", "a", []string{u.ID})
+	_, err = crm.Own(ctx, "edge", "a", []string{u.ID}, false)
 	do("own", err)
 	report := oprc.Report{
 		Type: oprc.ReportStatus, CRM: "a", Time: at(0), ID: u.ID, Generation: 1, SpecHash: cmds[0].SpecHash, Condition: oprc.Running,

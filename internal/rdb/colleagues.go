@@ -42,23 +42,34 @@ redis.call("HSET", KEYS[1], ARGV[1], string.format("%.0f", now))
 answer[1] = held
 return answer`)
 
-// own makes a CRM the owner of units that have none, or whose owner is gone.
+// own gives units an owner that have none, or whose owner is gone: the CRM that
+// asks or, if it is to spread them, the living one with the greatest hash of unit
+// and name (rendezvous hashing).
 //
 //	KEYS  1 owners  2 leases
-//	ARGV  1 crm  2 ms after which a lease has run out  3… unit ids
+//	ARGV  1 crm  2 ms after which a lease has run out  3 "1" to spread  4… unit ids
 //	      -> for each unit its owner now
 var own = redis.NewScript(`
 local t = redis.call("TIME")
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local living = {[ARGV[1]] = true}
+local all = redis.call("HGETALL", KEYS[2])
+for i = 1, #all, 2 do
+  if now - tonumber(all[i + 1]) <= tonumber(ARGV[2]) then living[all[i]] = true end
+end
 local answer = {}
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local owner = redis.call("HGET", KEYS[1], ARGV[i])
-  if owner and owner ~= ARGV[1] then
-    local seen = redis.call("HGET", KEYS[2], owner)
-    if not seen or now - tonumber(seen) > tonumber(ARGV[2]) then owner = false end
-  end
+  if owner and not living[owner] then owner = false end
   if not owner then
     owner = ARGV[1]
+    if ARGV[3] == "1" then
+      local best = ""
+      for crm in pairs(living) do
+        local weight = redis.sha1hex(ARGV[i] .. "\n" .. crm)
+        if weight > best then best, owner = weight, crm end
+      end
+    end
     redis.call("HSET", KEYS[1], ARGV[i], owner)
   end
   answer[#answer + 1] = owner
@@ -113,13 +124,18 @@ func (d *DB) SignOut(ctx context.Context, env, crm string, units []string) error
 	return d.wrap(ctx, err)
 }
 
-// Own makes the CRM the owner of those units that have none, or whose owner is
-// gone, and returns who owns each of them.
-func (d *DB) Own(ctx context.Context, env, crm string, units []string) (map[string]string, error) {
+// Own gives those units an owner that have none, or whose owner is gone: the CRM or,
+// with spread, one of all that live, each unit another. It returns who owns each of
+// them.
+func (d *DB) Own(ctx context.Context, env, crm string, units []string, spread bool) (map[string]string, error) {
 	owners := make(map[string]string, len(units))
+	how := "0"
+	if spread {
+		how = "1"
+	}
 	for ids := range slices.Chunk(units, chunk) {
 		bounded, cancel := context.WithTimeout(ctx, answerTimeout)
-		args := append([]any{crm, oprc.HeartbeatTimeout.Milliseconds()}, anys(ids)...)
+		args := append([]any{crm, oprc.HeartbeatTimeout.Milliseconds(), how}, anys(ids)...)
 		answer, err := own.Run(bounded, d.c, []string{d.k.owners(env), d.k.leases(env)}, args...).StringSlice()
 		cancel()
 		if err != nil {

@@ -163,7 +163,7 @@ func TestUnitsHaveOneLivingOwner(t *testing.T) {
 	}
 	own := func(crm string) map[string]string {
 		t.Helper()
-		got, err := s.Own(ctx, "edge", crm, units)
+		got, err := s.Own(ctx, "edge", crm, units, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,10 +208,10 @@ func TestSettleReportsAndAcknowledgesOrDoesNeither(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Own(ctx, "edge", "crm-1", ids(read[:1])); err != nil {
+	if _, err := s.Own(ctx, "edge", "crm-1", ids(read[:1]), false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Own(ctx, "edge", "crm-2", ids(read[1:])); err != nil {
+	if _, err := s.Own(ctx, "edge", "crm-2", ids(read[1:]), false); err != nil {
 		t.Fatal(err)
 	}
 	var batch []rdb.Settlement
