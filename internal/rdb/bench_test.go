@@ -35,7 +35,7 @@ func world(b *testing.B, url string, n int) *rdb.DB {
 	if err := db.Dispatch(b.Context(), "edge", deploys(n, 1), 0); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := db.Fold(b.Context(), "edge", writes, nil); err != nil {
+	if _, err := db.Fold(b.Context(), "edge", writes, nil, nil); err != nil {
 		b.Fatal(err)
 	}
 	return db

@@ -47,7 +47,7 @@ func everyCall(t *testing.T, db *rdb.DB) {
 		equal(t, len(entries), 2)
 		rt := runtime(at(1), "a")
 		rt.Env = env
-		_, err = db.Fold(ctx, env, []reconcile.StatusWrite{{ID: u.ID, New: status(1, oprc.Running, entries[0].ID)}}, []oprc.ClassRuntime{rt})
+		_, err = db.Fold(ctx, env, []reconcile.StatusWrite{{ID: u.ID, New: status(1, oprc.Running, entries[0].ID)}}, []oprc.ClassRuntime{rt}, nil)
 		do("fold", err)
 		do("heartbeat", db.Heartbeat(ctx, env, []oprc.Heartbeat{{CRM: "x", Time: at(1)}}))
 		do("bury", db.Bury(ctx, env, entries[1], "seven is too much"))

@@ -30,8 +30,9 @@ func (k Keys) units(e string) string        { return k.env(e, "units") }   // HA
 func (k Keys) unitDigests(e string) string  { return k.env(e, "digests") } // HASH unit id -> "generation specHash", "generation -" once undeployed
 func (k Keys) statuses(e string) string     { return k.env(e, "status") }  // HASH unit id -> Status
 func (k Keys) runtime(e, cls string) string { return k.env(e, "runtime:"+cls) }
-func (k Keys) crms(e string) string         { return k.env(e, "crms") }  // HASH crm id -> Heartbeat
-func (k Keys) fence(e string) string        { return k.env(e, "fence") } // STRING, highest fencing token seen; writer: every script that checks it
+func (k Keys) crms(e string) string         { return k.env(e, "crms") }   // HASH crm id -> Heartbeat
+func (k Keys) outbox(e string) string       { return k.env(e, "outbox") } // STREAM of events that are not in the events stream yet
+func (k Keys) fence(e string) string        { return k.env(e, "fence") }  // STRING, highest fencing token seen; writer: every script that checks it
 
 func (k Keys) commands(e string) string { return k.T + ".{env:" + e + "}.commands" } // group crm
 func (k Keys) reports(e string) string  { return k.T + ".{env:" + e + "}.reports" }  // group package-manager

@@ -35,12 +35,12 @@ func (d *DB) Ack(ctx context.Context, env string, ids ...string) error {
 }
 
 // fold replaces statuses that are still as they were, and the runtimes made of
-// them: all, or none. A status that is already the new one counts as replaced; one
+// them, and keeps the events of that: all, or none. A status that is already the new one counts as replaced; one
 // that would go back in (generation, report id) does not.
 //
-//	KEYS  1 statuses  2… runtimes
-//	ARGV  1 number of statuses
-//	      then for each: id, old generation, old report id, new generation, new report id, document
+//	KEYS  1 statuses  2 outbox  3… runtimes
+//	ARGV  1 number of statuses  2 number of events  3… events
+//	      then for each status: id, old generation, old report id, new generation, new report id, document
 //	      then for each runtime: number of fields and values (0 deletes it), those
 //	      -> ids of statuses that were not as they should be
 var fold = redis.NewScript(`
@@ -63,8 +63,9 @@ local function before(g1, r1, g2, r2)
   return s1 < s2
 end
 local count = tonumber(ARGV[1])
+local first = 3 + tonumber(ARGV[2])
 local lost, todo = {}, {}
-for i = 2, 1 + 6 * count, 6 do
+for i = first, first + 6 * count - 1, 6 do
   local generation, report = stored(ARGV[i])
   local old, new = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
   if generation == new and report == ARGV[i + 4] and report ~= "" then
@@ -77,8 +78,11 @@ for i = 2, 1 + 6 * count, 6 do
 end
 if #lost > 0 then return lost end
 for _, i in ipairs(todo) do redis.call("HSET", KEYS[1], ARGV[i], ARGV[i + 5]) end
-local at = 2 + 6 * count
-for k = 2, #KEYS do
+if #todo > 0 then -- else they are there already
+  for i = 3, first - 1 do redis.call("XADD", KEYS[2], "*", "event", ARGV[i]) end
+end
+local at = first + 6 * count
+for k = 3, #KEYS do
   redis.call("DEL", KEYS[k])
   local n = tonumber(ARGV[at])
   for f = at + 1, at + n, 2 do redis.call("HSET", KEYS[k], ARGV[f], ARGV[f + 1]) end
@@ -88,11 +92,14 @@ return lost`)
 
 // Fold writes every status and runtime, or, if some status is no longer as Old
 // says, nothing: then it returns the ids of those. A runtime without partitions is
-// deleted.
-func (d *DB) Fold(ctx context.Context, env string, writes []reconcile.StatusWrite, runtimes []oprc.ClassRuntime) ([]string, error) {
-	keys := []string{d.k.statuses(env)}
-	args := make([]any, 1, 1+6*len(writes))
-	args[0] = len(writes)
+// deleted. The events are kept with what they tell of, until [DB.Flush].
+func (d *DB) Fold(ctx context.Context, env string, writes []reconcile.StatusWrite, runtimes []oprc.ClassRuntime, events []oprc.Event) ([]string, error) {
+	keys := []string{d.k.statuses(env), d.k.outbox(env)}
+	args := make([]any, 2, 2+len(events)+6*len(writes))
+	args[0], args[1] = len(writes), len(events)
+	for _, e := range events {
+		args = append(args, encodeEvent(e))
+	}
 	for _, w := range writes {
 		w.New.Time = w.New.Time.UTC()
 		args = append(args, w.ID, w.Old.Generation, w.Old.ReportID, w.New.Generation, w.New.ReportID, oprc.MustCanonical(w.New))
@@ -106,6 +113,29 @@ func (d *DB) Fold(ctx context.Context, env string, writes []reconcile.StatusWrit
 	defer cancel()
 	lost, err := fold.Run(bounded, d.c, keys, args...).StringSlice()
 	return lost, d.wrap(ctx, err)
+}
+
+// Flush brings the events that folds have kept into the stream of events, each at
+// least once.
+func (d *DB) Flush(ctx context.Context, env string) error {
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	for {
+		kept, err := d.c.XRangeN(bounded, d.k.outbox(env), "-", "+", chunk).Result()
+		if err != nil || len(kept) == 0 {
+			return d.wrap(ctx, err)
+		}
+		if err := d.Emit(ctx, decodeEvents(kept)); err != nil {
+			return err
+		}
+		ids := make([]string, len(kept))
+		for i, m := range kept {
+			ids[i] = m.ID
+		}
+		if err := d.c.XDel(bounded, d.k.outbox(env), ids...).Err(); err != nil {
+			return d.wrap(ctx, err)
+		}
+	}
 }
 
 // heartbeat keeps the newest heartbeat of each CRM and forgets CRMs that were

@@ -257,7 +257,7 @@ func TestFold(t *testing.T) {
 			onBoth(t, func(t *testing.T, url string) {
 				db := open(t, url)
 				fold := func(w ...reconcile.StatusWrite) []string {
-					return must(db.Fold(t.Context(), "edge", w, []oprc.ClassRuntime{runtime(at(9), "a")}))(t)
+					return must(db.Fold(t.Context(), "edge", w, []oprc.ClassRuntime{runtime(at(9), "a")}, nil))(t)
 				}
 				fold(reconcile.StatusWrite{ID: id, New: two})
 				if err := raw(t, url).Del(t.Context(), "oaas_pm:{env:edge}:runtime:shop.record").Err(); err != nil {
@@ -278,6 +278,30 @@ func TestFold(t *testing.T) {
 	}
 }
 
+func TestEventsOfFoldsAreEmittedOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		write := []reconcile.StatusWrite{{ID: "u", New: status(1, oprc.Running, "1-0")}}
+		events := []oprc.Event{{Type: "condition", Key: "u", To: "DEPLOYING"}, {Type: "condition", Key: "u", To: "RUNNING"}}
+		keys := func() (out []string) {
+			for _, e := range must(db.Events(t.Context(), "", 10))(t) {
+				out = append(out, e.Key+" "+e.To)
+			}
+			return out
+		}
+		for range 2 { // the second time as if the first answer had been lost
+			equal(t, must(db.Fold(t.Context(), "edge", write, nil, events))(t), nil)
+		}
+		equal(t, keys(), nil)
+		for range 2 {
+			if err := db.Flush(t.Context(), "edge"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		equal(t, keys(), []string{"u DEPLOYING", "u RUNNING"})
+	})
+}
+
 func TestFoldOfThousands(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		db := open(t, url)
@@ -288,7 +312,7 @@ func TestFoldOfThousands(t *testing.T) {
 			want[id] = status(1, oprc.Running, "7-1")
 			writes = append(writes, reconcile.StatusWrite{ID: id, New: want[id]})
 		}
-		equal(t, must(db.Fold(t.Context(), "edge", writes, nil))(t), nil)
+		equal(t, must(db.Fold(t.Context(), "edge", writes, nil, nil))(t), nil)
 		equal(t, must(db.Statuses(t.Context(), "edge"))(t), want)
 	})
 }
@@ -348,7 +372,7 @@ func TestRuntimes(t *testing.T) {
 			t.Errorf("got %v, want not found", err)
 		}
 		write := func(rt oprc.ClassRuntime) {
-			must(db.Fold(t.Context(), "edge", nil, []oprc.ClassRuntime{rt}))(t)
+			must(db.Fold(t.Context(), "edge", nil, []oprc.ClassRuntime{rt}, nil))(t)
 		}
 		write(runtime(at(5), "a"))
 		sorted := runtime(at(5), "a")

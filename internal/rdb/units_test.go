@@ -130,7 +130,7 @@ func TestDispatchGoesOnWhereTheCRMIs(t *testing.T) {
 		db := open(t, url)
 		u := unit("shop.record", 0, 0, "edge")
 		dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
-		must(db.Fold(t.Context(), "edge", []reconcile.StatusWrite{{ID: u.ID, New: status(7, oprc.Running, "1-0")}}, nil))(t)
+		must(db.Fold(t.Context(), "edge", []reconcile.StatusWrite{{ID: u.ID, New: status(7, oprc.Running, "1-0")}}, nil, nil))(t)
 		equal(t, must(db.Live(t.Context()))(t).Units["edge"][u.ID], oprc.UnitDigest{Generation: 7})
 		if err := db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Deploy, 9)}, 0); !errors.Is(err, oprc.ErrConflict) {
 			t.Errorf("9: got %v, want a conflict", err)
@@ -186,7 +186,7 @@ func TestBrokenRecordsStopNobody(t *testing.T) {
 		live := must(db.Live(t.Context()))(t)
 		equal(t, live.Units["edge"][u.ID].Generation, 1)
 		equal(t, live.Environments["edge"].Spec.Name, "edge")
-		must(db.Fold(t.Context(), "edge", []reconcile.StatusWrite{{ID: "broken", New: status(1, oprc.Running, "1-0")}}, nil))(t)
+		must(db.Fold(t.Context(), "edge", []reconcile.StatusWrite{{ID: "broken", New: status(1, oprc.Running, "1-0")}}, nil, nil))(t)
 		equal(t, must(db.Statuses(t.Context(), "edge"))(t), map[string]oprc.Status{"broken": status(1, oprc.Running, "1-0")})
 		if err := db.Heartbeat(t.Context(), "edge", []oprc.Heartbeat{{CRM: "broken", Time: at(0)}}); err != nil {
 			t.Error(err)

@@ -34,10 +34,11 @@ type Reports interface {
 
 	// Fold writes all statuses and runtimes if each stored status is still Old;
 	// otherwise it writes nothing and returns the ids of those that were not. A
-	// runtime without partitions is deleted.
-	Fold(ctx context.Context, env string, writes []StatusWrite, runtimes []oprc.ClassRuntime) ([]string, error)
+	// runtime without partitions is deleted. The events are kept with them, so that no
+	// lost answer can lose one, and Flush emits them, each at least once.
+	Fold(ctx context.Context, env string, writes []StatusWrite, runtimes []oprc.ClassRuntime, events []oprc.Event) ([]string, error)
+	Flush(ctx context.Context, env string) error
 	Heartbeat(ctx context.Context, env string, beats []oprc.Heartbeat) error
-	Emit(ctx context.Context, events []oprc.Event) error
 
 	Ack(ctx context.Context, env string, ids ...string) error
 	// Bury keeps an entry that can never be used, with the reason, and acknowledges it.
@@ -174,10 +175,8 @@ func (in *Ingest) carryOut(ctx context.Context, b *batch) error {
 	if err := in.fold(ctx, b); err != nil {
 		return err
 	}
-	if len(b.events) > 0 {
-		if err := in.Reports.Emit(ctx, b.events); err != nil {
-			return fmt.Errorf("emit events: %w", err)
-		}
+	if err := in.Reports.Flush(ctx, b.env); err != nil {
+		return fmt.Errorf("emit events: %w", err)
 	}
 	for i, e := range b.buried {
 		if err := in.Reports.Bury(ctx, b.env, e, b.reasons[i]); err != nil {
@@ -290,7 +289,7 @@ func (in *Ingest) fold(ctx context.Context, b *batch) error {
 	for _, id := range slices.Sorted(maps.Keys(touched)) {
 		writes = append(writes, StatusWrite{ID: id, Old: old[id], New: now[id]})
 	}
-	lost, err := in.Reports.Fold(ctx, b.env, writes, b.runtimes(recs, now, touched))
+	lost, err := in.Reports.Fold(ctx, b.env, writes, b.runtimes(recs, now, touched), b.events)
 	switch {
 	case err != nil:
 		return fmt.Errorf("keep statuses: %w", err)

@@ -76,7 +76,6 @@ func (l *Loop) watchEnvironments(ctx context.Context, live plan.Live) error {
 	for _, name := range slices.Sorted(maps.Keys(live.Environments)) {
 		state := live.Environments[name]
 		was, is := l.keeper.health[name], state.Health
-		l.keeper.health[name] = is
 		if was != "" && was != is {
 			events = append(events, oprc.Event{
 				Time: l.Now().UTC(), Type: "environment", Kind: oprc.KindEnv, Key: name, Env: name,
@@ -94,10 +93,15 @@ func (l *Loop) watchEnvironments(ctx context.Context, live plan.Live) error {
 			l.wake(c.Name, look{})
 		}
 	}
-	if len(events) == 0 {
-		return nil
+	if len(events) > 0 {
+		if err := l.Store.Emit(ctx, events); err != nil {
+			return err // told again the next time
+		}
 	}
-	return l.Store.Emit(ctx, events)
+	for name, state := range live.Environments {
+		l.keeper.health[name] = state.Health
+	}
+	return nil
 }
 
 // maintain plans what no source of ours speaks for again as it is recorded: lost

@@ -55,7 +55,7 @@ func (d *daemon) report(specHash string) {
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		if _, err := d.db.Fold(d.t.Context(), "edge", []reconcile.StatusWrite{{ID: id, Old: old[id], New: st}}, nil); err != nil {
+		if _, err := d.db.Fold(d.t.Context(), "edge", []reconcile.StatusWrite{{ID: id, Old: old[id], New: st}}, nil, nil); err != nil {
 			d.t.Fatal(err)
 		}
 	}

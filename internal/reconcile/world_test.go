@@ -28,6 +28,8 @@ type inbox struct {
 	events   []oprc.Event
 	dead     map[string]string
 	lose     int // how many folds another daemon wins
+	deaf     int // how many answers to folds are lost
+	outbox   []oprc.Event
 }
 
 func (b *inbox) EnvironmentNames(context.Context) ([]string, error) { return []string{"edge"}, nil }
@@ -83,7 +85,7 @@ func (b *inbox) Beats(context.Context, string) ([]oprc.Heartbeat, error) {
 	return out, nil
 }
 
-func (b *inbox) Fold(_ context.Context, _ string, writes []reconcile.StatusWrite, rts []oprc.ClassRuntime) ([]string, error) {
+func (b *inbox) Fold(_ context.Context, _ string, writes []reconcile.StatusWrite, rts []oprc.ClassRuntime, events []oprc.Event) ([]string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.lose > 0 {
@@ -101,6 +103,11 @@ func (b *inbox) Fold(_ context.Context, _ string, writes []reconcile.StatusWrite
 	for _, rt := range rts {
 		b.runtimes[rt.ClsKey] = rt
 	}
+	b.outbox = append(b.outbox, events...)
+	if b.deaf > 0 {
+		b.deaf--
+		return nil, context.DeadlineExceeded
+	}
 	return nil, nil
 }
 
@@ -113,10 +120,10 @@ func (b *inbox) Heartbeat(_ context.Context, _ string, beats []oprc.Heartbeat) e
 	return nil
 }
 
-func (b *inbox) Emit(_ context.Context, events []oprc.Event) error {
+func (b *inbox) Flush(context.Context, string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.events = append(b.events, events...)
+	b.events, b.outbox = append(b.events, b.outbox...), nil
 	return nil
 }
 
@@ -200,6 +207,19 @@ func TestIngestRetriesWhenAnotherDaemonFoldedFirst(t *testing.T) {
 	ingest(t, b, nil)
 	if got := b.statuses[cart].Condition; got != oprc.Running {
 		t.Errorf("condition: got %q, want RUNNING", got)
+	}
+}
+
+func TestNoEventIsLostWithAnAnswer(t *testing.T) {
+	b := newInbox(entry2(oprc.Deploying, "1-0"), entry2(oprc.Running, "2-0"))
+	b.deaf = 1
+	ingest(t, b, nil)
+	var steps []oprc.Condition
+	for _, e := range b.events {
+		steps = append(steps, oprc.Condition(e.To))
+	}
+	if diff := cmp.Diff([]oprc.Condition{oprc.Deploying, oprc.Running}, steps); diff != "" {
+		t.Errorf("events: -want +got\n%s", diff)
 	}
 }
 

@@ -311,7 +311,7 @@ func TestUpdateRuntime(t *testing.T) {
 		Key: "shop.cart@east", ClsKey: "shop.cart", Env: "east", Status: oprc.RuntimeScaling, LastUpdate: start,
 		Partitions: []oprc.RuntimePartition{{ID: 0, Replicas: []string{"pod-1"}, Time: start}},
 	}
-	if _, err := w.state.Fold(t.Context(), "east", nil, []oprc.ClassRuntime{rt}); err != nil {
+	if _, err := w.state.Fold(t.Context(), "east", nil, []oprc.ClassRuntime{rt}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.want(w.get("/cr/shop.cart@east"), 200).json(t); got["clsKey"] != "shop.cart" {

@@ -61,7 +61,7 @@ func TestMetricsOfSources(t *testing.T) {
 			Generation: 1, SpecHash: recs[id].SpecHash, Condition: oprc.Running, CRM: "c", ReportID: "1-0",
 			Time: start.Add(time.Duration(i+3) * time.Second),
 		}
-		if _, err := w.state.Fold(t.Context(), "east", []reconcile.StatusWrite{{ID: id, New: st}}, nil); err != nil {
+		if _, err := w.state.Fold(t.Context(), "east", []reconcile.StatusWrite{{ID: id, New: st}}, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
