@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,15 +21,18 @@ type explainOptions struct {
 func newExplain(e *env) *cobra.Command {
 	o := &explainOptions{env: e}
 	cmd := &cobra.Command{
-		Use:   "explain [FIELD]",
-		Short: "Show what a field means and what it may hold",
+		Use:   "explain [FIELD | CODE]",
+		Short: "Show what a field or the code of a finding means",
 		Long: `Documents a field of packages or environments, with its type, values, limits,
 default and the fields inside it. The path starts at the package, or with one of
-` + strings.Join(schema.Roots(), ", ") + "." +
+` + strings.Join(schema.Roots(), ", ") + `.
+
+The code of a finding is explained with an example that fails and one that passes.` +
 			exits(exitOK, exitError, exitNotFound, exitUsage),
 		Example: `  oprc explain
   oprc explain classes.functions.access
   oprc explain environment.capacity
+  oprc explain E007
   oprc explain placement example.record`,
 		Args:              args(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: completeFields,
@@ -40,7 +45,13 @@ default and the fields inside it. The path starts at the package, or with one of
 	return cmd
 }
 
+// findingCode is how codes look, whatever their case.
+var findingCode = regexp.MustCompile(`^[EeWw][0-9]+$`)
+
 func (o *explainOptions) run(path string) error {
+	if findingCode.MatchString(path) {
+		return o.code(strings.ToUpper(path))
+	}
 	doc, err := schema.Fields(path)
 	if errors.Is(err, oprc.ErrNotFound) {
 		return stepError{err, "oprc explain, without a field, lists what a package may hold."}
@@ -49,6 +60,20 @@ func (o *explainOptions) run(path string) error {
 		return err
 	}
 	return o.env.output(o.output).Field(fieldView(doc))
+}
+
+func (o *explainOptions) code(code string) error {
+	var known []string
+	for _, d := range view.Codes() {
+		if string(d.Code) == code {
+			return o.env.output(o.output).Code(d)
+		}
+		known = append(known, string(d.Code))
+	}
+	return stepError{
+		fmt.Errorf("code %s: %w", code, oprc.ErrNotFound),
+		"Codes are " + strings.Join(known, ", ") + ".",
+	}
 }
 
 func fieldView(d schema.FieldDoc) view.Field {
@@ -76,6 +101,11 @@ func completeFields(_ *cobra.Command, given []string, prefix string) ([]cobra.Co
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var out []cobra.Completion
+	for _, c := range view.Codes() {
+		if strings.HasPrefix(string(c.Code), strings.ToUpper(prefix)) {
+			out = append(out, cobra.CompletionWithDesc(string(c.Code), c.Title))
+		}
+	}
 	for _, c := range doc.Children {
 		name := c.Path[strings.LastIndex(c.Path, ".")+1:]
 		if parent != "" {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -80,8 +81,11 @@ func (o *validateOptions) run(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := found.Err(); err != nil {
-		return shown{err}
+	if errs := found.Errors(); len(errs) > 0 {
+		if o.output == view.Text {
+			o.hint(fmt.Sprintf("oprc explain %s shows an example that fails, and one that passes.", errs[0].Code))
+		}
+		return shown{found.Err()}
 	}
 	return nil
 }
