@@ -96,9 +96,18 @@ fuzz: ## run each fuzz test for a while (FUZZTIME=20s)
 		done; \
 	done
 
+.PHONY: schema
+schema: ## write schema/oprc.schema.json, which editors read, anew
+	go run ./cmd/oprc schema export --format jsonschema > schema/oprc.schema.json.new
+	mv schema/oprc.schema.json.new schema/oprc.schema.json
+
 .PHONY: cue
-cue: $(BIN)/cue ## vet the CUE schema with the cue command, as users do
+cue: $(BIN)/cue ## vet the CUE schema, and the examples by it, with the cue command, as users do
 	cd schema && ../$(BIN)/cue vet -c=false ./...
+	git ls-files 'examples/*.yaml' | grep -v oprc.yaml | while read -r file; do \
+		def=CompatiblePackage; ! grep -q '^kind: Environment' "$$file" || def=Environment; \
+		$(BIN)/cue vet -c -d "#$$def" "$$file" ./schema || exit 1; \
+	done
 
 .PHONY: actions
 actions: $(BIN)/actionlint ## lint the CI workflows

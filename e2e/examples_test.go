@@ -29,6 +29,7 @@ func TestExamples(t *testing.T) {
 			if s := summary.Summary; s.Packages == 0 || s.Errors+s.Warnings > 0 {
 				t.Errorf("validate: %+v", s)
 			}
+			expect(t, 0, home, "fmt", "--check", dir)
 			expect(t, 2, home, "plan", "-f", dir, "--detailed-exitcode")
 			expect(t, 0, home, "apply", "-f", dir)
 			planned := struct {

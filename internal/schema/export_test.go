@@ -28,6 +28,21 @@ func TestExportCUE(t *testing.T) {
 	}
 }
 
+// The schema that editors are pointed at is the one that is exported.
+func TestCommittedJSONSchema(t *testing.T) {
+	want, err := schema.Export("jsonschema")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../../schema/oprc.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("schema/oprc.schema.json is not what `oprc schema export` prints: run `make schema`")
+	}
+}
+
 func TestExportUnknown(t *testing.T) {
 	if _, err := schema.Export("xsd"); !errors.Is(err, oprc.ErrInvalid) {
 		t.Errorf("got %v", err)
