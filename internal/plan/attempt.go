@@ -186,11 +186,29 @@ func (a *attempt) resolve() {
 	slices.SortFunc(docs, func(x, y oprc.Document) int { return cmp.Compare(x.Name(), y.Name()) })
 	catalogue, diagnostics := resolve.Packages(docs, live)
 	a.catalogue = catalogue
+	causes := a.causes(diagnostics)
 	for _, d := range diagnostics {
-		if a.concerns(d) {
+		if a.concerns(d) && !follows(d, causes) {
 			a.add(finding{Diagnostic: d, subject: subject(oprc.KindPackage, d.Package)})
 		}
 	}
+}
+
+// causes are the errors from which others may follow: all of reading, and references
+// to functions that are not there.
+func (a *attempt) causes(resolved oprc.Diagnostics) []oprc.Diagnostic {
+	var out []oprc.Diagnostic
+	for _, f := range a.findings {
+		if f.read && f.stops() && f.Package != "" {
+			out = append(out, f.Diagnostic)
+		}
+	}
+	for _, d := range resolved {
+		if d.Code == oprc.CodeFunctionRef {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // concerns says whether a finding is this plan's business: all of its documents',
