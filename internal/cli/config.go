@@ -75,7 +75,15 @@ type SourceConfig struct {
 	// it there is no such route.
 	WebhookSecretEnv string `koanf:"webhookSecretEnv"`
 
+	// Verify lists files with public keys, PGP's or SSH's: commits by others are refused.
+	Verify *VerifyConfig `koanf:"verify"`
+
 	AccessConfig `koanf:",squash"`
+}
+
+// VerifyConfig says who may sign.
+type VerifyConfig struct {
+	Keys []string `koanf:"keys"`
 }
 
 // AccessConfig says how to get at a repository. A key that ends in Env holds the
@@ -159,6 +167,7 @@ func (c Config) check() error {
 		bad(!slices.Contains(names, s.Name), "%s.name: %q is there twice", at, s.Name)
 		bad(s.URL != "", "%s.url: missing", at)
 		bad(s.Interval >= time.Second, "%s.interval: %s is shorter than 1s", at, s.Interval)
+		bad(s.Verify == nil || len(s.Verify.Keys) > 0, "%s.verify.keys: missing; list at least one file with public keys", at)
 		bad(s.MaxDelete >= 0, "%s.maxDelete: %d is negative", at, s.MaxDelete)
 		names = append(names, s.Name)
 	}

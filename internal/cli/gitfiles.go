@@ -98,6 +98,15 @@ func (e *env) gitOptions(sc SourceConfig, cache string) (gitsource.Options, erro
 		}
 		*secret.to = value
 	}
+	if sc.Verify != nil {
+		for i, name := range sc.Verify.Keys {
+			key, err := os.ReadFile(name)
+			if err != nil {
+				return o, fmt.Errorf("verify.keys[%d]: %w", i, err)
+			}
+			o.Verify = append(o.Verify, key)
+		}
+	}
 	if sc.CAFile != "" {
 		bundle, err := os.ReadFile(sc.CAFile)
 		if err != nil {
@@ -125,7 +134,7 @@ func (sc SourceConfig) gitOnly() string {
 	for key, set := range map[string]bool{
 		"ref": sc.Ref != "", "ignore": len(sc.Ignore) > 0, "username": sc.Username != "", "passwordEnv": sc.PasswordEnv != "",
 		"tokenEnv": sc.TokenEnv != "", "sshKeyFile": sc.SSHKeyFile != "", "knownHosts": len(sc.KnownHosts) > 0,
-		"caFile": sc.CAFile != "", "proxy": sc.Proxy != "",
+		"caFile": sc.CAFile != "", "proxy": sc.Proxy != "", "verify": sc.Verify != nil,
 	} {
 		if set {
 			return key

@@ -282,7 +282,7 @@ func openMirror(dir string) (*git.Repository, *filesystem.Storage, error) {
 // damaged.
 func healed[T any](ctx context.Context, r *remote, work func(context.Context) (T, error)) (T, error) {
 	out, err := work(ctx)
-	if err == nil || r.local != "" || ctx.Err() != nil || errors.Is(err, ErrUnavailable) || errors.Is(err, oprc.ErrNotFound) {
+	if err == nil || r.local != "" || ctx.Err() != nil || errors.Is(err, ErrUnavailable) || errors.Is(err, oprc.ErrNotFound) || errors.Is(err, oprc.ErrUnverified) {
 		return out, err
 	}
 	if r.storage != nil {

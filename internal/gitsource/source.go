@@ -38,6 +38,10 @@ type Options struct {
 	Path string
 	// Ignore holds gitignore patterns, relative to the root, of files not to read.
 	Ignore []string
+	// Verify holds the content of files with public keys, PGP's or SSH's. With any, a
+	// commit counts only if it, or the annotated tag that leads to it, is signed by
+	// one of them.
+	Verify [][]byte
 	// Last is the commit that an earlier process saw last, where known: a rewind is
 	// judged against it.
 	Last string
@@ -72,6 +76,7 @@ type Source struct {
 	o      Options
 	path   pattern
 	ignore gitignore.Matcher
+	keys   keyring
 
 	mu     sync.Mutex
 	remote *remote
@@ -92,7 +97,11 @@ func New(o Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("git source %s: %w", o.Name, err)
 	}
-	s := &Source{o: o, path: p, remote: r}
+	keys, err := newKeyring(o.Verify)
+	if err != nil {
+		return nil, fmt.Errorf("git source %s: %w", o.Name, err)
+	}
+	s := &Source{o: o, path: p, remote: r, keys: keys}
 	if len(o.Ignore) > 0 {
 		var ps []gitignore.Pattern
 		for _, line := range o.Ignore {
@@ -109,7 +118,8 @@ func (s *Source) URL() string { return s.remote.shown }
 // Poll says which commit the ref means now. It lists the remote's refs once, and
 // fetches only when that is a commit that the mirror does not hold. A missing ref,
 // or an empty repository, is an [oprc.ErrNotFound]; a repository that cannot be
-// reached is an [ErrUnavailable].
+// reached is an [ErrUnavailable], a commit that nobody signed who may is an
+// [oprc.ErrUnverified].
 func (s *Source) Poll(ctx context.Context) (Revision, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,10 +145,11 @@ func (s *Source) poll(ctx context.Context) (Revision, error) {
 	if err != nil {
 		return Revision{}, err
 	}
-	if s.last.ID != c.Hash.String() || s.last.Ref != tip.name.String() {
-		s.last, err = s.revision(c, tip.name)
+	if s.last.ID == c.Hash.String() && s.last.Ref == tip.name.String() {
+		return s.last, nil
 	}
-	return s.last, err
+	tip.commit = c.Hash
+	return s.accept(c, tip)
 }
 
 // pollCommit answers for a commit id: that can only be missing, not move.
@@ -150,8 +161,22 @@ func (s *Source) pollCommit(ctx context.Context) (Revision, error) {
 	if err != nil {
 		return Revision{}, err
 	}
-	s.last, err = s.revision(c, "")
-	return s.last, err
+	return s.accept(c, tip{object: c.Hash, commit: c.Hash})
+}
+
+// accept takes a commit for the newest revision, if it is signed as it has to be.
+func (s *Source) accept(c *object.Commit, t tip) (Revision, error) {
+	if len(s.o.Verify) > 0 {
+		what := fmt.Sprintf("%s: commit %s by %s", s.remote.shown, short(c.Hash.String()), c.Author.String())
+		if err := s.keys.verify(s.remote.repo.Storer, t, what); err != nil {
+			return Revision{}, err
+		}
+	}
+	rev, err := s.revision(c, t.name)
+	if err == nil {
+		s.last = rev
+	}
+	return rev, err
 }
 
 // revision describes c, and judges it against the commit that was seen before.

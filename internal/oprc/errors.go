@@ -15,7 +15,15 @@ var (
 	ErrHeld     = errors.New("held")        // waits for a person's approval
 	ErrDenied   = errors.New("not allowed") // a policy forbids it
 	ErrFenced   = errors.New("fenced")      // another daemon leads now: write nothing more
+
+	// ErrUnverified means that nobody who may has signed it. It is an [ErrDenied].
+	ErrUnverified error = unverified{}
 )
+
+type unverified struct{}
+
+func (unverified) Error() string { return "not verified" }
+func (unverified) Unwrap() error { return ErrDenied }
 
 // A ConflictError says which objects changed since a plan was made, or who owns
 // them. It is an [ErrConflict].

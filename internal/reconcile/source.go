@@ -112,6 +112,8 @@ func reasonOf(err error) string {
 	switch {
 	case errors.As(err, &fight):
 		return "Fight"
+	case errors.Is(err, oprc.ErrUnverified):
+		return "VerificationFailed"
 	case errors.Is(err, oprc.ErrInvalid):
 		return "InvalidPackages"
 	case errors.Is(err, oprc.ErrHeld):
