@@ -26,7 +26,7 @@ const module = "github.com/oaas-platform/oprc"
 var (
 	pure     = []string{"internal/oprc", "internal/resolve", "internal/placement", "internal/plan"}
 	inward   = append(slices.Clone(pure), "internal/reconcile")
-	adapters = []string{"internal/schema", "internal/rdb", "internal/gitsource", "internal/dirsource", "internal/rest", "internal/view", "internal/embedded"}
+	adapters = []string{"internal/schema", "internal/rdb", "internal/gitsource", "internal/dirsource", "internal/notify", "internal/rest", "internal/view", "internal/embedded"}
 )
 
 // arrows: room -> rooms that it may import. A room that is missing here is an error.
@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 	"internal/schema":    append(slices.Clone(inward), "schema"),
 	"internal/rdb":       inward,
 	"internal/gitsource": inward,
+	"internal/notify":    inward,
 	"internal/dirsource": inward,
 	"internal/rest":      inward,
 	"internal/view":      inward,
@@ -61,7 +62,7 @@ var homes = map[string][]string{
 	"github.com/Masterminds/semver":         {"internal/resolve", "internal/gitsource"},
 	"github.com/alicebob/miniredis":         {"internal/embedded"},
 	"github.com/aymanbagabas/go-udiff":      {"internal/view"},
-	"github.com/cenkalti/backoff":           {"internal/reconcile", "crm"},
+	"github.com/cenkalti/backoff":           {"internal/notify"},
 	"github.com/charmbracelet/colorprofile": {"internal/view"},
 	"github.com/charmbracelet/x/term":       {"internal/cli", "internal/view"},
 	"github.com/coder/websocket":            {"internal/rest"},
@@ -71,6 +72,8 @@ var homes = map[string][]string{
 	"golang.org/x/crypto":                   {"internal/gitsource"},
 	"github.com/go-git/go-git":              {"internal/gitsource"},
 	"github.com/gofrs/flock":                {"internal/embedded"},
+	"github.com/ProtonMail/go-crypto":       {"internal/gitsource"},
+	"github.com/hiddeco/sshsig":             {"internal/gitsource"},
 	"github.com/google/renameio":            {"internal/embedded", "internal/cli"},
 	"github.com/gowebpki/jcs":               {"internal/oprc"},
 	"github.com/knadh/koanf":                {"internal/cli"},
@@ -81,7 +84,7 @@ var homes = map[string][]string{
 	"github.com/spf13/pflag":                {"internal/cli"},
 	"github.com/wI2L/jsondiff":              {"internal/plan"},
 	"go.yaml.in/yaml":                       {"internal/schema", "internal/view", "internal/cli"},
-	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "crm"},
+	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "internal/notify", "crm"},
 	"golang.org/x/time":                     {"internal/rest", "internal/reconcile"},
 	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve"},
 }

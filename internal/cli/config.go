@@ -77,8 +77,18 @@ type SourceConfig struct {
 
 	// Verify lists files with public keys, PGP's or SSH's: commits by others are refused.
 	Verify *VerifyConfig `koanf:"verify"`
+	// Notify says whom to tell what became of a commit.
+	Notify []NotifyConfig `koanf:"notify"`
 
 	AccessConfig `koanf:",squash"`
+}
+
+// NotifyConfig is a forge that takes commit statuses, or a webhook.
+type NotifyConfig struct {
+	Type      string `koanf:"type"`      // github, gitlab, gitea or webhook
+	URL       string `koanf:"url"`       // of the webhook, or of the forge's API; "": as the source's URL suggests
+	TokenEnv  string `koanf:"tokenEnv"`  // of a forge
+	SecretEnv string `koanf:"secretEnv"` // of a webhook
 }
 
 // VerifyConfig says who may sign.

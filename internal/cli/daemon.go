@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -26,9 +28,10 @@ func daemonCommands(e *env) []*cobra.Command {
 // A daemon is what serve and dev have in common: the loop, the reports, and the
 // HTTP API on one ledger.
 type daemon struct {
-	loop   *reconcile.Loop
-	ingest *reconcile.Ingest
-	server *rest.Server
+	loop    *reconcile.Loop
+	ingest  *reconcile.Ingest
+	server  *rest.Server
+	metrics *rest.Metrics
 }
 
 func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, log *slog.Logger) *daemon {
@@ -41,6 +44,9 @@ func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, lo
 	metrics := rest.NewMetrics()
 	metrics.Reports(d.ingest.Counts)
 	d.loop.Ticked = metrics.Tick
+	d.metrics = metrics
+	metrics.Leading(d.loop.Leading)
+	d.ingest.Lag = metrics.Lag
 	d.server = &rest.Server{
 		Control: ledger{direct{s.reconciler, s.db}}, Load: schema.Load, Ready: s.db.Ping, Log: log, Metrics: metrics,
 		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint,
@@ -70,6 +76,25 @@ func (d *daemon) hooks(ctx context.Context, e *env, db *rdb.DB, sources []Source
 		}}
 	}
 	return nil
+}
+
+// notifier tells of the sources what the configuration asks for.
+func (e *env) notifier(c Config, log *slog.Logger) (*notify.Notifier, error) {
+	n := &notify.Notifier{Log: log}
+	for _, sc := range c.Sources {
+		for i, nc := range sc.Notify {
+			token, err := e.secret("tokenEnv", nc.TokenEnv)
+			secret, err2 := e.secret("secretEnv", nc.SecretEnv)
+			err = cmp.Or(err, err2)
+			if err == nil {
+				err = n.Add(sc.Name, notify.Options{Type: nc.Type, URL: nc.URL, Repository: sc.URL, Token: token, Secret: secret})
+			}
+			if err != nil {
+				return nil, fmt.Errorf("source %s: notify[%d]: %w", sc.Name, i, err)
+			}
+		}
+	}
+	return n, nil
 }
 
 // ledger is what the HTTP API asks beyond what commands do.

@@ -56,7 +56,7 @@ func (g *gitFiles) source() *gitsource.Source {
 func (g *gitFiles) Poll(ctx context.Context, _ time.Time) (reconcile.Revision, error) {
 	rev, err := g.source().Poll(ctx)
 	if err != nil {
-		return reconcile.Revision{}, err
+		return reconcile.Revision{ID: rev.ID, Author: rev.Author}, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

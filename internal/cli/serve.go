@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
@@ -64,6 +65,10 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	notifier, err := o.notifier(c, log)
+	if err != nil {
+		return err
+	}
 	judge, err := policies(filepath.Dir(o.config), c.Policies)
 	if err != nil {
 		return err
@@ -88,11 +93,17 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	}
 	log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
 	d := o.newDaemon(s, sources, c, log)
-	d.loop.Observe = func(st reconcile.Step) { logStep(log, st) }
+	notifier.Sent = d.metrics.Notified
+	d.loop.Observe = func(st reconcile.Step) {
+		logStep(log, st)
+		if outcome, ok := notify.OutcomeOf(st, o.now()); ok {
+			notifier.Tell(outcome)
+		}
+	}
 	if err := d.hooks(ctx, o.env, s.db, c.Sources); err != nil {
 		return err
 	}
-	err = d.run(ctx, listener)
+	err = d.run(ctx, listener, notifier.Run)
 	if ctx.Err() != nil {
 		log.Info("stopped")
 		return nil

@@ -119,7 +119,7 @@ func (s *Source) URL() string { return s.remote.shown }
 // fetches only when that is a commit that the mirror does not hold. A missing ref,
 // or an empty repository, is an [oprc.ErrNotFound]; a repository that cannot be
 // reached is an [ErrUnavailable], a commit that nobody signed who may is an
-// [oprc.ErrUnverified].
+// [oprc.ErrUnverified], and named by the revision.
 func (s *Source) Poll(ctx context.Context) (Revision, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,7 +169,7 @@ func (s *Source) accept(c *object.Commit, t tip) (Revision, error) {
 	if len(s.o.Verify) > 0 {
 		what := fmt.Sprintf("%s: commit %s by %s", s.remote.shown, short(c.Hash.String()), c.Author.String())
 		if err := s.keys.verify(s.remote.repo.Storer, t, what); err != nil {
-			return Revision{}, err
+			return Revision{ID: c.Hash.String(), Author: c.Author.String()}, err
 		}
 	}
 	rev, err := s.revision(c, t.name)

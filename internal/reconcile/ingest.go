@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +64,9 @@ type Ingest struct {
 	// Changed is called, from any goroutine, when the next plan may differ: the health
 	// of an environment changed, or a unit drifted. It must not block.
 	Changed func(env string)
+	// Lag is told how long a batch's oldest report waited in its stream until its effect
+	// was kept, by Redis' clock and ours; it may be nil.
+	Lag func(env string, d time.Duration)
 
 	mu     sync.Mutex
 	counts Counts
@@ -189,10 +193,27 @@ func (in *Ingest) carryOut(ctx context.Context, b *batch) error {
 		}
 	}
 	in.count(b.counts)
+	if waited, ok := b.waited(); ok && in.Lag != nil {
+		in.Lag(b.env, waited)
+	}
 	if (changed || b.drifted) && in.Changed != nil {
 		in.Changed(b.env)
 	}
 	return nil
+}
+
+// waited is how old the oldest entry of the batch was when it was read.
+func (b *batch) waited() (time.Duration, bool) {
+	oldest := time.Duration(-1)
+	for _, list := range [][]oprc.ReportEntry{b.beats, b.statuses} {
+		for _, e := range list {
+			text, _, _ := strings.Cut(e.ID, "-")
+			if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
+				oldest = max(oldest, b.now.Sub(time.UnixMilli(ms)))
+			}
+		}
+	}
+	return oldest, oldest >= 0
 }
 
 func ids(lists ...[]oprc.ReportEntry) []string {

@@ -107,7 +107,9 @@ func (c SourceConfig) status() oprc.SourceStatus {
 	return oprc.SourceStatus{Name: c.Name, URL: c.URL, Ref: c.Ref, Path: c.Path}
 }
 
-func reasonOf(err error) string {
+// ReasonOf says in one word what keeps a revision from being carried out, as the
+// condition Ready of a source does.
+func ReasonOf(err error) string {
 	var fight *fightError
 	switch {
 	case errors.As(err, &fight):

@@ -180,7 +180,7 @@ type pass struct {
 
 func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
 	var err error
-	if w.moved, err = l.fetch(ctx, s, w.look); err != nil {
+	if w.moved, w.step.Revision, err = l.fetch(ctx, s, w.look); err != nil {
 		return err
 	}
 	if w.moved {
@@ -197,21 +197,22 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
 	}
 }
 
-// fetch polls if it is time to, and reads the files if the revision moved.
-func (l *Loop) fetch(ctx context.Context, s *sourceState, a look) (moved bool, err error) {
+// fetch polls if it is time to, and reads the files if the revision moved. It
+// returns the newest revision that is known, even one that is refused.
+func (l *Loop) fetch(ctx context.Context, s *sourceState, a look) (moved bool, newest Revision, err error) {
 	if !a.poll {
-		return false, nil
+		return false, s.rev, nil
 	}
 	rev, err := s.c.Source.Poll(ctx, a.since)
 	if err != nil {
-		return false, readError{fmt.Errorf("poll: %w", err)}
+		return false, rev, readError{fmt.Errorf("poll: %w", err)}
 	}
 	if rev.ID == s.rev.ID && s.files != nil {
-		return false, nil
+		return false, rev, nil
 	}
 	files, err := s.c.Source.Files(ctx, rev)
 	if err != nil {
-		return false, readError{fmt.Errorf("read %s: %w", rev.ID, err)}
+		return false, rev, readError{fmt.Errorf("read %s: %w", rev.ID, err)}
 	}
 	if was := s.status.Revision; was != rev.ID {
 		s.rewound(rev, was, l.Now().UTC())
@@ -228,7 +229,7 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, a look) (moved bool, e
 			l.Log.Warn("note", "source", s.c.Name, "revision", rev.ID, "note", note)
 		}
 	}
-	return true, nil
+	return true, rev, nil
 }
 
 // rewound shows whether the newest revision descends from the one before it.
@@ -346,7 +347,7 @@ func (l *Loop) settle(s *sourceState, step Step, now time.Time) {
 	ready := oprc.SourceCondition{Type: "Ready", Status: true, Reason: "Applied", Message: "revision " + s.status.Applied}
 	stalled := oprc.SourceCondition{Type: "Stalled"}
 	if err := step.Err; err != nil {
-		ready = oprc.SourceCondition{Type: "Ready", Reason: reasonOf(err), Message: err.Error()}
+		ready = oprc.SourceCondition{Type: "Ready", Reason: ReasonOf(err), Message: err.Error()}
 		if needsSomeone(err) {
 			stalled = oprc.SourceCondition{Type: "Stalled", Status: true, Reason: ready.Reason, Message: "until someone acts"}
 		}

@@ -29,6 +29,12 @@ type Metrics struct {
 	crms         *prometheus.GaugeVec
 	inflight     *prometheus.GaugeVec
 
+	git      *prometheus.CounterVec
+	notified *prometheus.CounterVec
+	lag      *prometheus.HistogramVec
+	leading  prometheus.Gauge
+	leads    func() bool
+
 	sources sourceMetrics
 }
 
@@ -49,10 +55,22 @@ func NewMetrics() *Metrics {
 		crms:         gauges("oprc_crms_alive", "CRMs of an environment that are heard of.", "env"),
 		inflight:     gauges("oprc_commands_inflight", "Commands by environment that no report has answered yet.", "env"),
 		sources:      newSourceMetrics(),
+		git: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "oprc_git_requests_total", Help: "Requests to Git servers: a list asks for refs, a fetch for objects.",
+		}, []string{"op", "result"}),
+		notified: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "oprc_notifications_total", Help: "Notifications that were taken, or given up.",
+		}, []string{"type", "result"}),
+		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "oprc_report_lag_seconds", Help: "How long the oldest report of a batch waited in its stream.",
+			Buckets: []float64{.005, .025, .1, .5, 1, 5, 30, 300},
+		}, []string{"env"}),
+		leading: gauge("oprc_leading", "1 if this daemon is the one that acts."),
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.duration,
 		m.up, m.packages, m.drift, m.deployments, m.units, m.environments, m.crms, m.inflight,
+		m.git, m.notified, m.lag, m.leading,
 	)
 	m.registry.MustRegister(m.sources.collectors()...)
 	return m
@@ -82,6 +100,29 @@ func (m *Metrics) Reports(counts func() reconcile.Counts) {
 	}
 }
 
+// GitRequest counts a request to a Git server.
+func (m *Metrics) GitRequest(op string, err error) {
+	m.git.WithLabelValues(op, outcome(err)).Inc()
+}
+
+// Notified counts a notification that was taken, or given up.
+func (m *Metrics) Notified(kind string, err error) {
+	m.notified.WithLabelValues(kind, outcome(err)).Inc()
+}
+
+// Lag observes how long reports of an environment waited.
+func (m *Metrics) Lag(env string, d time.Duration) { m.lag.WithLabelValues(env).Observe(d.Seconds()) }
+
+// Leading shows whether this daemon is the one that acts.
+func (m *Metrics) Leading(leads func() bool) { m.leads = leads }
+
+func outcome(err error) string {
+	if err != nil {
+		return "error"
+	}
+	return "ok"
+}
+
 func (m *Metrics) measured(route string, next http.Handler) http.Handler {
 	return promhttp.InstrumentHandlerDuration(m.duration.MustCurryWith(prometheus.Labels{"route": route}), next)
 }
@@ -103,11 +144,15 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) error {
 
 // fill sets the gauges to what the state says now, or to nothing.
 func (m *Metrics) fill(ctx context.Context, c Control) error {
-	for _, g := range []*prometheus.GaugeVec{m.deployments, m.units, m.environments, m.crms, m.inflight} {
+	for _, g := range []*prometheus.GaugeVec{m.deployments, m.units, m.environments, m.crms, m.inflight, m.sources.condition} {
 		g.Reset()
 	}
 	m.drift.Set(0)
-	for _, kind := range []oprc.Kind{oprc.KindPackage, oprc.KindDeployment, oprc.KindUnit, oprc.KindEnv, oprc.KindCRM} {
+	m.leading.Set(0)
+	if m.leads != nil && m.leads() {
+		m.leading.Set(1)
+	}
+	for _, kind := range []oprc.Kind{oprc.KindPackage, oprc.KindDeployment, oprc.KindUnit, oprc.KindEnv, oprc.KindCRM, oprc.KindSource} {
 		objects, err := c.List(ctx, kind)
 		if err != nil {
 			return err
@@ -139,6 +184,14 @@ func (m *Metrics) count(o reconcile.Object) {
 		}
 	case *reconcile.EnvironmentView:
 		m.environments.WithLabelValues(doc.Name, string(doc.Health)).Set(1)
+	case *oprc.SourceStatus:
+		for _, c := range doc.Conditions {
+			value := 0.0
+			if c.Status {
+				value = 1
+			}
+			m.sources.condition.WithLabelValues(doc.Name, c.Type).Set(value)
+		}
 	case *reconcile.CRMView:
 		if doc.Alive {
 			m.crms.WithLabelValues(doc.Env).Inc()

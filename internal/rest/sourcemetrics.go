@@ -1,12 +1,14 @@
 package rest
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
@@ -15,6 +17,9 @@ type sourceMetrics struct {
 	duration  *prometheus.HistogramVec
 	revision  *prometheus.GaugeVec
 	toRunning prometheus.Histogram
+	toCommand *prometheus.HistogramVec
+	pruned    *prometheus.CounterVec
+	condition *prometheus.GaugeVec
 
 	mu     *sync.Mutex
 	seen   map[string]string    // revision by source
@@ -32,12 +37,21 @@ func newSourceMetrics() sourceMetrics {
 			Name: "oprc_commit_to_running_seconds", Help: "From a commit's time to the report that its last unit runs; seen when metrics are read.",
 			Buckets: []float64{1, 2.5, 5, 10, 30, 60, 300, 1800, 7200},
 		}),
-		mu: new(sync.Mutex), seen: map[string]string{}, commit: map[string]time.Time{},
+		toCommand: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "oprc_commit_to_command_seconds",
+			Help:    "Until the last command of a commit is in its stream: from the webhook or the request that told of it (after=\"wake\"), or from the commit's time, which counts whole seconds (after=\"commit\").",
+			Buckets: []float64{.025, .05, .1, .15, .2, .25, .5, 1, 2.5, 10, 60, 300},
+		}, []string{"after"}),
+		pruned: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "oprc_prune_total", Help: "Packages that were deleted because their source no longer has them.",
+		}, []string{"source"}),
+		condition: gauges("oprc_source_condition", "1 if the condition of a source is true, else 0.", "source", "condition"),
+		mu:        new(sync.Mutex), seen: map[string]string{}, commit: map[string]time.Time{},
 	}
 }
 
 func (s *sourceMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{s.duration, s.revision, s.toRunning}
+	return []prometheus.Collector{s.duration, s.revision, s.toRunning, s.toCommand, s.pruned, s.condition}
 }
 
 // Tick counts one look at a source.
@@ -53,6 +67,7 @@ func (m *Metrics) Tick(t reconcile.Tick) {
 		result = "applied"
 	}
 	s.duration.WithLabelValues(t.Source, result).Observe(t.Took.Seconds())
+	s.applied(t)
 	if t.Revision.ID == "" {
 		return
 	}
@@ -66,6 +81,29 @@ func (m *Metrics) Tick(t reconcile.Tick) {
 	if known && before != t.Revision.ID && t.Applied && !t.Revision.When.IsZero() {
 		delete(s.commit, before) // outrun
 		s.commit[t.Revision.ID] = t.Revision.When
+	}
+}
+
+// applied counts what a tick changed.
+func (s *sourceMetrics) applied(t reconcile.Tick) {
+	pruned := s.pruned.WithLabelValues(t.Source) // there from the first tick on
+	if t.Plan == nil {
+		return
+	}
+	for _, c := range t.Plan.Changes {
+		if c.Kind == oprc.KindPackage && slices.Contains(c.Actions, plan.Delete) {
+			pruned.Inc()
+		}
+	}
+	moved := s.seen[t.Source] != "" && s.seen[t.Source] != t.Revision.ID
+	if sum := t.Plan.Summary.Commands; !moved || sum.Deploy+sum.Undeploy == 0 {
+		return
+	}
+	if !t.Woken.IsZero() {
+		s.toCommand.WithLabelValues("wake").Observe(t.At.Sub(t.Woken).Seconds())
+	}
+	if !t.Revision.When.IsZero() {
+		s.toCommand.WithLabelValues("commit").Observe(max(0, t.At.Sub(t.Revision.When).Seconds()))
 	}
 }
 

@@ -1,0 +1,248 @@
+// Package notify tells others what became of a commit: forges as a commit status,
+// anybody else with a signed webhook.
+//
+//	Step of the loop -> Outcome -> queue of each target -> HTTP, until it is taken
+package notify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// A State says how a revision is doing.
+type State string
+
+// The states.
+const (
+	Pending State = "pending" // it is being carried out
+	Success State = "success"
+	Failure State = "failure" // it is refused, or has to wait for somebody
+	Error   State = "error"   // something else went wrong; it is tried again
+)
+
+// An Outcome is what became of a revision of a source.
+type Outcome struct {
+	Source   string       `json:"source"`
+	Revision string       `json:"revision,omitempty"` // commit; "" while none could be read
+	Author   string       `json:"author,omitempty"`
+	State    State        `json:"state"`
+	Reason   string       `json:"reason,omitempty"` // as in the source's condition Ready
+	Message  string       `json:"message"`
+	PlanID   string       `json:"planId,omitempty"`
+	Summary  plan.Summary `json:"summary"`
+	Time     time.Time    `json:"ts"`
+}
+
+// OutcomeOf says what a step of the loop tells of a revision; ok is false where it
+// tells nothing.
+func OutcomeOf(st reconcile.Step, now time.Time) (o Outcome, ok bool) {
+	o = Outcome{Source: st.Source, Revision: st.Revision.ID, Author: st.Revision.Author, Time: now.UTC()}
+	if p := st.Plan; p != nil {
+		o.PlanID, o.Summary = p.ID, p.Summary
+	}
+	switch {
+	case st.Err != nil:
+		o.State, o.Reason, o.Message = Error, reconcile.ReasonOf(st.Err), st.Err.Error()
+		for _, kind := range []error{oprc.ErrInvalid, oprc.ErrHeld, oprc.ErrDenied, oprc.ErrConflict} {
+			if errors.Is(st.Err, kind) {
+				o.State = Failure
+			}
+		}
+	case st.Result != nil:
+		s := o.Summary
+		o.State, o.Reason = Success, "Applied"
+		o.Message = fmt.Sprintf("%d created, %d updated, %d deleted; %d commands", s.Create, s.Update, s.Delete, s.Commands.Deploy+s.Commands.Undeploy)
+	case st.Plan == nil, st.Plan.Diagnostics.Err() != nil, len(st.Plan.Conflicts) > 0:
+		return o, false // more is to come
+	case st.Plan.Empty():
+		o.State, o.Reason, o.Message = Success, "Applied", "nothing to change"
+	default:
+		o.State, o.Reason, o.Message = Pending, "Applying", "being carried out"
+	}
+	return o, true
+}
+
+// same reports whether two outcomes say the same of one revision.
+func (o Outcome) same(p Outcome) bool {
+	return o.Source == p.Source && o.Revision == p.Revision && o.State == p.State && o.Message == p.Message
+}
+
+const (
+	queueLength = 100
+	giveUpAfter = 30 * time.Minute
+	lastWords   = 5 * time.Second // what the end of the process waits for what is queued
+)
+
+// A Notifier delivers outcomes to the targets of their sources. Fields are set
+// before Run.
+type Notifier struct {
+	Log *slog.Logger
+	// Sent is told of each delivery that was taken, or given up; it may be nil.
+	Sent func(kind string, err error)
+
+	targets []*target
+}
+
+// A target and what waits for it, oldest first.
+type target struct {
+	source string
+	sender sender
+	kind   string
+
+	mu    sync.Mutex
+	queue []Outcome
+	last  Outcome // taken in last
+	ready chan struct{}
+}
+
+// Add makes a source's outcomes go to where o says. What is wrong with o is an
+// oprc.ErrInvalid. It is called before Run.
+func (n *Notifier) Add(source string, o Options) error {
+	s, err := o.sender()
+	if err != nil {
+		return err
+	}
+	n.targets = append(n.targets, &target{source: source, sender: s, kind: o.Type, ready: make(chan struct{}, 1)})
+	return nil
+}
+
+// Tell queues an outcome for the targets of its source. It does not block. What
+// was said before of the same revision, and still waits, is replaced.
+func (n *Notifier) Tell(o Outcome) {
+	for _, t := range n.targets {
+		if t.source == o.Source {
+			t.tell(o)
+		}
+	}
+}
+
+func (t *target) tell(o Outcome) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last.same(o) {
+		return
+	}
+	t.last = o
+	if n := len(t.queue); n > 0 && t.queue[n-1].Revision == o.Revision {
+		t.queue = t.queue[:n-1]
+	}
+	t.queue = append(t.queue, o)
+	if len(t.queue) > queueLength {
+		t.queue = t.queue[1:]
+	}
+	select {
+	case t.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (t *target) next() (Outcome, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.queue) == 0 {
+		return Outcome{}, false
+	}
+	o := t.queue[0]
+	t.queue = t.queue[1:]
+	return o, true
+}
+
+// Run delivers until ctx ends, and then what waits, for a short while.
+func (n *Notifier) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for _, t := range n.targets {
+		g.Go(func() error {
+			for {
+				select {
+				case <-t.ready:
+					n.deliver(ctx, t)
+				case <-ctx.Done():
+					bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+					defer cancel()
+					n.deliver(bye, t)
+					return nil
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// deliver sends what is queued, in order, each until it is taken or given up.
+func (n *Notifier) deliver(ctx context.Context, t *target) {
+	for ctx.Err() == nil {
+		o, ok := t.next()
+		if !ok {
+			return
+		}
+		_, err := backoff.Retry(ctx, func() (struct{}, error) {
+			return struct{}{}, t.sender.send(ctx, o)
+		}, backoff.WithMaxElapsedTime(giveUpAfter))
+		if err != nil && ctx.Err() != nil {
+			t.putBack(o)
+			return
+		}
+		if n.Sent != nil {
+			n.Sent(t.kind, err)
+		}
+		if err != nil {
+			n.Log.Warn("notification", "source", t.source, "to", t.kind, "revision", o.Revision, "state", o.State, "error", err)
+		}
+	}
+}
+
+// putBack returns to the queue what the end of a context interrupted, unless there
+// is news of the same revision.
+func (t *target) putBack(o Outcome) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.queue) == 0 || t.queue[0].Revision != o.Revision {
+		t.queue = append([]Outcome{o}, t.queue...)
+	}
+}
+
+// A sender makes one attempt. An error is final if it is a backoff.PermanentError.
+type sender interface {
+	send(ctx context.Context, o Outcome) error
+}
+
+// client does not follow redirects: a token is for the host that it was given for.
+var client = &http.Client{
+	Timeout:       10 * time.Second,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// post sends a request, and says whether to try again.
+func post(req *http.Request) error {
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("%s: %w", req.URL.Host, errors.Unwrap(err)) // the rest of a URL may be a secret
+	}
+	defer func() { _ = res.Body.Close() }()
+	failure := fmt.Errorf("%s answers %s", req.URL.Host, res.Status)
+	switch {
+	case res.StatusCode < 300:
+		return nil
+	case res.StatusCode == http.StatusTooManyRequests, res.StatusCode == http.StatusServiceUnavailable:
+		if after, err := time.ParseDuration(cmp.Or(res.Header.Get("Retry-After"), "x") + "s"); err == nil && after <= giveUpAfter {
+			return &backoff.RetryAfterError{Duration: after}
+		}
+		return failure
+	case res.StatusCode >= 500:
+		return failure
+	}
+	return backoff.Permanent(failure)
+}
