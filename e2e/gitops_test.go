@@ -5,8 +5,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -15,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -49,6 +52,7 @@ func newForge(t *testing.T) *forge {
 		case strings.HasSuffix(r.URL.Path, "/git-upload-pack") && r.Header.Get("Git-Protocol") == "":
 			f.fetches.Add(1)
 		}
+		r.URL.Path = strings.Replace(r.URL.Path, "/acme/shop.git", "/.git", 1) // as forges call it
 		backend.ServeHTTP(w, r)
 	}))
 	t.Cleanup(s.Close)
@@ -142,11 +146,71 @@ func TestGitOps(t *testing.T) {
 			t.Errorf("a commit took %d fetches", n)
 		}
 	}
+	if n := d.metric(`oprc_commit_to_command_seconds_count{after="wake"}`); n != float64(len(latencies)) {
+		t.Errorf("the histogram counts %v commits, want %d", n, len(latencies))
+	}
+	t.Logf("the histogram: %v of them within 0.25s", d.metric(`oprc_commit_to_command_seconds_bucket{after="wake",le="0.25"}`))
 	slices.Sort(latencies)
 	t.Logf("from the webhook to the CRM's stream: %v", latencies)
 	if worst := latencies[len(latencies)-1]; worst > 5*time.Second {
 		t.Errorf("the slowest took %s", worst)
 	}
+}
+
+// Forges and webhooks hear what became of each commit.
+func TestNotifications(t *testing.T) {
+	type told struct{ path, state, auth string }
+	var mu sync.Mutex
+	var statuses []told
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ State, Description string }
+		data, _ := io.ReadAll(r.Body)
+		_ = json.Unmarshal(data, &body)
+		auth := r.Header.Get("Authorization")
+		if signature := r.Header.Get("X-Oprc-Signature"); signature != "" {
+			mac := hmac.New(sha256.New, []byte("sh"))
+			mac.Write(data)
+			auth = fmt.Sprint("signed ", signature == "sha256="+hex.EncodeToString(mac.Sum(nil)))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		statuses = append(statuses, told{r.URL.Path, body.State, auth})
+		w.WriteHeader(http.StatusCreated)
+	}))
+	t.Cleanup(sink.Close)
+	heard := func(want told) {
+		t.Helper()
+		within(t, 20*time.Second, fmt.Sprint(want), func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			if slices.Contains(statuses, want) {
+				return ""
+			}
+			return fmt.Sprint(statuses)
+		})
+	}
+	store := rdbtest.Start(t, "")
+	f := newForge(t)
+	f.write("edge.yaml", "kind: Environment\nname: edge\n")
+	f.write("p0001.yaml", numbered(1, 1))
+	good := f.commit("good")
+	// The repository's path on the server is the last two parts of its URL.
+	serve(t, fmt.Sprintf(`redis: {url: %q}
+sources:
+  - name: main
+    url: %q
+    interval: 1s
+    notify:
+      - {type: gitea, url: %q, tokenEnv: TOKEN}
+      - {type: webhook, url: %q, secretEnv: SECRET}
+`, store.URL(), strings.TrimSuffix(f.url, "/.git")+"/acme/shop.git", sink.URL+"/api/v1", sink.URL+"/hook"), "TOKEN=t0ken", "SECRET=sh")
+	path := "/api/v1/repos/acme/shop/statuses/"
+	heard(told{path + good, "success", "token t0ken"})
+	heard(told{"/hook", "success", "signed true"})
+	f.write("p0001.yaml", "name: p0001\nfunctoins: []\n")
+	bad := f.commit("bad")
+	heard(told{path + bad, "failure", "token t0ken"})
+	heard(told{"/hook", "failure", "signed true"})
 }
 
 const commandsOfEdge = "oaas.pm.{env:edge}.commands"
