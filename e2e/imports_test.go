@@ -85,7 +85,7 @@ var homes = map[string][]string{
 	"github.com/wI2L/jsondiff":              {"internal/plan"},
 	"go.yaml.in/yaml":                       {"internal/schema", "internal/view", "internal/cli"},
 	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "internal/notify", "crm"},
-	"golang.org/x/time":                     {"internal/rest", "internal/reconcile"},
+	"golang.org/x/time":                     {"internal/gitsource"},
 	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve"},
 }
 

@@ -28,23 +28,20 @@ func daemonCommands(e *env) []*cobra.Command {
 // A daemon is what serve and dev have in common: the loop, the reports, and the
 // HTTP API on one ledger.
 type daemon struct {
-	loop    *reconcile.Loop
-	ingest  *reconcile.Ingest
-	server  *rest.Server
-	metrics *rest.Metrics
+	loop   *reconcile.Loop
+	ingest *reconcile.Ingest
+	server *rest.Server
 }
 
-func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, log *slog.Logger) *daemon {
+func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, log *slog.Logger, metrics *rest.Metrics) *daemon {
 	d := &daemon{ingest: e.ingest(s)}
 	d.loop = &reconcile.Loop{
 		Reconciler: s.reconciler, Sources: sources, Lease: s.db, Store: s.db, Holder: e.identity(), Now: e.now, Log: log,
 	}
 	d.ingest.Log = log
 	d.ingest.Changed = func(string) { d.loop.Replan() }
-	metrics := rest.NewMetrics()
 	metrics.Reports(d.ingest.Counts)
 	d.loop.Ticked = metrics.Tick
-	d.metrics = metrics
 	metrics.Leading(d.loop.Leading)
 	d.ingest.Lag = metrics.Lag
 	d.server = &rest.Server{

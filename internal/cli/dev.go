@@ -22,6 +22,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/rest"
 	"github.com/oaas-platform/oprc/internal/schema"
 	"github.com/oaas-platform/oprc/internal/view"
 )
@@ -100,7 +101,7 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	log := o.logger()
-	d := o.newDaemon(s, []reconcile.SourceConfig{src}, c, log)
+	d := o.newDaemon(s, []reconcile.SourceConfig{src}, c, log, rest.NewMetrics())
 	screen := &devScreen{env: o.env, state: s}
 	d.loop.Observe = screen.step
 	o.banner(s, listener, src)
@@ -128,7 +129,7 @@ Press Ctrl-C to stop. In another terminal: oprc get deployments
 // openSource opens the directory or repository, and says how to hear of changes.
 func (o *devOptions) openSource() (reconcile.SourceConfig, func(context.Context, func()) error, error) {
 	if isGitURL(o.source) {
-		git, err := newGitFiles(gitsource.Options{
+		git, err := newGitFiles(&gitsource.Hub{}, gitsource.Options{
 			Name: "dev", URL: o.source, Ref: o.ref, CacheDir: filepath.Join(o.directory("XDG_CACHE_HOME", ".cache"), "git"),
 		})
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 
 // gitFiles is a Git repository as a source.
 type gitFiles struct {
+	hub     *gitsource.Hub
 	options gitsource.Options
 
 	mu   sync.Mutex
@@ -21,12 +22,12 @@ type gitFiles struct {
 	last gitsource.Revision
 }
 
-func newGitFiles(o gitsource.Options) (*gitFiles, error) {
-	git, err := gitsource.New(o)
+func newGitFiles(hub *gitsource.Hub, o gitsource.Options) (*gitFiles, error) {
+	git, err := hub.Open(o)
 	if err != nil {
 		return nil, err
 	}
-	return &gitFiles{options: o, git: git}, nil
+	return &gitFiles{hub: hub, options: o, git: git}, nil
 }
 
 // Resume takes up where another process left off: a rewind is judged against the
@@ -39,7 +40,7 @@ func (g *gitFiles) Resume(revision string) error {
 	}
 	o := g.options
 	o.Last = revision
-	git, err := gitsource.New(o)
+	git, err := g.hub.Open(o)
 	if err != nil {
 		return err
 	}
@@ -53,8 +54,8 @@ func (g *gitFiles) source() *gitsource.Source {
 	return g.git
 }
 
-func (g *gitFiles) Poll(ctx context.Context, _ time.Time) (reconcile.Revision, error) {
-	rev, err := g.source().Poll(ctx)
+func (g *gitFiles) Poll(ctx context.Context, since time.Time) (reconcile.Revision, error) {
+	rev, err := g.source().Poll(ctx, since)
 	if err != nil {
 		return reconcile.Revision{ID: rev.ID, Author: rev.Author}, err
 	}

@@ -14,11 +14,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/rest"
 )
 
 type serveOptions struct {
@@ -61,7 +63,8 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 		c.Redis.URL = o.redis
 	}
 	log := o.loggerAt(c.LogLevel)
-	sources, err := o.sources(c)
+	metrics := rest.NewMetrics()
+	sources, err := o.sources(&gitsource.Hub{Observe: metrics.GitRequest, Now: o.now}, c)
 	if err != nil {
 		return err
 	}
@@ -92,8 +95,8 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
-	d := o.newDaemon(s, sources, c, log)
-	notifier.Sent = d.metrics.Notified
+	d := o.newDaemon(s, sources, c, log, metrics)
+	notifier.Sent = metrics.Notified
 	d.loop.Observe = func(st reconcile.Step) {
 		logStep(log, st)
 		if outcome, ok := notify.OutcomeOf(st, o.now()); ok {
@@ -143,11 +146,11 @@ func declareAll(ctx context.Context, s *state, c Config) error {
 }
 
 // sources opens what the configuration names; nothing is read yet.
-func (o *serveOptions) sources(c Config) ([]reconcile.SourceConfig, error) {
+func (o *serveOptions) sources(hub *gitsource.Hub, c Config) ([]reconcile.SourceConfig, error) {
 	cache := filepath.Join(o.directory("XDG_CACHE_HOME", ".cache"), "git")
 	var out []reconcile.SourceConfig
 	for _, sc := range c.Sources {
-		src, err := o.openSource(sc, cache)
+		src, err := o.openSource(hub, sc, cache)
 		if err == nil {
 			_, err = o.secret("webhookSecretEnv", sc.WebhookSecretEnv)
 		}
@@ -163,7 +166,7 @@ func (o *serveOptions) sources(c Config) ([]reconcile.SourceConfig, error) {
 	return out, nil
 }
 
-func (o *serveOptions) openSource(sc SourceConfig, cache string) (reconcile.Source, error) {
+func (o *serveOptions) openSource(hub *gitsource.Hub, sc SourceConfig, cache string) (reconcile.Source, error) {
 	if info, err := os.Stat(filepath.Join(sc.URL, ".git")); !isGitURL(sc.URL) && (err != nil || !info.IsDir()) {
 		if key := sc.gitOnly(); key != "" {
 			return nil, fmt.Errorf("%s: only a Git repository takes it, and %s is none", key, sc.URL)
@@ -178,7 +181,7 @@ func (o *serveOptions) openSource(sc SourceConfig, cache string) (reconcile.Sour
 	if err != nil {
 		return nil, err
 	}
-	return newGitFiles(options)
+	return newGitFiles(hub, options)
 }
 
 // logStep says what a tick did: one line, with the findings that stop a package.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-git/go-billy/v5/osfs"
@@ -45,8 +46,21 @@ type remote struct {
 	dir     string // of the mirror
 	auth    func() (transport.AuthMethod, error)
 	isSSH   bool
+	host    *host // nil for one on this machine
+	observe func(op string, err error)
+	now     func() time.Time
+
+	mu      sync.Mutex      // held by the source whose turn it is
 	repo    *git.Repository // nil until it was needed
 	storage *filesystem.Storage
+	listed  listed
+}
+
+// listed is what the last listing found out.
+type listed struct {
+	at   time.Time // when it began
+	refs []*plumbing.Reference
+	err  error
 }
 
 func newRemote(o Options) (*remote, error) {
@@ -69,8 +83,20 @@ func newRemote(o Options) (*remote, error) {
 	if o.CacheDir == "" {
 		return nil, fmt.Errorf("%w options: no cache directory for %s", oprc.ErrInvalid, r.shown)
 	}
-	r.dir = filepath.Join(o.CacheDir, mirrorName(o.Name, r.shown))
 	return r, nil
+}
+
+// mirrorDir is where the mirror is of what is shown, or of one source of that.
+func mirrorDir(o Options, source, shown string) string {
+	return filepath.Join(o.CacheDir, mirrorName(source, shown))
+}
+
+// hostOf is the host of a URL, as far as limits go.
+func hostOf(shown string) string {
+	if ep, err := transport.NewEndpoint(shown); err == nil {
+		return ep.Host
+	}
+	return ""
 }
 
 var unsafe = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
@@ -96,18 +122,55 @@ func strip(raw string) string {
 	return u.String()
 }
 
-// list returns the refs of the repository.
-func (r *remote) list(ctx context.Context) ([]*plumbing.Reference, error) {
+// list returns the refs of the repository as they were at since or later. Sources
+// that ask for the same share a listing, be it one that failed.
+func (r *remote) list(ctx context.Context, since time.Time) ([]*plumbing.Reference, error) {
 	if r.local != "" {
 		return r.listLocal()
 	}
+	if !r.listed.at.IsZero() && !r.listed.at.Before(since) {
+		return r.listed.refs, r.listed.err
+	}
+	var began time.Time
+	if r.now != nil {
+		began = r.now()
+	}
+	refs, err := r.ask(ctx)
+	if ctx.Err() == nil {
+		r.listed = listed{began, refs, err}
+	}
+	return refs, err
+}
+
+// request waits for the host's turn, and tells of what came of the request.
+func request[T any](ctx context.Context, r *remote, op string, work func() (T, error)) (T, error) {
+	leave, err := r.host.enter(ctx)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	defer leave()
+	out, err := work()
+	if r.observe != nil && ctx.Err() == nil {
+		failed := err
+		if errors.Is(err, transport.ErrEmptyRemoteRepository) || errors.Is(err, git.NoErrAlreadyUpToDate) {
+			failed = nil
+		}
+		r.observe(op, failed)
+	}
+	return out, err
+}
+
+func (r *remote) ask(ctx context.Context) ([]*plumbing.Reference, error) {
 	auth, err := r.auth()
 	if err != nil {
 		return nil, r.unavailable(ctx, err)
 	}
-	refs, err := within(ctx, r.o.Timeout, r.isSSH, func(ctx context.Context) ([]*plumbing.Reference, error) {
-		return r.handle(nil).ListContext(ctx, &git.ListOptions{
-			Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy}, PeelingOption: git.AppendPeeled,
+	refs, err := request(ctx, r, "list", func() ([]*plumbing.Reference, error) {
+		return within(ctx, r.o.Timeout, r.isSSH, func(ctx context.Context) ([]*plumbing.Reference, error) {
+			return r.handle(nil).ListContext(ctx, &git.ListOptions{
+				Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy}, PeelingOption: git.AppendPeeled,
+			})
 		})
 	})
 	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
@@ -331,10 +394,12 @@ func (r *remote) fetchInto(ctx context.Context, s *filesystem.Storage, specs []c
 		return r.unavailable(ctx, err)
 	}
 	const moreThanAListing = 10
-	_, err = within(ctx, moreThanAListing*r.o.Timeout, r.isSSH, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, r.handle(s).FetchContext(ctx, &git.FetchOptions{
-			RefSpecs: specs, Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy},
-			Tags: git.NoTags, Force: true,
+	_, err = request(ctx, r, "fetch", func() (struct{}, error) {
+		return within(ctx, moreThanAListing*r.o.Timeout, r.isSSH, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, r.handle(s).FetchContext(ctx, &git.FetchOptions{
+				RefSpecs: specs, Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy},
+				Tags: git.NoTags, Force: true,
+			})
 		})
 	})
 	switch {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -156,7 +157,7 @@ func open(t *testing.T, o gitsource.Options) *gitsource.Source {
 
 func poll(t *testing.T, s *gitsource.Source) gitsource.Revision {
 	t.Helper()
-	rev, err := s.Poll(t.Context())
+	rev, err := s.Poll(t.Context(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

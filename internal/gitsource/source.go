@@ -28,7 +28,7 @@ import (
 
 // Options say what to read, and how to get at it.
 type Options struct {
-	Name string // of the source; tells mirrors of one URL apart
+	Name string // of the source
 	URL  string // https, ssh (also user@host:path), file, or a path
 	// Ref is a branch, a tag, a semver range over the tags, or a full commit id, and
 	// looked up in this order; "" is the remote's HEAD. Names may be full: refs/tags/v1.
@@ -85,52 +85,35 @@ type Source struct {
 	notes  []string
 }
 
-// New checks o; it does not touch the repository. What is wrong is an
-// [oprc.ErrInvalid].
-func New(o Options) (*Source, error) {
-	o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
-	p, err := newPattern(o.Path)
-	if err != nil {
-		return nil, fmt.Errorf("git source %s: %w", o.Name, err)
-	}
-	r, err := newRemote(o)
-	if err != nil {
-		return nil, fmt.Errorf("git source %s: %w", o.Name, err)
-	}
-	keys, err := newKeyring(o.Verify)
-	if err != nil {
-		return nil, fmt.Errorf("git source %s: %w", o.Name, err)
-	}
-	s := &Source{o: o, path: p, remote: r, keys: keys}
-	if len(o.Ignore) > 0 {
-		var ps []gitignore.Pattern
-		for _, line := range o.Ignore {
-			ps = append(ps, gitignore.ParsePattern(line, nil))
-		}
-		s.ignore = gitignore.NewMatcher(ps)
-	}
-	return s, nil
-}
-
 // URL returns the repository's address as it may be shown: without credentials.
 func (s *Source) URL() string { return s.remote.shown }
 
-// Poll says which commit the ref means now. It lists the remote's refs once, and
-// fetches only when that is a commit that the mirror does not hold. A missing ref,
+// Poll says which commit the ref means, as of since or later. It lists the remote's
+// refs, unless somebody with the same [Hub] has done so since, and fetches only when
+// that is a commit that the mirror does not hold. A missing ref,
 // or an empty repository, is an [oprc.ErrNotFound]; a repository that cannot be
 // reached is an [ErrUnavailable], a commit that nobody signed who may is an
 // [oprc.ErrUnverified], and named by the revision.
-func (s *Source) Poll(ctx context.Context) (Revision, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return healed(ctx, s.remote, s.poll)
+func (s *Source) Poll(ctx context.Context, since time.Time) (Revision, error) {
+	defer s.lock()()
+	return healed(ctx, s.remote, func(ctx context.Context) (Revision, error) { return s.poll(ctx, since) })
 }
 
-func (s *Source) poll(ctx context.Context) (Revision, error) {
+// lock takes the source's turn, and its remote's.
+func (s *Source) lock() (unlock func()) {
+	s.mu.Lock()
+	s.remote.mu.Lock()
+	return func() {
+		s.remote.mu.Unlock()
+		s.mu.Unlock()
+	}
+}
+
+func (s *Source) poll(ctx context.Context, since time.Time) (Revision, error) {
 	if isCommitID(s.o.Ref) {
 		return s.pollCommit(ctx)
 	}
-	refs, err := s.remote.list(ctx)
+	refs, err := s.remote.list(ctx, since)
 	if err != nil {
 		return Revision{}, err
 	}
@@ -206,8 +189,7 @@ func (s *Source) revision(c *object.Commit, name plumbing.ReferenceName) (Revisi
 // for the validator to refuse; a file over [oprc.MaxFileSize] as that many bytes
 // and one more, without its content. [Source.Notes] says so in words.
 func (s *Source) Files(ctx context.Context, rev Revision) ([]oprc.File, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.lock()()
 	return healed(ctx, s.remote, func(ctx context.Context) ([]oprc.File, error) { return s.files(ctx, rev) })
 }
 

@@ -282,7 +282,7 @@ func TestWhatIsMissing(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				test.o.URL = url
 				s := open(t, test.o)
-				rev, err := s.Poll(t.Context())
+				rev, err := s.Poll(t.Context(), time.Now())
 				if err == nil {
 					_, err = s.Files(t.Context(), rev)
 				}
@@ -314,7 +314,7 @@ func TestUnavailable(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := open(t, test.o).Poll(t.Context())
+			_, err := open(t, test.o).Poll(t.Context(), time.Now())
 			if !errors.Is(err, gitsource.ErrUnavailable) || errors.Is(err, oprc.ErrNotFound) || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("got %v, want unavailable with %q", err, test.want)
 			}
@@ -347,7 +347,7 @@ func TestOutageIsSurvived(t *testing.T) {
 	s := open(t, gitsource.Options{URL: srv.url})
 	rev := poll(t, s)
 	srv.set(func(s *server) { s.status = 500 })
-	if _, err := s.Poll(t.Context()); !errors.Is(err, gitsource.ErrUnavailable) {
+	if _, err := s.Poll(t.Context(), time.Now()); !errors.Is(err, gitsource.ErrUnavailable) {
 		t.Errorf("got %v, want unavailable", err)
 	}
 	if _, err := s.Files(t.Context(), rev); err != nil {
@@ -367,13 +367,13 @@ func TestTimeoutAndCancel(t *testing.T) {
 	handler := srv.Config.Handler
 	srv.Config.Handler = blockUntil(stuck, handler)
 	t.Cleanup(func() { close(stuck) })
-	_, err := open(t, gitsource.Options{URL: srv.url, Timeout: 50 * time.Millisecond}).Poll(t.Context())
+	_, err := open(t, gitsource.Options{URL: srv.url, Timeout: 50 * time.Millisecond}).Poll(t.Context(), time.Now())
 	if !errors.Is(err, gitsource.ErrUnavailable) || !strings.Contains(err.Error(), "no answer in time") {
 		t.Errorf("got %v, want unavailable: no answer in time", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := open(t, gitsource.Options{URL: srv.url}).Poll(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, gitsource.ErrUnavailable) {
+	if _, err := open(t, gitsource.Options{URL: srv.url}).Poll(ctx, time.Now()); !errors.Is(err, context.Canceled) || errors.Is(err, gitsource.ErrUnavailable) {
 		t.Errorf("got %v, want canceled", err)
 	}
 }

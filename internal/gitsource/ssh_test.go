@@ -140,7 +140,7 @@ func TestSSH(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := o
 			change(&o)
-			if _, err := open(t, o).Poll(t.Context()); !errors.Is(err, gitsource.ErrUnavailable) || !strings.Contains(err.Error(), addr) {
+			if _, err := open(t, o).Poll(t.Context(), time.Now()); !errors.Is(err, gitsource.ErrUnavailable) || !strings.Contains(err.Error(), addr) {
 				t.Errorf("got %v, want unavailable with %s", err, addr)
 			}
 		})
@@ -162,7 +162,7 @@ func TestSSHServerThatNeverAnswers(t *testing.T) {
 		URL: "ssh://git@" + l.Addr().String() + "/r.git", SSHKeyFile: key, KnownHosts: []string{known}, Timeout: 100 * time.Millisecond,
 	})
 	begin := time.Now()
-	if _, err := s.Poll(t.Context()); !errors.Is(err, gitsource.ErrUnavailable) || !strings.Contains(err.Error(), "no answer in time") {
+	if _, err := s.Poll(t.Context(), time.Now()); !errors.Is(err, gitsource.ErrUnavailable) || !strings.Contains(err.Error(), "no answer in time") {
 		t.Errorf("got %v, want unavailable: no answer in time", err)
 	}
 	if d := time.Since(begin); d > 3*time.Second {

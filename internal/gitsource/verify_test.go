@@ -161,7 +161,7 @@ func TestVerify(t *testing.T) {
 				tc.keys = [][]byte{armored(t, revoked)}
 			}
 			s := open(t, gitsource.Options{URL: w.dir, Ref: tc.ref, Verify: tc.keys})
-			rev, err := s.Poll(t.Context())
+			rev, err := s.Poll(t.Context(), time.Now())
 			if tc.want == "" {
 				if err != nil || rev.ID != w.git("rev-parse", "HEAD") {
 					t.Errorf("got %q, %v", rev.ID, err)
@@ -171,7 +171,7 @@ func TestVerify(t *testing.T) {
 			if !errors.Is(err, oprc.ErrUnverified) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want one with %q", err, tc.want)
 			}
-			if again, err := s.Poll(t.Context()); err == nil {
+			if again, err := s.Poll(t.Context(), time.Now()); err == nil {
 				t.Errorf("the second time it is taken: %+v", again)
 			}
 		})
@@ -206,11 +206,11 @@ func TestVerifyKeepsTheLastGood(t *testing.T) {
 		t.Fatalf("got %s", rev.ID)
 	}
 	w.commit("b.yaml", "name: b\n")
-	if _, err := s.Poll(t.Context()); !errors.Is(err, oprc.ErrUnverified) {
+	if _, err := s.Poll(t.Context(), time.Now()); !errors.Is(err, oprc.ErrUnverified) {
 		t.Fatalf("got %v", err)
 	}
 	srv.since()
-	if _, err := s.Poll(t.Context()); !errors.Is(err, oprc.ErrUnverified) {
+	if _, err := s.Poll(t.Context(), time.Now()); !errors.Is(err, oprc.ErrUnverified) {
 		t.Fatalf("got %v", err)
 	}
 	if _, fetches, _ := srv.since(); fetches != 0 {
