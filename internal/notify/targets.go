@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -151,22 +150,19 @@ func (g gitea) send(ctx context.Context, o Outcome) error {
 type webhook struct{ o Options }
 
 // send posts the outcome with an HMAC-SHA-256 of the body, as incoming webhooks are
-// signed, and an id that is another one for each attempt's outcome.
+// signed. The delivery's id is the same when it is tried again.
 func (h webhook) send(ctx context.Context, o Outcome) error {
-	req, err := request(ctx, h.o.URL, o, "X-Oprc-Event", "outcome", "X-Oprc-Delivery", rand.Text())
-	if err != nil {
-		return err
-	}
-	body, err := req.GetBody()
+	data, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}
 	mac := hmac.New(sha256.New, []byte(h.o.Secret))
-	var data bytes.Buffer
-	if _, err := data.ReadFrom(body); err != nil {
+	mac.Write(data)
+	id := sha256.Sum256(data)
+	req, err := request(ctx, h.o.URL, json.RawMessage(data), "X-Oprc-Event", "outcome",
+		"X-Oprc-Delivery", hex.EncodeToString(id[:16]), "X-Oprc-Signature", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	if err != nil {
 		return err
 	}
-	mac.Write(data.Bytes())
-	req.Header.Set("X-Oprc-Signature", "sha256="+hex.EncodeToString(mac.Sum(nil)))
 	return post(req)
 }
