@@ -191,7 +191,7 @@ func logStep(log *slog.Logger, st reconcile.Step) {
 	}
 	attrs := []any{"source", st.Source}
 	if st.Revision.ID != "" {
-		attrs = append(attrs, "revision", st.Revision.ID)
+		attrs = append(attrs, "revision", st.Revision.ID, "files", len(st.Files), "read", st.Read)
 	}
 	if st.Plan != nil {
 		sum := st.Plan.Summary

@@ -10,16 +10,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/gitsource/gittest"
 )
 
 // together opens sources of one server that differ in ref and path.
-func together(t *testing.T, hub *gitsource.Hub, srv *server, cache string) map[string]*gitsource.Source {
+func together(t *testing.T, hub *gitsource.Hub, srv *gittest.Server, cache string) map[string]*gitsource.Source {
 	t.Helper()
 	out := map[string]*gitsource.Source{}
 	for name, o := range map[string]gitsource.Options{
 		"all": {}, "some": {Path: "apps"}, "other": {Ref: "stage"},
 	} {
-		o.Name, o.URL, o.CacheDir = name, srv.url, cache
+		o.Name, o.URL, o.CacheDir = name, srv.URL, cache
 		s, err := hub.Open(o)
 		if err != nil {
 			t.Fatal(err)
@@ -32,8 +33,8 @@ func together(t *testing.T, hub *gitsource.Hub, srv *server, cache string) map[s
 func TestSourcesOfOneRepositoryShareWhatTheyAsk(t *testing.T) {
 	w := newWork(t)
 	w.commit("apps/a.yaml", "name: a\n")
-	w.git("branch", "stage")
-	srv := serve(t, w)
+	w.Git("branch", "stage")
+	srv := w.Serve(t)
 	var mu sync.Mutex
 	ops := map[string]int{}
 	hub, cache := &gitsource.Hub{Now: time.Now, Observe: func(op string, err error) {
@@ -61,26 +62,26 @@ func TestSourcesOfOneRepositoryShareWhatTheyAsk(t *testing.T) {
 	}
 	began := time.Now()
 	pollAll(began)
-	if lists, _, _ := srv.since(); lists != 1+1 && lists != 1+2 { // a fetch lists again: one for each branch that is not there yet
-		t.Errorf("%d listings for three sources", lists)
+	if asked := srv.Since(); asked.Lists != 1+1 && asked.Lists != 1+2 { // a fetch lists again: one for each branch that is not there yet
+		t.Errorf("%d listings for three sources", asked.Lists)
 	}
 	pollAll(began) // nothing is asked again that is known since then
-	if lists, fetches, _ := srv.since(); lists+fetches != 0 {
-		t.Errorf("%d listings and %d fetches for what is known", lists, fetches)
+	if asked := srv.Since(); asked.Lists+asked.Fetches != 0 {
+		t.Errorf("%d listings and %d fetches for what is known", asked.Lists, asked.Fetches)
 	}
 	pollAll(time.Now())
-	if lists, fetches, _ := srv.since(); lists != 1 || fetches != 0 {
-		t.Errorf("%d listings and %d fetches, want one listing", lists, fetches)
+	if asked := srv.Since(); asked.Lists != 1 || asked.Fetches != 0 {
+		t.Errorf("%d listings and %d fetches, want one listing", asked.Lists, asked.Fetches)
 	}
-	srv.set(func(s *server) { s.status = 500 })
+	srv.Fail(500)
 	failed := time.Now()
 	for name, s := range sources {
 		if _, err := s.Poll(t.Context(), failed); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if lists, _, _ := srv.since(); lists != 1 {
-		t.Errorf("%d listings of a server that fails, want one", lists)
+	if asked := srv.Since(); asked.Lists != 1 {
+		t.Errorf("%d listings of a server that fails, want one", asked.Lists)
 	}
 	if ops["list true"] != 2 || ops["list false"] != 1 || ops["fetch true"] < 1 {
 		t.Errorf("observed %v", ops)
@@ -94,15 +95,15 @@ func TestSourcesOfOneRepositoryShareWhatTheyAsk(t *testing.T) {
 func TestAnotherWayInHasAMirrorOfItsOwn(t *testing.T) {
 	w := newWork(t)
 	w.commit("a.yaml", "name: a\n")
-	srv := serve(t, w)
-	srv.set(func(s *server) { s.user, s.password = "ann", "secret" })
+	srv := w.Serve(t)
+	srv.Ask("ann", "secret")
 	hub, cache := &gitsource.Hub{}, t.TempDir()
-	in, err := hub.Open(gitsource.Options{Name: "in", URL: srv.url, CacheDir: cache, Username: "ann", Password: "secret"})
+	in, err := hub.Open(gitsource.Options{Name: "in", URL: srv.URL, CacheDir: cache, Username: "ann", Password: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	poll(t, in)
-	out, err := hub.Open(gitsource.Options{Name: "out", URL: srv.url, CacheDir: cache, Username: "eve", Password: "guess"})
+	out, err := hub.Open(gitsource.Options{Name: "out", URL: srv.URL, CacheDir: cache, Username: "eve", Password: "guess"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,32 +116,32 @@ func TestAnotherWayInHasAMirrorOfItsOwn(t *testing.T) {
 func TestOneOfAThousand(t *testing.T) {
 	w := newWork(t)
 	for i := range 1000 {
-		w.write(fmt.Sprintf("p%04d.yaml", i), fmt.Sprintf("name: p%d\n", i))
+		w.Write(fmt.Sprintf("p%04d.yaml", i), fmt.Sprintf("name: p%d\n", i))
 	}
-	w.commitAll("a thousand")
-	srv := serve(t, w)
-	s := open(t, gitsource.Options{URL: srv.url})
+	w.Commit("a thousand")
+	srv := w.Serve(t)
+	s := open(t, gitsource.Options{URL: srv.URL})
 	first, err := s.Files(t.Context(), poll(t, s))
 	if err != nil || len(first) != 1000 {
 		t.Fatalf("%d files, %v", len(first), err)
 	}
 	w.commit("p0500.yaml", "name: p500\nversion: \"2\"\n")
-	srv.since()
+	srv.Since()
 	began := time.Now()
 	second, err := s.Files(t.Context(), poll(t, s))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, fetches, received := srv.since()
-	t.Logf("%s, %d fetch, %d bytes", time.Since(began).Round(time.Millisecond), fetches, received)
+	asked := srv.Since()
+	t.Logf("%s, %d fetch, %d bytes", time.Since(began).Round(time.Millisecond), asked.Fetches, asked.Sent)
 	var read []string
 	for i, f := range second {
 		if &f.Data[0] != &first[i].Data[0] {
 			read = append(read, f.Path)
 		}
 	}
-	if diff := cmp.Diff([]string{"p0500.yaml"}, read); diff != "" || fetches != 1 || received > 64<<10 {
-		t.Errorf("read again: %s; %d fetches, %d bytes", diff, fetches, received)
+	if diff := cmp.Diff([]string{"p0500.yaml"}, read); diff != "" || asked.Fetches != 1 || asked.Sent > 64<<10 {
+		t.Errorf("read again: %s; %d fetches, %d bytes", diff, asked.Fetches, asked.Sent)
 	}
 }
 
@@ -149,8 +150,8 @@ func TestOneOfAThousand(t *testing.T) {
 func TestAMirrorThatIsRenewedUnderASibling(t *testing.T) {
 	w := newWork(t)
 	w.commit("apps/a.yaml", "name: a\n")
-	w.git("branch", "stage")
-	srv := serve(t, w)
+	w.Git("branch", "stage")
+	srv := w.Serve(t)
 	hub, cache := &gitsource.Hub{}, t.TempDir()
 	sources := together(t, hub, srv, cache)
 	rev, err := sources["other"].Poll(t.Context(), time.Now())

@@ -19,17 +19,17 @@ import (
 
 func TestPollAndFilesOverHTTP(t *testing.T) {
 	w := newWork(t)
-	w.write("README.md", strings.Repeat("not a package\n", 1000))
-	w.write("pkgs/b.yaml", "name: b\n")
+	w.Write("README.md", strings.Repeat("not a package\n", 1000))
+	w.Write("pkgs/b.yaml", "name: b\n")
 	// What does not compress shows whether a fetch brings it again.
 	noise := make([]byte, 300_000)
 	for i := range noise {
 		noise[i] = byte(rand.Uint32())
 	}
-	w.write("noise.bin", string(noise))
+	w.Write("noise.bin", string(noise))
 	first := w.commit("pkgs/a.yaml", "name: a\n")
-	srv := serve(t, w)
-	s := open(t, gitsource.Options{URL: srv.url, Ref: "main"})
+	srv := w.Serve(t)
+	s := open(t, gitsource.Options{URL: srv.URL, Ref: "main"})
 
 	rev := poll(t, s)
 	want := gitsource.Revision{
@@ -43,7 +43,7 @@ func TestPollAndFilesOverHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob := func(name string) string { return w.git("rev-parse", "HEAD:"+name) }
+	blob := func(name string) string { return w.Git("rev-parse", "HEAD:"+name) }
 	wantFiles := []oprc.File{
 		{Path: "pkgs/a.yaml", Data: []byte("name: a\n"), Blob: blob("pkgs/a.yaml")},
 		{Path: "pkgs/b.yaml", Data: []byte("name: b\n"), Blob: blob("pkgs/b.yaml")},
@@ -51,15 +51,15 @@ func TestPollAndFilesOverHTTP(t *testing.T) {
 	if diff := cmp.Diff(wantFiles, files); diff != "" {
 		t.Fatalf("first files: -want +got:\n%s", diff)
 	}
-	srv.since()
+	srv.Since()
 
 	for range 3 {
 		if again := poll(t, s); again != rev {
 			t.Fatalf("got %v, want the same revision", again)
 		}
 	}
-	if lists, fetches, _ := srv.since(); lists != 3 || fetches != 0 {
-		t.Errorf("three idle polls cost %d listings and %d fetches, want 3 and 0", lists, fetches)
+	if asked := srv.Since(); asked.Lists != 3 || asked.Fetches != 0 {
+		t.Errorf("three idle polls cost %d listings and %d fetches, want 3 and 0", asked.Lists, asked.Fetches)
 	}
 
 	second := w.commit("pkgs/a.yaml", "name: a\nversion: 2\n")
@@ -67,8 +67,8 @@ func TestPollAndFilesOverHTTP(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"pkgs/a.yaml": "name: a\nversion: 2\n", "pkgs/b.yaml": "name: b\n"}, got); diff != "" {
 		t.Errorf("second files: -want +got:\n%s", diff)
 	}
-	if _, fetches, bytes := srv.since(); fetches != 1 || bytes > 20_000 {
-		t.Errorf("one commit cost %d fetches and %d bytes, want 1 and a few", fetches, bytes)
+	if asked := srv.Since(); asked.Fetches != 1 || asked.Sent > 20_000 {
+		t.Errorf("one commit cost %d fetches and %d bytes, want 1 and a few", asked.Fetches, asked.Sent)
 	}
 	if rev := poll(t, s); rev.ID != second || rev.Rewind {
 		t.Errorf("got %v, want %s and no rewind", rev, second)
@@ -78,13 +78,13 @@ func TestPollAndFilesOverHTTP(t *testing.T) {
 func TestRestartReadsTheMirror(t *testing.T) {
 	w := newWork(t)
 	w.commit("a.yaml", "name: a\n")
-	srv := serve(t, w)
-	o := gitsource.Options{URL: srv.url, CacheDir: t.TempDir()}
+	srv := w.Serve(t)
+	o := gitsource.Options{URL: srv.URL, CacheDir: t.TempDir()}
 	read(t, open(t, o))
-	srv.since()
+	srv.Since()
 	read(t, open(t, o))
-	if lists, fetches, _ := srv.since(); lists != 1 || fetches != 0 {
-		t.Errorf("a restart cost %d listings and %d fetches, want 1 and 0", lists, fetches)
+	if asked := srv.Since(); asked.Lists != 1 || asked.Fetches != 0 {
+		t.Errorf("a restart cost %d listings and %d fetches, want 1 and 0", asked.Lists, asked.Fetches)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestDamagedMirrorIsReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWork(t)
 			w.commit("a.yaml", "name: a\n")
-			o := gitsource.Options{URL: serve(t, w).url, CacheDir: t.TempDir()}
+			o := gitsource.Options{URL: w.Serve(t).URL, CacheDir: t.TempDir()}
 			read(t, open(t, o))
 			damage(t, glob(t, filepath.Join(o.CacheDir, "*"))[0])
 			if got := read(t, open(t, o)); got["a.yaml"] != "name: a\n" {
@@ -141,7 +141,7 @@ func glob(t *testing.T, pattern string) []string {
 func TestMirrorIsReplacedAfterManyFetches(t *testing.T) {
 	w := newWork(t)
 	w.commit("a.yaml", "0")
-	o := gitsource.Options{URL: serve(t, w).url, CacheDir: t.TempDir()}
+	o := gitsource.Options{URL: w.Serve(t).URL, CacheDir: t.TempDir()}
 	s := open(t, o)
 	for i := range 53 {
 		w.commit("a.yaml", fmt.Sprint("name: v", i))
@@ -157,15 +157,15 @@ func TestMirrorIsReplacedAfterManyFetches(t *testing.T) {
 func TestRefs(t *testing.T) {
 	w := newWork(t)
 	one := w.commit("a.yaml", "1")
-	w.git("tag", "v1.0.0")
-	w.git("tag", "1.0.0") // the same version, spelt otherwise
+	w.Git("tag", "v1.0.0")
+	w.Git("tag", "1.0.0") // the same version, spelt otherwise
 	two := w.commit("a.yaml", "2")
-	w.git("tag", "-a", "v1.2.0", "-m", "annotated")
-	w.git("branch", "release")
+	w.Git("tag", "-a", "v1.2.0", "-m", "annotated")
+	w.Git("branch", "release")
 	three := w.commit("a.yaml", "3")
-	w.git("tag", "v2.0.0-rc.1")
-	w.git("tag", "main") // a branch wins over a tag
-	w.git("tag", "nightly")
+	w.Git("tag", "v2.0.0-rc.1")
+	w.Git("tag", "main") // a branch wins over a tag
+	w.Git("tag", "nightly")
 	four := w.commit("a.yaml", "4")
 
 	tests := map[string]struct{ ref, commit, name string }{
@@ -181,8 +181,8 @@ func TestRefs(t *testing.T) {
 		"range, prerelease":    {">=1.0-0", three, "refs/tags/v2.0.0-rc.1"},
 		"commit":               {two, two, ""},
 	}
-	srv := serve(t, w)
-	for _, url := range []string{srv.url, w.dir, "file://" + w.dir} {
+	srv := w.Serve(t)
+	for _, url := range []string{srv.URL, w.Dir, "file://" + w.Dir} {
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {
 				rev := poll(t, open(t, gitsource.Options{URL: url, Ref: test.ref}))
@@ -198,12 +198,12 @@ func TestHigherVersionIsNoRewind(t *testing.T) {
 	w := newWork(t)
 	base := w.commit("a.yaml", "0")
 	w.commit("a.yaml", "1")
-	w.git("tag", "v1.0.0")
-	s := open(t, gitsource.Options{URL: w.dir, Ref: "1.x"})
+	w.Git("tag", "v1.0.0")
+	s := open(t, gitsource.Options{URL: w.Dir, Ref: "1.x"})
 	poll(t, s)
-	w.git("checkout", "-q", base)
+	w.Git("checkout", "-q", base)
 	w.commit("a.yaml", "hotfix")
-	w.git("tag", "v1.0.1")
+	w.Git("tag", "v1.0.1")
 	if rev := poll(t, s); rev.Ref != "refs/tags/v1.0.1" || rev.Rewind {
 		t.Errorf("got %+v, want v1.0.1 and no rewind", rev)
 	}
@@ -216,17 +216,17 @@ func TestRewind(t *testing.T) {
 	}{
 		"a commit on top": {func(w work, _ string) { w.commit("a.yaml", "3") }, false},
 		"a merge": {func(w work, first string) {
-			w.git("checkout", "-q", "-b", "side", first)
+			w.Git("checkout", "-q", "-b", "side", first)
 			w.commit("b.yaml", "side")
-			w.git("checkout", "-q", "main")
-			w.git("merge", "-q", "--no-ff", "side", "-m", "Merge")
+			w.Git("checkout", "-q", "main")
+			w.Git("merge", "-q", "--no-ff", "side", "-m", "Merge")
 		}, false},
-		"reset":   {func(w work, first string) { w.git("reset", "-q", "--hard", first) }, true},
-		"amended": {func(w work, _ string) { w.git("commit", "-q", "--amend", "-m", "again") }, true},
+		"reset":   {func(w work, first string) { w.Git("reset", "-q", "--hard", first) }, true},
+		"amended": {func(w work, _ string) { w.Git("commit", "-q", "--amend", "-m", "again") }, true},
 		"another history": {func(w work, _ string) {
-			w.git("checkout", "-q", "--orphan", "o")
-			w.commitAll("o")
-			w.git("branch", "-f", "main")
+			w.Git("checkout", "-q", "--orphan", "o")
+			w.Commit("o")
+			w.Git("branch", "-f", "main")
 		}, true},
 	}
 	for name, test := range tests {
@@ -235,7 +235,7 @@ func TestRewind(t *testing.T) {
 				w := newWork(t)
 				first := w.commit("a.yaml", "1")
 				w.commit("a.yaml", "2")
-				o := gitsource.Options{URL: serve(t, w).url, Ref: "main", CacheDir: t.TempDir()}
+				o := gitsource.Options{URL: w.Serve(t).URL, Ref: "main", CacheDir: t.TempDir()}
 				s := open(t, o)
 				before := poll(t, s)
 				if before.Rewind {
@@ -260,7 +260,7 @@ func TestRewind(t *testing.T) {
 func TestWhatIsMissing(t *testing.T) {
 	w := newWork(t)
 	w.commit("pkgs/a.yaml", "1")
-	w.git("branch", "other")
+	w.Git("branch", "other")
 	empty := newWork(t)
 	orphan := newWork(t)
 	orphan.commit("README.md", "nothing else")
@@ -278,7 +278,7 @@ func TestWhatIsMissing(t *testing.T) {
 		"no package file":  {orphan, gitsource.Options{}, "no package file"},
 	}
 	for name, test := range tests {
-		for _, url := range []string{serve(t, test.w).url, test.w.dir} {
+		for _, url := range []string{test.w.Serve(t).URL, test.w.Dir} {
 			t.Run(name, func(t *testing.T) {
 				test.o.URL = url
 				s := open(t, test.o)
@@ -297,20 +297,20 @@ func TestWhatIsMissing(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	w := newWork(t)
 	w.commit("a.yaml", "1")
-	srv := serve(t, w)
-	srv.set(func(s *server) { s.user, s.password = "ada", "s3cret" })
+	srv := w.Serve(t)
+	srv.Ask("ada", "s3cret")
 	host := strings.TrimPrefix(srv.Server.URL, "http://")
 	tests := map[string]struct {
 		o    gitsource.Options
 		want string
 	}{
 		"nothing listens":   {gitsource.Options{URL: "http://x:s3cret@127.0.0.1:1/r.git"}, "127.0.0.1:1"},
-		"wrong password":    {gitsource.Options{URL: srv.url, Username: "ada", Password: "S3CRET"}, "refuses"},
+		"wrong password":    {gitsource.Options{URL: srv.URL, Username: "ada", Password: "S3CRET"}, "refuses"},
 		"in the URL":        {gitsource.Options{URL: "http://ada:wr0ng@" + host + "/.git"}, "refuses"},
-		"no password":       {gitsource.Options{URL: srv.url}, "refuses"},
+		"no password":       {gitsource.Options{URL: srv.URL}, "refuses"},
 		"no repository":     {gitsource.Options{URL: "http://ada:s3cret@" + host + "/nothing"}, "no such repository"},
-		"no local one":      {gitsource.Options{URL: filepath.Join(w.dir, "nothing")}, "nothing"},
-		"deleted directory": {gitsource.Options{URL: "file://" + w.dir + "/gone.git"}, "gone.git"},
+		"no local one":      {gitsource.Options{URL: filepath.Join(w.Dir, "nothing")}, "nothing"},
+		"deleted directory": {gitsource.Options{URL: "file://" + w.Dir + "/gone.git"}, "gone.git"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -327,8 +327,8 @@ func TestUnavailable(t *testing.T) {
 	}
 	for name, o := range map[string]gitsource.Options{
 		"in the URL": {URL: "http://ada:s3cret@" + host + "/.git"},
-		"beside it":  {URL: srv.url, Username: "ada", Password: "s3cret"},
-		"a token":    {URL: srv.url, Username: "ada", Token: "s3cret"},
+		"beside it":  {URL: srv.URL, Username: "ada", Password: "s3cret"},
+		"a token":    {URL: srv.URL, Username: "ada", Token: "s3cret"},
 	} {
 		s := open(t, o)
 		if got := read(t, s); got["a.yaml"] != "1" {
@@ -343,10 +343,10 @@ func TestUnavailable(t *testing.T) {
 func TestOutageIsSurvived(t *testing.T) {
 	w := newWork(t)
 	w.commit("a.yaml", "1")
-	srv := serve(t, w)
-	s := open(t, gitsource.Options{URL: srv.url})
+	srv := w.Serve(t)
+	s := open(t, gitsource.Options{URL: srv.URL})
 	rev := poll(t, s)
-	srv.set(func(s *server) { s.status = 500 })
+	srv.Fail(500)
 	if _, err := s.Poll(t.Context(), time.Now()); !errors.Is(err, gitsource.ErrUnavailable) {
 		t.Errorf("got %v, want unavailable", err)
 	}
@@ -354,7 +354,7 @@ func TestOutageIsSurvived(t *testing.T) {
 		t.Errorf("what is in the mirror: %v", err)
 	}
 	w.commit("a.yaml", "2")
-	srv.set(func(s *server) { s.status = 0 })
+	srv.Fail(0)
 	if got := read(t, s); got["a.yaml"] != "2" {
 		t.Errorf("after the outage: got %v", got)
 	}
@@ -362,18 +362,18 @@ func TestOutageIsSurvived(t *testing.T) {
 
 func TestTimeoutAndCancel(t *testing.T) {
 	w := newWork(t)
-	srv := serve(t, w)
+	srv := w.Serve(t)
 	stuck := make(chan struct{})
 	handler := srv.Config.Handler
 	srv.Config.Handler = blockUntil(stuck, handler)
 	t.Cleanup(func() { close(stuck) })
-	_, err := open(t, gitsource.Options{URL: srv.url, Timeout: 50 * time.Millisecond}).Poll(t.Context(), time.Now())
+	_, err := open(t, gitsource.Options{URL: srv.URL, Timeout: 50 * time.Millisecond}).Poll(t.Context(), time.Now())
 	if !errors.Is(err, gitsource.ErrUnavailable) || !strings.Contains(err.Error(), "no answer in time") {
 		t.Errorf("got %v, want unavailable: no answer in time", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := open(t, gitsource.Options{URL: srv.url}).Poll(ctx, time.Now()); !errors.Is(err, context.Canceled) || errors.Is(err, gitsource.ErrUnavailable) {
+	if _, err := open(t, gitsource.Options{URL: srv.URL}).Poll(ctx, time.Now()); !errors.Is(err, context.Canceled) || errors.Is(err, gitsource.ErrUnavailable) {
 		t.Errorf("got %v, want canceled", err)
 	}
 }

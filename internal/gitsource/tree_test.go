@@ -27,9 +27,9 @@ func TestPaths(t *testing.T) {
 		"root.yaml", "oprc.yaml", ".github/ci.yaml", "apps/shop/a.yaml", "apps/shop/deep/b.json", "apps/shop/c.md",
 		"apps/blog/d.yml", "apps/blog/images.json", "apps/test/t.yaml",
 	} {
-		w.write(name, name)
+		w.Write(name, name)
 	}
-	w.commitAll("Everything")
+	w.Commit("Everything")
 	tests := map[string]struct {
 		path   string
 		ignore []string
@@ -47,7 +47,7 @@ func TestPaths(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := open(t, gitsource.Options{URL: w.dir, Path: test.path, Ignore: test.ignore})
+			s := open(t, gitsource.Options{URL: w.Dir, Path: test.path, Ignore: test.ignore})
 			files, err := s.Files(t.Context(), poll(t, s))
 			if err != nil {
 				t.Fatal(err)
@@ -68,22 +68,22 @@ func TestPaths(t *testing.T) {
 
 func TestOddFilesAreNeverSilentlyLeftOut(t *testing.T) {
 	w := newWork(t)
-	w.write("pkgs/good.yaml", "name: good")
-	w.write("pkgs/lfs.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n")
-	w.write("pkgs/big.yaml", strings.Repeat("#", oprc.MaxFileSize+2))
-	w.write("pkgs/limit.yaml", strings.Repeat("#", oprc.MaxFileSize))
+	w.Write("pkgs/good.yaml", "name: good")
+	w.Write("pkgs/lfs.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n")
+	w.Write("pkgs/big.yaml", strings.Repeat("#", oprc.MaxFileSize+2))
+	w.Write("pkgs/limit.yaml", strings.Repeat("#", oprc.MaxFileSize))
 	for name, target := range map[string]string{
 		"pkgs/secret.yaml": "../../../etc/passwd", "pkgs/dir": "../elsewhere", "outside.yaml": "pkgs/good.yaml",
 	} {
-		if err := os.Symlink(target, filepath.Join(w.dir, name)); err != nil {
+		if err := os.Symlink(target, filepath.Join(w.Dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	other := newWork(t)
 	other.commit("sub.yaml", "name: sub")
-	w.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", other.dir, "pkgs/sub")
-	w.commitAll("Everything")
-	s := open(t, gitsource.Options{URL: w.dir, Path: "pkgs"})
+	w.Git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", other.Dir, "pkgs/sub")
+	w.Commit("Everything")
+	s := open(t, gitsource.Options{URL: w.Dir, Path: "pkgs"})
 	got := read(t, s)
 	if n := len(got["pkgs/big.yaml"]); n != oprc.MaxFileSize+1 {
 		t.Errorf("big.yaml: got %d bytes, want %d", n, oprc.MaxFileSize+1)
@@ -117,9 +117,9 @@ func TestOddFilesAreNeverSilentlyLeftOut(t *testing.T) {
 
 func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 	w := newWork(t)
-	w.write("a/a.yaml", "a")
+	w.Write("a/a.yaml", "a")
 	w.commit("b/b.yaml", "b")
-	s := open(t, gitsource.Options{URL: w.dir})
+	s := open(t, gitsource.Options{URL: w.Dir})
 	first, err := s.Files(t.Context(), poll(t, s))
 	if err != nil {
 		t.Fatal(err)
@@ -140,10 +140,10 @@ func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 func TestRepackedLocalRepository(t *testing.T) {
 	w := newWork(t)
 	w.commit("a.yaml", "1")
-	s := open(t, gitsource.Options{URL: w.dir})
+	s := open(t, gitsource.Options{URL: w.Dir})
 	read(t, s)
 	w.commit("a.yaml", "2")
-	w.git("gc", "-q", "--prune=now")
+	w.Git("gc", "-q", "--prune=now")
 	if got := read(t, s); got["a.yaml"] != "2" {
 		t.Errorf("got %v", got)
 	}

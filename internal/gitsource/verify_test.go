@@ -62,8 +62,8 @@ func armored(t *testing.T, e *openpgp.Entity) []byte {
 // signPGP commits what is in the worktree, signed.
 func (w work) signPGP(key *openpgp.Entity) string {
 	w.t.Helper()
-	w.git("add", "-A")
-	repo, err := git.PlainOpen(w.dir)
+	w.Git("add", "-A")
+	repo, err := git.PlainOpen(w.Dir)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -82,9 +82,9 @@ func (w work) signPGP(key *openpgp.Entity) string {
 
 func (w work) signSSH(key string) string {
 	w.t.Helper()
-	w.git("add", "-A")
-	w.git("-c", "gpg.format=ssh", "-c", "user.signingKey="+key, "commit", "-q", "-S", "--allow-empty", "-m", "signed")
-	return w.git("rev-parse", "HEAD")
+	w.Git("add", "-A")
+	w.Git("-c", "gpg.format=ssh", "-c", "user.signingKey="+key, "commit", "-q", "-S", "--allow-empty", "-m", "signed")
+	return w.Git("rev-parse", "HEAD")
 }
 
 func TestVerify(t *testing.T) {
@@ -107,7 +107,7 @@ func TestVerify(t *testing.T) {
 		"allowed signer, no options": {[][]byte{[]byte("ann@example.org " + string(public))}, func(w work) { w.signSSH(key) }, "", ""},
 		"several keys in a file":     {[][]byte{append(otherPublic, public...)}, func(w work) { w.signSSH(key) }, "", ""},
 		"several PGP keys in a file": {[][]byte{append(oldPublic, pgpPublic...)}, func(w work) { w.signPGP(pgp) }, "", ""},
-		"not signed":                 {all, func(w work) { w.commitAll("x") }, "", "is not signed"},
+		"not signed":                 {all, func(w work) { w.Commit("x") }, "", "is not signed"},
 		"unknown SSH key":            {all, func(w work) { w.signSSH(other) }, "", "unknown key SHA256:"},
 		"unknown PGP key":            {all, func(w work) { w.signPGP(pgpOther) }, "", "PGP signature that does not hold"},
 		"PGP key that ran out":       {[][]byte{oldPublic}, func(w work) { w.signPGP(old); time.Sleep(time.Until(old.PrimaryKey.CreationTime.Add(5 * time.Second))) }, "", "expired"},
@@ -117,18 +117,18 @@ func TestVerify(t *testing.T) {
 				w.t.Fatal(err)
 			}
 		}, "", "revoked"},
-		"only a commit below is signed": {all, func(w work) { w.signSSH(key); w.commitAll("x") }, "", "is not signed"},
+		"only a commit below is signed": {all, func(w work) { w.signSSH(key); w.Commit("x") }, "", "is not signed"},
 		"signed commit, plain tag": {all, func(w work) {
 			w.signSSH(key)
-			w.git("tag", "-a", "-m", "one", "v1.0.0")
+			w.Git("tag", "-a", "-m", "one", "v1.0.0")
 		}, "v1.0.0", ""},
 		"plain commit, signed tag": {all, func(w work) {
-			w.commitAll("x")
-			w.git("-c", "gpg.format=ssh", "-c", "user.signingKey="+key, "tag", "-s", "-m", "one", "v1.0.0")
+			w.Commit("x")
+			w.Git("-c", "gpg.format=ssh", "-c", "user.signingKey="+key, "tag", "-s", "-m", "one", "v1.0.0")
 		}, "^1.0", ""},
 		"plain commit, tag signed by another": {all, func(w work) {
-			w.commitAll("x")
-			w.git("-c", "gpg.format=ssh", "-c", "user.signingKey="+other, "tag", "-s", "-m", "one", "v1.0.0")
+			w.Commit("x")
+			w.Git("-c", "gpg.format=ssh", "-c", "user.signingKey="+other, "tag", "-s", "-m", "one", "v1.0.0")
 		}, "v1.0.0", "and commit"},
 		"a commit with another's signature": {all, func(w work) {
 			id := w.signSSH(key)
@@ -155,15 +155,15 @@ func TestVerify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWork(t)
-			w.write("a.yaml", "name: a\n")
+			w.Write("a.yaml", "name: a\n")
 			tc.commit(w)
 			if tc.keys == nil {
 				tc.keys = [][]byte{armored(t, revoked)}
 			}
-			s := open(t, gitsource.Options{URL: w.dir, Ref: tc.ref, Verify: tc.keys})
+			s := open(t, gitsource.Options{URL: w.Dir, Ref: tc.ref, Verify: tc.keys})
 			rev, err := s.Poll(t.Context(), time.Now())
 			if tc.want == "" {
-				if err != nil || rev.ID != w.git("rev-parse", "HEAD") {
+				if err != nil || rev.ID != w.Git("rev-parse", "HEAD") {
 					t.Errorf("got %q, %v", rev.ID, err)
 				}
 				return
@@ -181,27 +181,27 @@ func TestVerify(t *testing.T) {
 // rewrite makes HEAD a changed copy of a commit.
 func (w work) rewrite(id string, change func(raw string) string) {
 	w.t.Helper()
-	raw := w.git("cat-file", "commit", id) + "\n"
+	raw := w.Git("cat-file", "commit", id) + "\n"
 	changed := change(raw)
 	if changed == raw {
 		w.t.Fatal("nothing was changed")
 	}
 	cmd := exec.Command("git", "hash-object", "-t", "commit", "-w", "--stdin", "--literally")
-	cmd.Dir, cmd.Stdin = w.dir, strings.NewReader(changed)
+	cmd.Dir, cmd.Stdin = w.Dir, strings.NewReader(changed)
 	out, err := cmd.Output()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.git("update-ref", "refs/heads/main", plumbing.NewHash(strings.TrimSpace(string(out))).String())
+	w.Git("update-ref", "refs/heads/main", plumbing.NewHash(strings.TrimSpace(string(out))).String())
 }
 
 func TestVerifyKeepsTheLastGood(t *testing.T) {
 	key, public := sshKey(t)
 	w := newWork(t)
-	w.write("a.yaml", "name: a\n")
+	w.Write("a.yaml", "name: a\n")
 	good := w.signSSH(key)
-	srv := serve(t, w)
-	s := open(t, gitsource.Options{URL: srv.url, Verify: [][]byte{public}})
+	srv := w.Serve(t)
+	s := open(t, gitsource.Options{URL: srv.URL, Verify: [][]byte{public}})
 	if rev := poll(t, s); rev.ID != good {
 		t.Fatalf("got %s", rev.ID)
 	}
@@ -209,12 +209,12 @@ func TestVerifyKeepsTheLastGood(t *testing.T) {
 	if _, err := s.Poll(t.Context(), time.Now()); !errors.Is(err, oprc.ErrUnverified) {
 		t.Fatalf("got %v", err)
 	}
-	srv.since()
+	srv.Since()
 	if _, err := s.Poll(t.Context(), time.Now()); !errors.Is(err, oprc.ErrUnverified) {
 		t.Fatalf("got %v", err)
 	}
-	if _, fetches, _ := srv.since(); fetches != 0 {
-		t.Errorf("what is refused was fetched again: %d times", fetches)
+	if asked := srv.Since(); asked.Fetches != 0 {
+		t.Errorf("what is refused was fetched again: %d times", asked.Fetches)
 	}
 	next := w.signSSH(key)
 	if rev := poll(t, s); rev.ID != next || rev.Rewind {

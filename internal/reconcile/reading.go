@@ -14,6 +14,7 @@ type reading struct {
 	files map[string]fileReading
 	docs  []oprc.Document
 	found oprc.Diagnostics
+	fresh int // files that had to be read
 }
 
 // A fileReading is what one file holds.
@@ -36,6 +37,7 @@ func (r *reading) next(files []oprc.File, load func([]oprc.File, bool, string) (
 		fresh = append(fresh, f)
 		out.files[f.Path] = fileReading{data: f.Data}
 	}
+	out.fresh = len(fresh)
 	docs, found := load(fresh, false, "")
 	for _, d := range docs {
 		f := out.files[d.Path]

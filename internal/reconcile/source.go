@@ -57,6 +57,7 @@ type Step struct {
 	Source   string
 	Revision Revision
 	Files    []oprc.File
+	Read     int        // how many of them differ from what was read before; 0 while the revision is the same
 	Plan     *plan.Plan // nil when there is none
 	Result   *Result    // set once applied
 	Err      error
@@ -66,6 +67,7 @@ type Step struct {
 type Tick struct {
 	Source   string
 	Revision Revision
+	Read     int // files that had to be read
 	Took     time.Duration
 	Woken    time.Time  // when somebody asked for it, a webhook or a person; zero: it was time
 	Applied  bool       // something was changed:

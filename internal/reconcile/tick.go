@@ -74,7 +74,7 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) (p
 		return a.poll, nil // what the end of the process broke off is no news about the source
 	}
 	if l.Ticked != nil {
-		t := Tick{Source: s.c.Name, Revision: s.rev, Took: l.Now().Sub(start), Woken: a.woken, Err: err}
+		t := Tick{Source: s.c.Name, Revision: s.rev, Read: step.Read, Took: l.Now().Sub(start), Woken: a.woken, Err: err}
 		if step.Result != nil {
 			t.Applied, t.Plan, t.At = true, step.Plan, s.dispatched
 		}
@@ -185,6 +185,7 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
 	}
 	if w.moved {
 		l.board.peace(s.c.Name)
+		w.step.Read = s.reading.fresh
 	}
 	w.step.Revision, w.step.Files = s.rev, s.files
 	l.turn.Lock() // one plan at a time: they would only refuse each other

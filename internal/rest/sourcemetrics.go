@@ -19,6 +19,7 @@ type sourceMetrics struct {
 	toRunning prometheus.Histogram
 	toCommand *prometheus.HistogramVec
 	pruned    *prometheus.CounterVec
+	read      *prometheus.CounterVec
 	condition *prometheus.GaugeVec
 
 	mu     *sync.Mutex
@@ -45,13 +46,16 @@ func newSourceMetrics() sourceMetrics {
 		pruned: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "oprc_prune_total", Help: "Packages that were deleted because their source no longer has them.",
 		}, []string{"source"}),
+		read: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "oprc_source_files_read_total", Help: "Files of sources that were read because they changed.",
+		}, []string{"source"}),
 		condition: gauges("oprc_source_condition", "1 if the condition of a source is true, else 0.", "source", "condition"),
 		mu:        new(sync.Mutex), seen: map[string]string{}, commit: map[string]time.Time{},
 	}
 }
 
 func (s *sourceMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{s.duration, s.revision, s.toRunning, s.toCommand, s.pruned, s.condition}
+	return []prometheus.Collector{s.duration, s.revision, s.toRunning, s.toCommand, s.pruned, s.read, s.condition}
 }
 
 // Tick counts one look at a source.
@@ -67,6 +71,7 @@ func (m *Metrics) Tick(t reconcile.Tick) {
 		result = "applied"
 	}
 	s.duration.WithLabelValues(t.Source, result).Observe(t.Took.Seconds())
+	s.read.WithLabelValues(t.Source).Add(float64(t.Read))
 	s.applied(t)
 	if t.Revision.ID == "" {
 		return
