@@ -186,8 +186,8 @@ func (o *serveOptions) openSource(hub *gitsource.Hub, sc SourceConfig, cache str
 
 // logStep says what a tick did: one line, with the findings that stop a package.
 func logStep(log *slog.Logger, st reconcile.Step) {
-	if st.Err == nil && st.Result == nil && st.Plan != nil && !st.Plan.Empty() {
-		return // a line follows once it is applied
+	if st.Err == nil && st.Result == nil && st.Plan != nil && (!st.Plan.Empty() || st.Plan.Diagnostics.Err() != nil) {
+		return // a line follows that says how it ends
 	}
 	attrs := []any{"source", st.Source}
 	if st.Revision.ID != "" {

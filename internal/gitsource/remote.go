@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path"
@@ -23,6 +24,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/transport"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 
@@ -345,7 +347,7 @@ func openMirror(dir string) (*git.Repository, *filesystem.Storage, error) {
 // damaged.
 func healed[T any](ctx context.Context, r *remote, work func(context.Context) (T, error)) (T, error) {
 	out, err := work(ctx)
-	if err == nil || r.local != "" || ctx.Err() != nil || errors.Is(err, ErrUnavailable) || errors.Is(err, oprc.ErrNotFound) || errors.Is(err, oprc.ErrUnverified) {
+	if err == nil || r.local != "" || ctx.Err() != nil || errors.Is(err, ErrUnavailable) || errors.Is(err, oprc.ErrNotFound) || errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrUnverified) {
 		return out, err
 	}
 	if r.storage != nil {
@@ -445,7 +447,14 @@ func (r *remote) unavailable(ctx context.Context, err error) error {
 		return fmt.Errorf("%s: %w", r.shown, ctx.Err())
 	}
 	why := err.Error()
+	var odd *plumbing.UnexpectedError
+	var answer *githttp.Err
 	switch {
+	case errors.As(err, &odd) && errors.As(odd.Err, &answer):
+		code := answer.StatusCode()
+		why = strings.TrimSpace(fmt.Sprintf("the server answers %d %s", code, http.StatusText(code)))
+	case errors.As(err, &odd) && errors.Is(odd.Err, plumbing.ErrReferenceNotFound):
+		why = "its HEAD is a commit that no branch names; give it a default branch"
 	case errors.Is(err, context.DeadlineExceeded):
 		why = "no answer in time"
 	case errors.Is(err, transport.ErrRepositoryNotFound):

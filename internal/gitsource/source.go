@@ -65,8 +65,9 @@ type Revision struct {
 	Author  string // NAME <EMAIL>
 	Message string // first line
 	When    time.Time
-	// Rewind means that the commit does not descend from the one that the same ref
-	// named before: the branch was rewound or force-pushed, or the tag moved.
+	// Rewind means that the commit does not descend from the one before: the branch was
+	// rewound or force-pushed, another one became the default, or the tag moved. The
+	// next version in a range is no rewind.
 	Rewind bool
 }
 
@@ -172,8 +173,9 @@ func (s *Source) revision(c *object.Commit, name plumbing.ReferenceName) (Revisi
 	if s.last.ID != "" {
 		before = s.last.ID
 	}
-	sameRef := s.last.Ref == "" || s.last.Ref == rev.Ref // a higher version is a move, not a rewind
-	if before == "" || before == rev.ID || rev.Ref == "" || !sameRef {
+	// A higher version of a range is a move, not a rewind.
+	higher := name.IsTag() && name.Short() != s.o.Ref && rev.Ref != s.o.Ref && rev.Ref != s.last.Ref
+	if before == "" || before == rev.ID || rev.Ref == "" || higher {
 		return rev, nil
 	}
 	descends, err := s.remote.descends(c, plumbing.NewHash(before))

@@ -214,7 +214,9 @@ func TestRewind(t *testing.T) {
 		move func(w work, first string)
 		want bool
 	}{
-		"a commit on top": {func(w work, _ string) { w.commit("a.yaml", "3") }, false},
+		"another branch, with the same history":     {func(w work, _ string) { w.Git("checkout", "-q", "-b", "next"); w.commit("a.yaml", "3") }, false},
+		"another branch, with a history of its own": {func(w work, _ string) { w.Git("checkout", "-q", "--orphan", "next"); w.commit("a.yaml", "3") }, true},
+		"a commit on top":                           {func(w work, _ string) { w.commit("a.yaml", "3") }, false},
 		"a merge": {func(w work, first string) {
 			w.Git("checkout", "-q", "-b", "side", first)
 			w.commit("b.yaml", "side")
@@ -236,6 +238,9 @@ func TestRewind(t *testing.T) {
 				first := w.commit("a.yaml", "1")
 				w.commit("a.yaml", "2")
 				o := gitsource.Options{URL: w.Serve(t).URL, Ref: "main", CacheDir: t.TempDir()}
+				if strings.HasPrefix(name, "another branch") {
+					o.Ref = "" // that which the server calls its default
+				}
 				s := open(t, o)
 				before := poll(t, s)
 				if before.Rewind {

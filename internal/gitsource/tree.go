@@ -29,6 +29,13 @@ func newCache() cache {
 	return cache{blobs: map[plumbing.Hash][]byte{}, trees: map[plumbing.Hash]*object.Tree{}}
 }
 
+// What one revision may hold at most. Trees name trees: a few kilobytes of a
+// repository can unfold to more files than a machine has room for.
+const (
+	maxEntries = 1_000_000 // files and directories on the way to package files
+	maxBytes   = 1 << 30   // of package files
+)
+
 // A walk collects the package files of one commit.
 type walk struct {
 	repo   storer.EncodedObjectStorer
@@ -37,8 +44,10 @@ type walk struct {
 	old    cache
 	fresh  cache
 
-	files []oprc.File
-	notes []string
+	files   []oprc.File
+	notes   []string
+	entries int
+	bytes   int
 }
 
 // tree reads the directory dir. It does not enter what cannot hold a match.
@@ -54,7 +63,14 @@ func (w *walk) tree(ctx context.Context, id plumbing.Hash, dir string) error {
 		}
 	}
 	w.fresh.trees[id] = t
+	if w.entries += len(t.Entries); w.entries > maxEntries {
+		return fmt.Errorf("%s: %w: more than %d files and directories; set path to those with packages", dir, errTooMuch, maxEntries)
+	}
 	for _, e := range t.Entries {
+		if e.Name == "." || e.Name == ".." || strings.ContainsAny(e.Name, `/\`) {
+			w.note(fmt.Sprintf("%q in /%s", e.Name, dir), "is a name that no file may have; it is not read")
+			continue
+		}
 		name := path.Join(dir, e.Name)
 		segments := strings.Split(name, "/")
 		if oprc.Hidden(e.Name) || w.ignore != nil && w.ignore.Match(segments, e.Mode == filemode.Dir) {
@@ -91,9 +107,14 @@ func (w *walk) file(e object.TreeEntry, name string) error {
 	case len(data) > oprc.MaxFileSize:
 		w.note(name, "is too large to be read")
 	}
+	if w.bytes += len(data); w.bytes > maxBytes {
+		return fmt.Errorf("%s: %w: more than %d MiB of package files", name, errTooMuch, maxBytes>>20)
+	}
 	w.files = append(w.files, oprc.File{Path: name, Data: data, Blob: e.Hash.String()})
 	return nil
 }
+
+var errTooMuch = fmt.Errorf("%w revision", oprc.ErrInvalid)
 
 func (w *walk) note(name, text string) { w.notes = append(w.notes, name+": "+text) }
 

@@ -1,12 +1,16 @@
 package gitsource_test
 
 import (
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -146,5 +150,55 @@ func TestRepackedLocalRepository(t *testing.T) {
 	w.Git("gc", "-q", "--prune=now")
 	if got := read(t, s); got["a.yaml"] != "2" {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A few objects that unfold to millions of files are refused in little time.
+func TestATreeThatUnfoldsIsRefused(t *testing.T) {
+	w := newWork(t)
+	blob := w.GitWith("name: a\n", "hash-object", "-w", "--stdin")
+	entry := "100644 blob " + blob + "\tf%d.yaml\n"
+	for range 9 {
+		var tree strings.Builder
+		for i := range 10 {
+			fmt.Fprintf(&tree, entry, i)
+		}
+		entry = "040000 tree " + w.GitWith(tree.String(), "mktree") + "\td%d\n"
+	}
+	top := w.GitWith(fmt.Sprintf(entry, 0), "mktree")
+	w.Git("update-ref", "refs/heads/main", w.Git("commit-tree", "-m", "bomb", top))
+	s := open(t, gitsource.Options{URL: w.Serve(t).URL})
+	began := time.Now()
+	_, err := s.Files(t.Context(), poll(t, s))
+	if !errors.Is(err, oprc.ErrInvalid) || !strings.Contains(err.Error(), "more than 1000000 files") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// Git does not make such names, but a repository may hold them.
+func TestNamesThatNoFileMayHave(t *testing.T) {
+	w := newWork(t)
+	w.commit("good.yaml", "name: good\n")
+	blob := w.Git("rev-parse", "HEAD:good.yaml")
+	id, err := hex.DecodeString(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := ""
+	for _, name := range []string{"../../evil.yaml", "..", "good.yaml"} {
+		tree += "100644 " + name + "\x00" + string(id)
+	}
+	top := w.GitWith(tree, "hash-object", "-t", "tree", "-w", "--stdin", "--literally")
+	w.Git("update-ref", "refs/heads/main", w.Git("commit-tree", "-m", "evil", top))
+	s := open(t, gitsource.Options{URL: w.Dir})
+	if got := read(t, s); len(got) != 1 || got["good.yaml"] == "" {
+		t.Errorf("got %v", got)
+	}
+	want := []string{`"../../evil.yaml" in /: is a name that no file may have; it is not read`, `".." in /: is a name that no file may have; it is not read`}
+	if diff := cmp.Diff(want, s.Notes()); diff != "" {
+		t.Errorf("notes: -want +got:\n%s", diff)
 	}
 }

@@ -96,7 +96,7 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) (p
 // their interval; after failures the pauses grow.
 func (s *sourceState) schedule(err error, now time.Time) {
 	var reading readError
-	if !errors.As(err, &reading) || errors.Is(err, oprc.ErrDenied) || errors.Is(err, oprc.ErrNotFound) {
+	if !errors.As(err, &reading) || errors.Is(err, oprc.ErrDenied) || errors.Is(err, oprc.ErrNotFound) || errors.Is(err, oprc.ErrInvalid) {
 		s.status.Failures, s.status.NextTry = 0, time.Time{}
 		s.pause = s.c.Interval - time.Duration(rand.Int64N(int64(s.c.Interval)/10+1))
 		return

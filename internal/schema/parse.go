@@ -78,7 +78,7 @@ func content(n *yaml.Node) *yaml.Node {
 func refuse(f oprc.File) *oprc.Diagnostic {
 	if len(f.Data) > oprc.MaxFileSize {
 		d := finding(oprc.CodeLimits, oprc.Position{File: f.Path, Line: 1, Column: 1},
-			fmt.Sprintf("the file has %s, more than the limit of 16 MiB", size(len(f.Data))))
+			fmt.Sprintf("expected a file of at most %d MiB, got a larger one", oprc.MaxFileSize>>20))
 		d.Hint = "split it into several files"
 		return &d
 	}
@@ -162,8 +162,6 @@ func positionAt(file string, data []byte, offset int) oprc.Position {
 		Column: 1 + utf8.RuneCount(bytes.TrimPrefix(head[line:], []byte("\ufeff"))),
 	}
 }
-
-func size(n int) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 // finding is a diagnostic of the severity that its code implies.
 func finding(code oprc.Code, at oprc.Position, message string) oprc.Diagnostic {
