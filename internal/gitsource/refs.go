@@ -1,6 +1,7 @@
 package gitsource
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -101,24 +102,51 @@ func (l listing) highest(want string) (tip, bool) {
 	return l.tip(name)
 }
 
-// known hints at the branches that there are.
+// known hints at the branches and tags that there are.
 func (l listing) known() string {
-	var branches []string
+	var branches, tags []string
 	for n := range l {
-		if n.IsBranch() {
+		switch {
+		case n.IsBranch():
 			branches = append(branches, n.Short())
+		case n.IsTag() && !strings.HasSuffix(n.String(), peeled):
+			tags = append(tags, n.Short())
 		}
 	}
-	if len(branches) == 0 {
+	if len(branches) == 0 && len(tags) == 0 {
 		return " (the repository has no branch yet)"
 	}
 	slices.Sort(branches)
-	const few = 5
-	more := ""
-	if len(branches) > few {
-		branches, more = branches[:few], ", …"
+	slices.SortFunc(tags, newestFirst)
+	var hints []string
+	for _, kind := range []struct {
+		name  string
+		names []string
+	}{{"branches", branches}, {"tags", tags}} {
+		const few = 5
+		switch n := len(kind.names); {
+		case n > few:
+			hints = append(hints, kind.name+": "+strings.Join(kind.names[:few], ", ")+", …")
+		case n > 0:
+			hints = append(hints, kind.name+": "+strings.Join(kind.names, ", "))
+		}
 	}
-	return " (branches: " + strings.Join(branches, ", ") + more + ")"
+	return " (" + strings.Join(hints, "; ") + ")"
+}
+
+// newestFirst puts versions before other tags, the highest first.
+func newestFirst(a, b string) int {
+	v, notA := semver.NewVersion(a)
+	w, notB := semver.NewVersion(b)
+	switch {
+	case notA == nil && notB == nil:
+		return cmp.Or(w.Compare(v), cmp.Compare(a, b))
+	case notA == nil:
+		return -1
+	case notB == nil:
+		return 1
+	}
+	return cmp.Compare(a, b)
 }
 
 func isCommitID(s string) bool { return plumbing.IsHash(s) && len(s) == 40 }

@@ -3,6 +3,7 @@ package gitsource
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
+	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
@@ -446,23 +448,39 @@ func (r *remote) unavailable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", r.shown, ctx.Err())
 	}
-	why := err.Error()
-	var odd *plumbing.UnexpectedError
-	var answer *githttp.Err
+	return fmt.Errorf("%w: %s: %s", ErrUnavailable, r.shown, r.scrub(cause(err)))
+}
+
+// cause says in one sentence what is wrong, and what to do where that is known.
+func cause(err error) string {
+	var (
+		odd    *plumbing.UnexpectedError
+		answer *githttp.Err
+		host   *knownhosts.KeyError
+		signer x509.UnknownAuthorityError
+	)
 	switch {
 	case errors.As(err, &odd) && errors.As(odd.Err, &answer):
 		code := answer.StatusCode()
-		why = strings.TrimSpace(fmt.Sprintf("the server answers %d %s", code, http.StatusText(code)))
+		return strings.TrimSpace(fmt.Sprintf("the server answers %d %s", code, http.StatusText(code)))
 	case errors.As(err, &odd) && errors.Is(odd.Err, plumbing.ErrReferenceNotFound):
-		why = "its HEAD is a commit that no branch names; give it a default branch"
+		return "its HEAD is a commit that no branch names; give it a default branch"
 	case errors.Is(err, context.DeadlineExceeded):
-		why = "no answer in time"
+		return "no answer in time"
 	case errors.Is(err, transport.ErrRepositoryNotFound):
-		why = "there is no such repository, or its access token is missing"
+		return "there is no such repository, or its access token is missing"
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
-		why = "it refuses the user, password or token"
+		return "it refuses the user, password or token"
+	case errors.As(err, &host) && len(host.Want) == 0:
+		return "the host's key is not in known_hosts; add it once you have made sure that it is the host's (ssh-keyscan prints it)"
+	case errors.As(err, &host):
+		return fmt.Sprintf("the host shows another key than %s has: it was set up anew, or somebody is in between", host.Want[0].Filename)
+	case errors.As(err, &signer):
+		return "nobody who is trusted signed its certificate; if it is your own, name the signer's with caFile"
+	case strings.Contains(err.Error(), "ssh: unable to authenticate"): // the library has no other mark for it
+		return "it does not accept the ssh key; give the public one read access there"
 	}
-	return fmt.Errorf("%w: %s: %s", ErrUnavailable, r.shown, r.scrub(why))
+	return err.Error()
 }
 
 func (r *remote) scrub(text string) string {
