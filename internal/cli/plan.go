@@ -80,6 +80,7 @@ type planOptions struct {
 	guard    guardOptions
 	against  againstOptions
 	policy   policyOptions
+	preview  previewOptions
 }
 
 func newPlan(e *env) *cobra.Command {
@@ -92,14 +93,25 @@ change, for each field the value before and after and the line that sets it.
 A plan speaks only for the packages that the files name. It changes nothing.
 
 --out saves the plan: "oprc apply FILE" does exactly that, or refuses when live
-state has moved. The file holds secrets unmasked.` +
+state has moved. The file holds secrets unmasked.
+
+--source plans what the daemon's next look at a source would carry out, by the
+same configuration file: the newest revision, deletions of what is gone, without
+what is in quarantine or left alone. With --ref it plans another branch as if it
+were merged.` +
 			exits(exitOK, exitError, exitChanges, exitInvalid, exitConflict, exitHeld, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc plan -f shop.yaml
   oprc plan -f packages/ --out next.plan && oprc apply next.plan
   oprc plan -f packages/ --detailed-exitcode -o markdown > comment.md
-  oprc plan -f packages/ --against live.snapshot --verify-key signing.pub`,
+  oprc plan -f packages/ --against live.snapshot --verify-key signing.pub
+  oprc plan --source main --config oprc.yaml --ref feature`,
 		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.preview.check(cmd.Flags().Changed); err != nil {
+				return err
+			}
+			return o.run(cmd.Context())
+		},
 	}
 	o.bind(cmd)
 	o.guard.bind(cmd)
@@ -110,15 +122,19 @@ state has moved. The file holds secrets unmasked.` +
 	fs.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 2 when there are changes")
 	fs.IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
 	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Markdown, view.GitHub, view.SARIF)
+	o.preview.bind(cmd, e)
 	return cmd
 }
 
 func (o *planOptions) run(ctx context.Context) error {
-	req, err := o.request()
-	if err != nil {
+	if err := o.policy.load(); err != nil {
 		return err
 	}
-	if err := o.policy.load(); err != nil {
+	if o.preview.source != "" {
+		return o.previewed(ctx)
+	}
+	req, err := o.request()
+	if err != nil {
 		return err
 	}
 	return o.on(ctx, func(s *state) error {
@@ -127,9 +143,7 @@ func (o *planOptions) run(ctx context.Context) error {
 		if p == nil || err != nil && text {
 			return err
 		}
-		out := o.env.output(o.output)
-		out.MaxBytes, out.Mask = o.maxBytes, o.mask
-		if viewErr := out.Plan(p, o.next(p)); viewErr != nil || err != nil {
+		if viewErr := o.show(p, o.next(p)); viewErr != nil || err != nil {
 			return errors.Join(viewErr, err)
 		}
 		if o.out != "" {
@@ -148,6 +162,12 @@ func (o *planOptions) run(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+func (o *planOptions) show(p *plan.Plan, next string) error {
+	out := o.env.output(o.output)
+	out.MaxBytes, out.Mask = o.maxBytes, o.mask
+	return out.Plan(p, next)
 }
 
 // next is the command that carries the plan out.

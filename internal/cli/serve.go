@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -64,7 +61,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	}
 	log := o.loggerAt(c.LogLevel)
 	metrics := rest.NewMetrics()
-	sources, err := o.sources(&gitsource.Hub{Observe: metrics.GitRequest, Now: o.now}, c)
+	sources, err := o.sources(&gitsource.Hub{Observe: metrics.GitRequest, Now: o.now}, "git", c.Sources)
 	if err != nil {
 		return err
 	}
@@ -143,45 +140,6 @@ func declareAll(ctx context.Context, s *state, c Config) error {
 	}
 	_, err = s.Apply(ctx, p, reconcile.Actor{Name: "oprc serve", Message: "environments of the configuration"})
 	return err
-}
-
-// sources opens what the configuration names; nothing is read yet.
-func (o *serveOptions) sources(hub *gitsource.Hub, c Config) ([]reconcile.SourceConfig, error) {
-	cache := filepath.Join(o.directory("XDG_CACHE_HOME", ".cache"), "git")
-	var out []reconcile.SourceConfig
-	for _, sc := range c.Sources {
-		src, err := o.openSource(hub, sc, cache)
-		if err == nil {
-			_, err = o.secret("webhookSecretEnv", sc.WebhookSecretEnv)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("source %s: %w", sc.Name, err)
-		}
-		out = append(out, reconcile.SourceConfig{
-			Name: sc.Name, URL: sc.URL, Ref: sc.Ref, Path: sc.Path, Source: src, Interval: sc.Interval,
-			NoPrune: !sc.Prune, NoHeal: !sc.Heal, Suspend: sc.Suspend,
-			Guard: plan.Guard{MaxDelete: sc.MaxDelete, MaxDeletePercent: plan.DefaultGuard().MaxDeletePercent},
-		})
-	}
-	return out, nil
-}
-
-func (o *serveOptions) openSource(hub *gitsource.Hub, sc SourceConfig, cache string) (reconcile.Source, error) {
-	if info, err := os.Stat(filepath.Join(sc.URL, ".git")); !isGitURL(sc.URL) && (err != nil || !info.IsDir()) {
-		if key := sc.gitOnly(); key != "" {
-			return nil, fmt.Errorf("%s: only a Git repository takes it, and %s is none", key, sc.URL)
-		}
-		paths := []string{filepath.Join(sc.URL, sc.Path)}
-		if _, err := dirsource.Read(paths, strings.NewReader("")); err != nil {
-			return nil, err
-		}
-		return &dirFiles{paths: paths}, nil
-	}
-	options, err := o.gitOptions(sc, cache)
-	if err != nil {
-		return nil, err
-	}
-	return newGitFiles(hub, options)
 }
 
 // logStep says what a tick did: one line, with the findings that stop a package.

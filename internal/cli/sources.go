@@ -4,15 +4,59 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
+
+// sources opens what a configuration names, with mirrors in a directory of the cache;
+// nothing is read yet.
+func (e *env) sources(hub *gitsource.Hub, mirrors string, configs []SourceConfig) ([]reconcile.SourceConfig, error) {
+	cache := filepath.Join(e.directory("XDG_CACHE_HOME", ".cache"), mirrors)
+	var out []reconcile.SourceConfig
+	for _, sc := range configs {
+		src, err := e.openSource(hub, sc, cache)
+		if err == nil {
+			_, err = e.secret("webhookSecretEnv", sc.WebhookSecretEnv)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("source %s: %w", sc.Name, err)
+		}
+		out = append(out, reconcile.SourceConfig{
+			Name: sc.Name, URL: sc.URL, Ref: sc.Ref, Path: sc.Path, Source: src, Interval: sc.Interval,
+			NoPrune: !sc.Prune, NoHeal: !sc.Heal, Suspend: sc.Suspend,
+			Guard: plan.Guard{MaxDelete: sc.MaxDelete, MaxDeletePercent: plan.DefaultGuard().MaxDeletePercent},
+		})
+	}
+	return out, nil
+}
+
+func (e *env) openSource(hub *gitsource.Hub, sc SourceConfig, cache string) (reconcile.Source, error) {
+	if info, err := os.Stat(filepath.Join(sc.URL, ".git")); !isGitURL(sc.URL) && (err != nil || !info.IsDir()) {
+		if key := sc.gitOnly(); key != "" {
+			return nil, fmt.Errorf("%s: only a Git repository takes it, and %s is none", key, sc.URL)
+		}
+		paths := []string{filepath.Join(sc.URL, sc.Path)}
+		if _, err := dirsource.Read(paths, strings.NewReader("")); err != nil {
+			return nil, err
+		}
+		return &dirFiles{paths: paths}, nil
+	}
+	options, err := e.gitOptions(sc, cache)
+	if err != nil {
+		return nil, err
+	}
+	return newGitFiles(hub, options)
+}
 
 // dirFiles is a directory (or files) as a source. Its revision is the digest of
 // what it holds.

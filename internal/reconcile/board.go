@@ -66,6 +66,13 @@ func (b *board) claim(source string, conflicts []string) (owners []string) {
 	return owners
 }
 
+// claimsOf returns what a source claims in vain.
+func (b *board) claimsOf(source string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.claims[source]
+}
+
 // claimed lists what others claim of an origin's objects: "KIND/NAME by source NAME".
 func (b *board) claimed(origin string) []string {
 	b.mu.Lock()
@@ -126,16 +133,21 @@ func (b *board) peace(source string) {
 	delete(b.put, source)
 }
 
-// leave puts in the place of each contested document what is recorded.
+// leave puts in the place of each contested document what is recorded, be it nothing.
 func leave(docs []oprc.Document, contested map[string]bool, live plan.Live) []oprc.Document {
 	if len(contested) == 0 {
 		return docs
 	}
-	out := slices.Clone(docs)
-	for i, d := range out {
-		if rec, recorded := live.Packages[d.Name()]; d.Package != nil && recorded && contested[d.Name()] {
-			out[i].Package = &rec.Spec
+	var out []oprc.Document
+	for _, d := range docs {
+		if d.Package != nil && contested[d.Name()] {
+			rec, recorded := live.Packages[d.Name()]
+			if !recorded {
+				continue
+			}
+			d.Package = &rec.Spec
 		}
+		out = append(out, d)
 	}
 	return out
 }

@@ -51,7 +51,8 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) (p
 		s.answer(asked, oprc.Receipt{Result: oprc.ResultSuspended, Message: until.Reason}, start)
 		return false, l.put(ctx, s, token)
 	}
-	if s.unanswered(asked) {
+	forced := s.unanswered(asked)
+	if forced {
 		a = a.and(look{poll: true, since: start, woken: start})
 		l.board.peace(s.c.Name)
 	}
@@ -59,7 +60,7 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) (p
 		a.since = start
 	}
 	step := Step{Source: s.c.Name}
-	err = l.advance(ctx, s, pass{look: a, token: token, asked: asked, step: &step})
+	err = l.advance(ctx, s, pass{look: a, token: token, asked: asked, forced: forced, step: &step})
 	step.Err = err
 	fresh := err != nil && err.Error() != s.lastErr && ctx.Err() == nil
 	s.lastErr = ""
@@ -172,10 +173,11 @@ const tries = 3
 // A pass is one tick's work on a source.
 type pass struct {
 	look
-	token int64
-	asked oprc.Requests
-	moved bool // the revision is another than in the tick before
-	step  *Step
+	token  int64
+	asked  oprc.Requests
+	moved  bool // the revision is another than in the tick before
+	forced bool // somebody asked for it by name
+	step   *Step
 }
 
 func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
@@ -261,17 +263,16 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 		return before.err
 	}
 	s.planned = planned{}
-	req := Request{
-		Files: s.files, KeepGoing: true, Heal: !s.c.NoHeal, Quarantine: quarantined(w.asked), Actor: s.rev.Author,
-		Contested: contested, Scope: plan.Scope{Origin: s.c.origin(), Complete: !s.c.NoPrune},
-	}
+	req := s.request(w.asked, contested)
 	if before.done && before.err == nil && before.world == world {
 		req.Settled = s.reading.settled(s.changed)
 	}
-	p, seen, err := l.Reconciler.planOn(ctx, req, s.reading.docs, s.reading.found, live)
+	waited := slices.Concat(packagesOf(l.board.claimsOf(s.c.Name)), s.status.Kept)
+	p, seen, left, err := l.Reconciler.planSource(ctx, s, &req, live, waited, w.forced)
 	if err != nil {
 		return err
 	}
+	s.drifted(left, l)
 	reason, held := p.Held(s.c.Guard)
 	if held && req.Settled != nil { // what is to be approved has one id, however it was arrived at
 		req.Settled = nil
@@ -295,7 +296,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	s.status.Applied = s.rev.ID
 	released := l.release(ctx, s, p, seen)
 	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live))
-	if p.Empty() && released {
+	if p.Empty() && released && len(left) == 0 {
 		s.planned = planned{world: world, done: true, err: err}
 	}
 	return err

@@ -1,0 +1,55 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+)
+
+// A Preview is what the next tick of a source would carry out.
+type Preview struct {
+	Revision  Revision
+	Files     []oprc.File
+	Plan      *plan.Plan
+	Left      map[string]bool  // what was changed by hand, and is left so
+	Suspended *oprc.Suspension // why nothing is carried out for now
+}
+
+// A PreviewStore is what a preview reads besides live state.
+type PreviewStore interface {
+	Sources(ctx context.Context) (map[string]oprc.SourceStatus, error)
+	Requests(ctx context.Context) (oprc.Requests, error)
+}
+
+// Preview polls a source and plans its newest revision as the loop does, on live
+// state as it is now. It changes nothing. What only the daemon knows, that somebody
+// else keeps changing an object, is not considered.
+func (r *Reconciler) Preview(ctx context.Context, c SourceConfig, store PreviewStore) (out Preview, err error) {
+	all, err := store.Sources(ctx)
+	if err != nil {
+		return out, fmt.Errorf("read what is stored about the source: %w", err)
+	}
+	asked, err := store.Requests(ctx)
+	if err != nil {
+		return out, fmt.Errorf("read requests: %w", err)
+	}
+	s := &sourceState{c: c, status: all[c.Name], reading: &reading{}}
+	out.Suspended = s.suspension(asked, r.Now())
+	if s.rev, err = c.Source.Poll(ctx, r.Now()); err != nil {
+		return out, err
+	}
+	if s.files, err = c.Source.Files(ctx, s.rev); err != nil {
+		return out, err
+	}
+	out.Revision, out.Files = s.rev, s.files
+	s.reading, _ = s.reading.next(s.files, r.Load)
+	live, err := r.Ledger.Live(ctx)
+	if err != nil {
+		return out, fmt.Errorf("read live state: %w", err)
+	}
+	req := s.request(asked, nil)
+	out.Plan, _, out.Left, err = r.planSource(ctx, s, &req, live, s.status.Kept, false)
+	return out, err
+}
