@@ -232,3 +232,38 @@ func hook(t *testing.T, d *daemonProcess, c *redis.Client, secret, after, image 
 	}
 	return took
 }
+
+// However many sources a repository has, it is asked once in an interval, and fetched
+// once when it moves.
+func TestSourcesOfOneRepository(t *testing.T) {
+	const sources = 20
+	store := rdbtest.Start(t, "")
+	repo := gittest.New(t)
+	srv := repo.Serve(t)
+	config := fmt.Sprintf("redis: {url: %q}\nsources:\n", store.URL())
+	for i := range sources {
+		repo.Write(fmt.Sprintf("team%d/p.yaml", i), fmt.Sprintf("name: p%d\nclasses: [{name: c}]\n", i))
+		config += fmt.Sprintf("  - {name: team%d, url: %q, path: team%d, interval: 1s}\n", i, srv.URL, i)
+	}
+	first := repo.Commit("first")
+	d := serve(t, config)
+	for i := range sources {
+		d.ready(fmt.Sprintf("team%d", i), "True "+first)
+	}
+	time.Sleep(time.Second)
+	srv.Since()
+	time.Sleep(5 * time.Second)
+	asked := srv.Since()
+	t.Logf("%d sources, 5 intervals: %d listings, %d fetches", sources, asked.Lists, asked.Fetches)
+	if asked.Lists < 4 || asked.Lists > 6 || asked.Fetches != 0 {
+		t.Errorf("%d listings and %d fetches, want one listing in an interval", asked.Lists, asked.Fetches)
+	}
+	repo.Write("team0/p.yaml", "name: p0\nversion: 2.0.0\nclasses: [{name: c}]\n")
+	second := repo.Commit("second")
+	for i := range sources {
+		d.ready(fmt.Sprintf("team%d", i), "True "+second)
+	}
+	if asked := srv.Since(); asked.Fetches != 1 {
+		t.Errorf("a commit took %d fetches", asked.Fetches)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
@@ -74,6 +75,28 @@ func (d *daemon) hooks(ctx context.Context, e *env, db *rdb.DB, sources []Source
 	}
 	return nil
 }
+
+// watchers make the loop look at directories as soon as something changes there.
+// Where that cannot be watched, polling has to do.
+func (d *daemon) watchers(sources []reconcile.SourceConfig, log *slog.Logger) []func(context.Context) error {
+	var out []func(context.Context) error
+	for _, sc := range sources {
+		dir, is := sc.Source.(*dirFiles)
+		if !is {
+			continue
+		}
+		out = append(out, func(ctx context.Context) error {
+			if err := dirsource.Watch(ctx, dir.paths, watchQuiet, func() { d.loop.Wake(sc.Name) }); err != nil {
+				log.Warn("watch", "source", sc.Name, "error", err)
+			}
+			return nil
+		})
+	}
+	return out
+}
+
+// watchQuiet is how long nothing has to change in a directory before it is looked at.
+const watchQuiet = 100 * time.Millisecond
 
 // notifier tells of the sources what the configuration asks for.
 func (e *env) notifier(c Config, log *slog.Logger) (*notify.Notifier, error) {

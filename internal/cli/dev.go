@@ -144,7 +144,7 @@ func (o *devOptions) openSource() (reconcile.SourceConfig, func(context.Context,
 		return reconcile.SourceConfig{}, nil, err
 	}
 	watch := func(ctx context.Context, wake func()) error {
-		return dirsource.Watch(ctx, paths, 100*time.Millisecond, wake)
+		return dirsource.Watch(ctx, paths, watchQuiet, wake)
 	}
 	src := declared{Source: &dirFiles{paths: paths}, load: schema.Load}
 	return reconcile.SourceConfig{Name: "dev", URL: o.source, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, watch, nil

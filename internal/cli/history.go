@@ -22,7 +22,7 @@ func newHistory(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history PACKAGE",
 		Short: "Show who changed a package, when, and to what",
-		Long: "Lists the writes of a package's record, newest first. A deleted package keeps its history." +
+		Long: "Lists the writes of a package's record, newest first, and the versions\nthat were refused, with why. A deleted package keeps its history." +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc history shop
   oprc history shop -o json --limit 1 | jq '.items[0].spec'`,

@@ -103,7 +103,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err := d.hooks(ctx, o.env, s.db, c.Sources); err != nil {
 		return err
 	}
-	err = d.run(ctx, listener, notifier.Run)
+	err = d.run(ctx, listener, append(d.watchers(sources, log), notifier.Run)...)
 	if ctx.Err() != nil {
 		log.Info("stopped")
 		return nil

@@ -97,9 +97,15 @@ type wayBack struct {
 	origin string
 }
 
+// writes returns the writes of a package's record, newest first.
+func (s *state) writes(ctx context.Context, pkg string) ([]oprc.HistoryEntry, error) {
+	entries, err := s.History(ctx, pkg, wholeHistory)
+	return oprc.Writes(entries), err
+}
+
 // target finds the entry to go back to.
 func (o *undoOptions) target(ctx context.Context, s *state, pkg string) (wayBack, error) {
-	entries, err := s.History(ctx, pkg, wholeHistory)
+	entries, err := s.writes(ctx, pkg)
 	if err != nil {
 		return wayBack{}, err
 	}
@@ -198,7 +204,7 @@ without --from the one before it. Secrets are masked: a change of one does not s
 }
 
 func (o *diffOptions) run(ctx context.Context, s *state, pkg string) error {
-	entries, err := s.History(ctx, pkg, wholeHistory)
+	entries, err := s.writes(ctx, pkg)
 	if err != nil {
 		return err
 	}

@@ -69,19 +69,35 @@ type Event struct {
 	Message string    `json:"message,omitempty"`
 }
 
-// A HistoryEntry is one write of a package's record.
+// A HistoryEntry is one write of a package's record, or a commit's version of the
+// package that was refused: then Action is [ActionRefuse], Rev is 0 and Error says why.
 type HistoryEntry struct {
 	ID      string    `json:"id,omitempty"`
 	Time    time.Time `json:"ts"`
 	Rev     int64     `json:"rev"`
-	Action  string    `json:"action"` // create, update, delete
+	Action  string    `json:"action"` // create, update, delete, refuse
 	PlanID  string    `json:"planId"`
 	Digest  string    `json:"digest,omitempty"`
 	Actor   string    `json:"actor,omitempty"`
 	Origin  string    `json:"origin"`
 	Commit  string    `json:"commit,omitempty"`
 	Message string    `json:"message,omitempty"`
+	Error   string    `json:"error,omitempty"`
 	Spec    *Package  `json:"spec,omitempty"`
+}
+
+// ActionRefuse is the action of a version that was not applied.
+const ActionRefuse = "refuse"
+
+// Writes returns the entries that wrote the record.
+func Writes(history []HistoryEntry) []HistoryEntry {
+	var out []HistoryEntry
+	for _, h := range history {
+		if h.Action != ActionRefuse {
+			out = append(out, h)
+		}
+	}
+	return out
 }
 
 // A SourceStatus is how a Git source or directory is doing.

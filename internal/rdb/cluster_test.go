@@ -76,7 +76,7 @@ func everyCall(t *testing.T, db *rdb.DB) {
 	_, err = db.WatchEvents(ctx, "", 0)
 	do("watch", err)
 	equal(t, len(must(db.History(ctx, "other", 10))(t)), 1)
-	do("source", db.PutSource(ctx, oprc.SourceStatus{Name: "main"}, token))
+	do("source", db.PutSource(ctx, oprc.SourceStatus{Name: "main"}, nil, token))
 	equal(t, len(must(db.Sources(ctx))(t)), 1)
 	do("release", db.Release(ctx, "a", token))
 }
@@ -127,7 +127,7 @@ func TestSentinelFailover(t *testing.T) {
 	g.Servers[0].Kill()
 	start := time.Now()
 	for {
-		err := db.PutSource(t.Context(), oprc.SourceStatus{Name: "main"}, 0)
+		err := db.PutSource(t.Context(), oprc.SourceStatus{Name: "main"}, nil, 0)
 		if err == nil {
 			break
 		}

@@ -2,6 +2,8 @@ package rdb
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -61,10 +63,10 @@ func (d *DB) Release(ctx context.Context, holder string, token int64) error {
 	return d.wrap(ctx, release.Run(bounded, d.c, []string{d.k.lease()}, holder, token).Err())
 }
 
-// putSource writes the status of a source.
+// putSource writes the status of a source, and entries into histories.
 //
-//	KEYS  1 lease  2 sources
-//	ARGV  1 fence, 0 for none  2 name  3 document
+//	KEYS  1 lease  2 sources  3… histories
+//	ARGV  1 fence, 0 for none  2 name  3 document  4 length of a history  5… entry of each history
 //	      -> "" done, else the token that outran the fence
 var putSource = redis.NewScript(`
 if ARGV[1] ~= "0" then
@@ -72,14 +74,22 @@ if ARGV[1] ~= "0" then
   if token ~= ARGV[1] then return token or "0" end
 end
 redis.call("HSET", KEYS[2], ARGV[2], ARGV[3])
+for i = 3, #KEYS do
+  redis.call("XADD", KEYS[i], "MAXLEN", "~", ARGV[4], "*", "entry", ARGV[i + 2])
+end
 return ""`)
 
-// PutSource keeps the status of a source. A stale fence is an [oprc.ErrFenced].
-func (d *DB) PutSource(ctx context.Context, s oprc.SourceStatus, fence int64) error {
+// PutSource keeps the status of a source and, with it or not at all, what of the
+// source was refused, by package. A stale fence is an [oprc.ErrFenced].
+func (d *DB) PutSource(ctx context.Context, s oprc.SourceStatus, refused map[string]oprc.HistoryEntry, fence int64) error {
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	keys := []string{d.k.lease(), d.k.sources()}
-	token, err := putSource.Run(bounded, d.c, keys, fence, s.Name, oprc.MustCanonical(s)).Text()
+	args := []any{fence, s.Name, oprc.MustCanonical(s), historyLength}
+	for _, pkg := range slices.Sorted(maps.Keys(refused)) {
+		keys, args = append(keys, d.k.history(pkg)), append(args, oprc.MustCanonical(refused[pkg]))
+	}
+	token, err := putSource.Run(bounded, d.c, keys, args...).Text()
 	if err != nil {
 		return d.wrap(ctx, err)
 	}

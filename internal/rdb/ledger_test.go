@@ -81,7 +81,7 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 		for name, err := range map[string]error{
 			"commit":   db.Commit(t.Context(), c),
 			"dispatch": db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Deploy, 3)}, old),
-			"source":   db.PutSource(t.Context(), oprc.SourceStatus{Name: "main"}, old),
+			"source":   db.PutSource(t.Context(), oprc.SourceStatus{Name: "main"}, nil, old),
 		} {
 			if !errors.Is(err, oprc.ErrFenced) || !errors.Is(err, oprc.ErrConflict) {
 				t.Errorf("%s: got %v, want fenced", name, err)
@@ -177,7 +177,7 @@ func TestSources(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		s := oprc.SourceStatus{Name: "main", URL: "https://git.example/x.git", Revision: "abc", LastTick: at(3)}
-		if err := db.PutSource(t.Context(), s, 0); err != nil {
+		if err := db.PutSource(t.Context(), s, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 		equal(t, must(db.Sources(t.Context()))(t), map[string]oprc.SourceStatus{"main": s})

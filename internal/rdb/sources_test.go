@@ -26,7 +26,7 @@ func TestRequests(t *testing.T) {
 		equal(t, must(db.Requests(ctx))(t), oprc.Requests{Tickets: map[string]int64{"main": second}, Asked: []oprc.SourceRequest{bad, sleep}})
 
 		// A suspension is shown whether or not a daemon has heard of it.
-		if err := db.PutSource(ctx, oprc.SourceStatus{Name: "main"}, 0); err != nil {
+		if err := db.PutSource(ctx, oprc.SourceStatus{Name: "main"}, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 		want := &oprc.Suspension{Reason: "night", Author: "ann", Since: at(1), Until: until.UTC()}

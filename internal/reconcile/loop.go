@@ -24,7 +24,8 @@ type Lease interface {
 
 // SourceStore keeps what a person may ask about sources.
 type SourceStore interface {
-	PutSource(ctx context.Context, s oprc.SourceStatus, fence int64) error
+	// PutSource keeps a status and, with it or not at all, what was refused, by package.
+	PutSource(ctx context.Context, s oprc.SourceStatus, refused map[string]oprc.HistoryEntry, fence int64) error
 	Sources(ctx context.Context) (map[string]oprc.SourceStatus, error)
 
 	// Requests returns what people ask of the daemon; DropRequest takes one back, if

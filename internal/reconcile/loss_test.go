@@ -83,7 +83,7 @@ func (l *lossy) Acquire(context.Context, string, time.Duration) (int64, bool, er
 
 func (l *lossy) Release(context.Context, string, int64) error { return nil }
 
-func (l *lossy) PutSource(_ context.Context, _ oprc.SourceStatus, fence int64) error {
+func (l *lossy) PutSource(_ context.Context, _ oprc.SourceStatus, _ map[string]oprc.HistoryEntry, fence int64) error {
 	if fence == 1 {
 		return oprc.ErrFenced
 	}

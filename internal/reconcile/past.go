@@ -11,6 +11,7 @@ import (
 // newest first. It is an oprc.ErrNotFound if there was none then, or if the history
 // does not reach so far back.
 func RecordAt(history []oprc.HistoryEntry, at time.Time) (oprc.PackageRecord, error) {
+	history = oprc.Writes(history)
 	for _, h := range history {
 		if h.Time.After(at) {
 			continue

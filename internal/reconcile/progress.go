@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"hash/maphash"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -65,7 +66,15 @@ func (p progress) conditions() (healthy, reconciling oprc.SourceCondition) {
 	return healthy, reconciling
 }
 
-// next is when a source is polled again after so many failures in a row: at its
+// untilNext is the time to the next poll of a repository. Sources of one repository
+// with the same interval are due together, so that one listing serves them all;
+// repositories, and daemons, are spread over the interval.
+func untilNext(url string, interval time.Duration, now time.Time) time.Duration {
+	phase := time.Duration(maphash.String(seed, url) % uint64(interval))
+	return interval - time.Duration((now.UnixNano()-int64(phase))%int64(interval))
+}
+
+// nextPoll is when a source is polled again after so many failures in a row: at its
 // interval, then ever later.
 func nextPoll(interval time.Duration, failures int) time.Duration {
 	if failures <= 1 {

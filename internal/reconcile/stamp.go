@@ -15,7 +15,7 @@ type planned struct {
 	err   error
 }
 
-// seed makes stamps comparable within this process, and nowhere else.
+// seed makes hashes comparable within this process, and nowhere else.
 var seed = maphash.MakeSeed()
 
 // stampOf stands for everything that a plan reads of live state, and for what else

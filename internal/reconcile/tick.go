@@ -26,7 +26,9 @@ type sourceState struct {
 	changed map[string]bool // packages whose files differ from those of the revision before
 	lastErr string
 	planned planned
-	pause   time.Duration // until the next poll
+	news    bool                         // the revision is another than the one that is stored
+	refused map[string]oprc.HistoryEntry // what is to be stored of it
+	pause   time.Duration                // until the next poll
 
 	dispatched time.Time // when the last command of the last plan was in its stream
 }
@@ -93,13 +95,12 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) (p
 	return a.poll, l.put(ctx, s, token)
 }
 
-// schedule says when the source is polled next. Sources spread over a tenth of
-// their interval; after failures the pauses grow.
+// schedule says when the source is polled next; after failures the pauses grow.
 func (s *sourceState) schedule(err error, now time.Time) {
 	var reading readError
 	if !errors.As(err, &reading) || errors.Is(err, oprc.ErrDenied) || errors.Is(err, oprc.ErrNotFound) || errors.Is(err, oprc.ErrInvalid) {
 		s.status.Failures, s.status.NextTry = 0, time.Time{}
-		s.pause = s.c.Interval - time.Duration(rand.Int64N(int64(s.c.Interval)/10+1))
+		s.pause = untilNext(s.c.URL, s.c.Interval, now)
 		return
 	}
 	s.status.Failures++
@@ -151,11 +152,11 @@ func (l *Loop) put(ctx context.Context, s *sourceState, token int64) error {
 	if digest == s.stored {
 		return nil
 	}
-	if err := l.Store.PutSource(ctx, s.status, token); err != nil {
+	if err := l.Store.PutSource(ctx, s.status, s.refused, token); err != nil {
 		l.outrun(err)
 		return err
 	}
-	s.stored = digest
+	s.stored, s.news, s.refused = digest, false, nil
 	return nil
 }
 
@@ -218,6 +219,7 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, a look) (moved bool, n
 		return false, rev, readError{fmt.Errorf("read %s: %w", rev.ID, err)}
 	}
 	if was := s.status.Revision; was != rev.ID {
+		s.news = true
 		s.rewound(rev, was, l.Now().UTC())
 		if rev.Rewind {
 			l.Log.Warn("rewind", "source", s.c.Name, "revision", rev.ID, "before", was)
@@ -280,7 +282,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 			return err
 		}
 	}
-	s.status.Kept, s.status.Findings = p.Kept, few(p.Diagnostics.Errors())
+	s.status.Kept, s.status.Findings, s.refused = p.Kept, few(p.Diagnostics.Errors()), s.refusals(p, l.Now().UTC())
 	if w.moved || !p.Empty() {
 		w.step.Plan = p
 	}

@@ -20,12 +20,20 @@ func (o Output) History(entries []oprc.HistoryEntry) error {
 	}
 	for _, e := range entries {
 		row := []string{
-			rev(e.Rev), o.age(e.Time), dash(e.Action), dash(e.Actor), dash(e.Origin), dash(shortDigest(e.Commit)),
-			dash(cut(e.Message, 60)), dash(shortDigest(e.Digest)), dash(shortDigest(e.PlanID)),
+			revOf(e), o.age(e.Time), dash(e.Action), dash(e.Actor), dash(e.Origin), dash(shortDigest(e.Commit)),
+			dash(cut(firstOf(e.Error, e.Message), 60)), dash(shortDigest(e.Digest)), dash(shortDigest(e.PlanID)),
 		}
 		t.add(row[:len(t.header)]...)
 	}
 	return o.print(t.render(""))
+}
+
+// revOf is a dash for what was not written.
+func revOf(e oprc.HistoryEntry) string {
+	if e.Rev == 0 {
+		return dash("")
+	}
+	return rev(e.Rev)
 }
 
 func (o Output) historyDocument(entries []oprc.HistoryEntry) error {
