@@ -69,6 +69,7 @@ type SourceConfig struct {
 	Prune     bool          `koanf:"prune"`     // default true
 	MaxDelete int           `koanf:"maxDelete"` // default 10
 	Heal      bool          `koanf:"heal"`      // default true
+	Track     bool          `koanf:"track"`     // default true; false: new revisions wait for oprc source reconcile
 	Suspend   bool          `koanf:"suspend"`
 
 	// WebhookSecretEnv names the variable with the secret of POST /hooks/NAME; without
@@ -120,7 +121,7 @@ func defaultConfig() map[string]any {
 
 // defaultSource fills in what a source does not say.
 func defaultSource(src map[string]any, interval any) {
-	for key, value := range map[string]any{"prune": true, "heal": true, "maxDelete": 10, "interval": interval} {
+	for key, value := range map[string]any{"prune": true, "heal": true, "track": true, "maxDelete": 10, "interval": interval} {
 		if _, said := src[key]; !said {
 			src[key] = value
 		}

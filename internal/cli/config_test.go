@@ -65,11 +65,11 @@ func TestConfigLayers(t *testing.T) {
 		},
 		"sources with their defaults": {
 			file: "interval: 30s\nsources:\n- {name: main, url: 'https://git.example/x', path: apps}\n" +
-				"- {name: two, url: /srv/x, interval: 2m, prune: false, heal: false, maxDelete: 0, suspend: true, ref: prod}\n",
+				"- {name: two, url: /srv/x, interval: 2m, prune: false, heal: false, track: false, maxDelete: 0, suspend: true, ref: prod}\n",
 			want: func(c *cli.Config) {
 				c.Interval = 30 * time.Second
 				c.Sources = []cli.SourceConfig{
-					{Name: "main", URL: "https://git.example/x", Path: "apps", Interval: 30 * time.Second, Prune: true, MaxDelete: 10, Heal: true},
+					{Name: "main", URL: "https://git.example/x", Path: "apps", Interval: 30 * time.Second, Prune: true, MaxDelete: 10, Heal: true, Track: true},
 					{Name: "two", URL: "/srv/x", Ref: "prod", Interval: 2 * time.Minute, Suspend: true},
 				}
 			},
@@ -79,7 +79,7 @@ func TestConfigLayers(t *testing.T) {
 				"   sshPassphraseEnv: S, knownHosts: [/h], caFile: /c, proxy: 'http://proxy:1'}\n",
 			want: func(c *cli.Config) {
 				c.Sources = []cli.SourceConfig{{
-					Name: "main", URL: "https://git.example/x", Ignore: []string{"*.tmp"}, Interval: time.Minute, Prune: true, MaxDelete: 10, Heal: true,
+					Name: "main", URL: "https://git.example/x", Ignore: []string{"*.tmp"}, Interval: time.Minute, Prune: true, MaxDelete: 10, Heal: true, Track: true,
 					AccessConfig: cli.AccessConfig{
 						Username: "bot", TokenEnv: "T", PasswordEnv: "P", SSHKeyFile: "/k", SSHPassphraseEnv: "S",
 						KnownHosts: []string{"/h"}, CAFile: "/c", Proxy: "http://proxy:1",

@@ -66,13 +66,7 @@ func (g *gitFiles) Poll(ctx context.Context, since time.Time) (reconcile.Revisio
 }
 
 func (g *gitFiles) Files(ctx context.Context, rev reconcile.Revision) ([]oprc.File, error) {
-	g.mu.Lock()
-	git, last := g.git, g.last
-	g.mu.Unlock()
-	if last.ID != rev.ID {
-		return nil, fmt.Errorf("revision %s is no longer the newest: %w", rev.ID, oprc.ErrConflict)
-	}
-	return git.Files(ctx, last)
+	return g.source().Files(ctx, gitsource.Revision{ID: rev.ID})
 }
 
 // Notes says what was odd about the files that were read last.
@@ -135,7 +129,7 @@ func (sc SourceConfig) gitOnly() string {
 	for key, set := range map[string]bool{
 		"ref": sc.Ref != "", "ignore": len(sc.Ignore) > 0, "username": sc.Username != "", "passwordEnv": sc.PasswordEnv != "",
 		"tokenEnv": sc.TokenEnv != "", "sshKeyFile": sc.SSHKeyFile != "", "knownHosts": len(sc.KnownHosts) > 0,
-		"caFile": sc.CAFile != "", "proxy": sc.Proxy != "", "verify": sc.Verify != nil,
+		"caFile": sc.CAFile != "", "proxy": sc.Proxy != "", "verify": sc.Verify != nil, "track": !sc.Track,
 	} {
 		if set {
 			return key

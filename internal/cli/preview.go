@@ -128,6 +128,9 @@ func (o *planOptions) tellPreview(src reconcile.SourceConfig, pre reconcile.Prev
 	if len(pre.Left) > 0 {
 		o.hint(fmt.Sprintf("Left as it was changed by hand: %s.", strings.Join(slices.Sorted(maps.Keys(pre.Left)), ", ")))
 	}
+	if src.NoTrack {
+		o.hint("The daemon does not track it: " + o.command("source", "reconcile", quote(src.Name)) + " carries this out.")
+	}
 	if by := pre.Suspended; by != nil {
 		o.hint(fmt.Sprintf("The source is suspended by %s: %s.", by.Author, by.Reason))
 	}

@@ -24,7 +24,7 @@ import (
 type repo struct {
 	mu      sync.Mutex
 	rev     reconcile.Revision
-	files   []oprc.File
+	files   map[string][]oprc.File // by revision
 	notes   []string
 	resumed []string
 	down    error
@@ -50,10 +50,10 @@ func (r *repo) Poll(context.Context, time.Time) (reconcile.Revision, error) {
 	return r.rev, r.down
 }
 
-func (r *repo) Files(context.Context, reconcile.Revision) ([]oprc.File, error) {
+func (r *repo) Files(_ context.Context, rev reconcile.Revision) ([]oprc.File, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.files, nil
+	return r.files[rev.ID], nil
 }
 
 func (r *repo) Notes() []string { return r.notes }
@@ -69,13 +69,17 @@ func (r *repo) Resume(revision string) error {
 func (r *repo) commit(rev string, packages ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rev, r.files = reconcile.Revision{ID: rev, Author: "Ann"}, nil
+	r.rev = reconcile.Revision{ID: rev, Author: "Ann"}
+	if r.files == nil {
+		r.files = map[string][]oprc.File{}
+	}
+	r.files[rev] = nil
 	for _, p := range packages {
 		name, image, short := strings.Cut(p, " ")
 		if short && !strings.Contains(p, "\n") {
 			p = fmt.Sprintf("name: %s\nfunctions: [{name: f, provision: {docker: {image: %q}}}]\n", name, image)
 		}
-		r.files = append(r.files, oprc.File{Path: name + ".yaml", Data: []byte(p)})
+		r.files[rev] = append(r.files[rev], oprc.File{Path: name + ".yaml", Data: []byte(p)})
 	}
 }
 

@@ -45,6 +45,7 @@ type SourceConfig struct {
 	Interval time.Duration // between polls
 	NoPrune  bool          // keep packages that the source no longer has
 	NoHeal   bool          // show drift, leave it
+	NoTrack  bool          // show new revisions; take one when somebody asks for it
 	Suspend  bool
 	Guard    plan.Guard
 }

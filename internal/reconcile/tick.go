@@ -183,7 +183,7 @@ type pass struct {
 
 func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
 	var err error
-	if w.moved, w.step.Revision, err = l.fetch(ctx, s, w.look); err != nil {
+	if w.moved, w.step.Revision, err = l.fetch(ctx, s, w); err != nil {
 		return err
 	}
 	if w.moved {
@@ -203,14 +203,15 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
 
 // fetch polls if it is time to, and reads the files if the revision moved. It
 // returns the newest revision that is known, even one that is refused.
-func (l *Loop) fetch(ctx context.Context, s *sourceState, a look) (moved bool, newest Revision, err error) {
-	if !a.poll {
+func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, newest Revision, err error) {
+	if !w.poll {
 		return false, s.rev, nil
 	}
-	rev, err := s.c.Source.Poll(ctx, a.since)
+	rev, err := s.c.Source.Poll(ctx, w.since)
 	if err != nil {
 		return false, rev, readError{fmt.Errorf("poll: %w", err)}
 	}
+	rev = s.taken(rev, w.forced, l.Now().UTC())
 	if rev.ID == s.rev.ID && s.files != nil {
 		return false, rev, nil
 	}
@@ -235,6 +236,23 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, a look) (moved bool, n
 		}
 	}
 	return true, rev, nil
+}
+
+// taken is the revision to go on with: the newest, or where that has to be asked for
+// the one that was taken last.
+func (s *sourceState) taken(newest Revision, forced bool, now time.Time) Revision {
+	c, rev := oprc.SourceCondition{Type: "Behind"}, newest
+	if before := s.status.Revision; s.c.NoTrack && !forced && before != "" && before != newest.ID {
+		c.Status, c.Reason = true, "NotTracked"
+		c.Message = fmt.Sprintf("revision %s by %s waits: %s; `oprc source reconcile %s` takes it", newest.ID, newest.Author, newest.Message, s.c.Name)
+		if rev = s.rev; rev.ID != before { // taken before this process began
+			rev = Revision{ID: before}
+		}
+	}
+	if c.Status || s.has(c.Type) {
+		s.set(c, now)
+	}
+	return rev
 }
 
 // rewound shows whether the newest revision descends from the one before it.
