@@ -267,3 +267,47 @@ func TestSourcesOfOneRepository(t *testing.T) {
 		t.Errorf("a commit took %d fetches", asked.Fetches)
 	}
 }
+
+// A CRM that never does as it is told is put right a few times, then named and left;
+// the rest of the source goes on.
+func TestTwoWriters(t *testing.T) {
+	store := rdbtest.Start(t, "")
+	repo := gittest.New(t)
+	repo.Write("edge.yaml", "kind: Environment\nname: edge\n")
+	repo.Write("p0001.yaml", numbered(1, 1))
+	repo.Commit("first")
+	d := serve(t, fmt.Sprintf("redis: {url: %q}\nsources: [{name: main, url: %q, interval: 1s}]\n", store.URL(), repo.Serve(t).URL))
+	c := chaosClient(t, store.URL())
+	go func() { // the CRM
+		last := "0-0"
+		for {
+			streams, err := c.XRead(t.Context(), &redis.XReadArgs{Streams: []string{commandsOfEdge, last}, Block: time.Second}).Result()
+			if t.Context().Err() != nil {
+				return
+			}
+			if err != nil {
+				continue
+			}
+			for _, m := range streams[0].Messages {
+				last = m.ID
+				c.XAdd(t.Context(), &redis.XAddArgs{Stream: "oaas.pm.{env:edge}.reports", Values: map[string]any{
+					"type": "status", "crm": "stubborn", "ts": time.Now().UTC().Format(time.RFC3339), "id": m.Values["id"],
+					"generation": m.Values["generation"], "specHash": "sha256:" + strings.Repeat("0", 64), "condition": "RUNNING",
+				}})
+			}
+		}
+	}()
+	d.ready("main", "False Fight", "p0001.c/0/0@edge", "CRM stubborn", "put back 5 times")
+	sent := c.XInfoStream(t.Context(), commandsOfEdge).Val().EntriesAdded
+	if sent > 7 {
+		t.Errorf("%d commands for one unit", sent)
+	}
+	repo.Write("more.yaml", "name: more\nclasses: [{name: c}]\n")
+	repo.Commit("second")
+	within(t, 20*time.Second, "the rest goes on", func() string {
+		if !c.HExists(t.Context(), "oaas_pm:{catalog}:packages", "more").Val() {
+			return "no package more"
+		}
+		return ""
+	})
+}

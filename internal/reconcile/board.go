@@ -18,11 +18,14 @@ type board struct {
 	mu       sync.Mutex
 	progress map[string]progress               // by source
 	claims   map[string][]string               // by source: objects that it claims in vain, "KIND/NAME: owned by ORIGIN"
+	kept     map[string]bool                   // by source: packages of it wait for others, or for a correction
 	put      map[string]map[string][]time.Time // by source (or keeper) and object: when it was put back
 }
 
 func newBoard() board {
-	return board{progress: map[string]progress{}, claims: map[string][]string{}, put: map[string]map[string][]time.Time{}}
+	return board{
+		progress: map[string]progress{}, claims: map[string][]string{}, kept: map[string]bool{}, put: map[string]map[string][]time.Time{},
+	}
 }
 
 const (
@@ -64,6 +67,20 @@ func (b *board) claim(source string, conflicts []string) (owners []string) {
 		}
 	}
 	return owners
+}
+
+// keep says whether packages of a source stay at their last good state.
+func (b *board) keep(source string, some bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept[source] = some
+}
+
+// waits reports whether a change elsewhere may let a source go on.
+func (b *board) waits(source string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.kept[source]
 }
 
 // claimsOf returns what a source claims in vain.

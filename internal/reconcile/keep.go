@@ -24,6 +24,13 @@ type keeperState struct {
 	health   map[string]oprc.Health
 	resend   map[string]resend
 	maintain planned
+	packages map[string]owned // nil before the first pass
+}
+
+// owned is what makes a package's record another one.
+type owned struct {
+	origin string
+	rev    int64
 }
 
 func newKeeperState() keeperState {
@@ -65,7 +72,37 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 			l.wake(c.Name, look{})
 		}
 	}
+	l.watchLedger(live)
 	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token))
+}
+
+// watchLedger wakes the sources that a change of the ledger is about: who owns a
+// package that changed, or owned it, and who waits for one.
+func (l *Loop) watchLedger(live plan.Live) {
+	before, now := l.keeper.packages, make(map[string]owned, len(live.Packages))
+	for name, rec := range live.Packages {
+		now[name] = owned{rec.Origin, rec.Rev}
+	}
+	l.keeper.packages = now
+	if before == nil {
+		return
+	}
+	about := map[string]bool{} // origins
+	for name, o := range now {
+		if was := before[name]; was != o {
+			about[o.origin], about[was.origin] = true, true
+		}
+	}
+	for name, was := range before {
+		if _, still := now[name]; !still {
+			about[was.origin] = true
+		}
+	}
+	for _, c := range l.Sources {
+		if about[c.origin()] || len(about) > 0 && l.board.waits(c.Name) {
+			l.wake(c.Name, look{})
+		}
+	}
 }
 
 // watchEnvironments emits an event for every environment whose health changed, and

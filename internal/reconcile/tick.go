@@ -301,6 +301,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 		}
 	}
 	s.status.Kept, s.status.Findings, s.refused = p.Kept, few(p.Diagnostics.Errors()), s.refusals(p, l.Now().UTC())
+	l.board.keep(s.c.Name, len(p.Kept) > 0)
 	if w.moved || !p.Empty() {
 		w.step.Plan = p
 	}
