@@ -372,7 +372,7 @@ func TestWaysIn(t *testing.T) {
 	for _, dir := range []string{"branch", "tag", "range", "commit"} {
 		repo.Write(dir+"/p.yaml", fmt.Sprintf("name: %s\nversion: 1.5.0\nclasses: [{name: c}]\n", dir))
 	}
-	repo.Commit("second")
+	second := repo.Commit("second")
 	repo.Git("tag", "-a", "-m", "higher", "v1.5.0")
 	repo.Git("tag", "v2.0.0-rc.1")
 
@@ -427,8 +427,11 @@ func TestWaysIn(t *testing.T) {
 		if strings.HasPrefix(name, "bad-") {
 			continue
 		}
-		rev := d.source(name).Revision
-		d.ready(name, "True "+rev)
+		follows := second
+		if name == "branch" || name == "tag" || name == "commit" {
+			follows = first
+		}
+		d.ready(name, "True "+follows)
 		if name != "glob" {
 			packages[name] = "1.0.0"
 		}
