@@ -1,6 +1,8 @@
 package plan_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,10 +19,10 @@ func TestLawSettledPackagesNeedNoPlan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := generateWorld(t)
 		l := settle(t, w)
-		origin := rapid.SampledFrom(origins).Draw(t, "origin")
+		origin := rapid.SampledFrom(slices.Sorted(maps.Values(w.origin))).Draw(t, "origin")
 		in := w.of(origin)
 		in.KeepGoing, in.Live = true, l.live
-		if p := plan.Make(in); !p.Empty() || p.Err() != nil || len(in.Documents) == 0 {
+		if p := plan.Make(in); !p.Empty() || p.Err() != nil {
 			return
 		}
 		before := map[string]string{}
@@ -53,7 +55,7 @@ func TestLawSettledPackagesNeedNoPlan(t *testing.T) {
 			narrower++
 		}
 	})
-	if narrower < 10 {
+	if narrower < 10 { // about 33 do
 		t.Errorf("only %d plans had something to leave out", narrower)
 	}
 }
