@@ -1,0 +1,244 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/view"
+)
+
+type doctorOptions struct {
+	*env
+	config string
+	output view.Format
+
+	checks []view.Check
+	failed error // the first thing that keeps oprc from working
+}
+
+func newDoctor(e *env) *cobra.Command {
+	o := &doctorOptions{env: e}
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check that everything is in order, and say what to do where it is not",
+		Long: `Looks at the state, its Redis, who leads, the environments, the units, the sources and
+the dead letters, and prints one line for each, with the next step where there is
+one. It changes nothing. Warnings do not fail it; what keeps oprc from working does.` +
+			exits(exitOK, exitError, exitInvalid, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: `  oprc doctor
+  oprc doctor --redis redis://localhost:6379/0 --config oprc.yaml
+  oprc doctor -o json | jq '.checks[] | select(.status != "ok")'`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	cmd.Flags().StringVar(&o.config, "config", "", "configuration `file` of the daemon to check as well")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML)
+	return cmd
+}
+
+func (o *doctorOptions) run(ctx context.Context) error {
+	if o.config != "" {
+		c, err := loadConfig(o.config, o.environ, nil)
+		o.check("configuration", err, fmt.Sprintf("%s is fine, sources in it: %d", o.config, len(c.Sources)))
+	}
+	o.check("state", o.with(ctx, func(s *state) error { return o.examine(ctx, s) }), "")
+	if err := o.env.output(o.output).Doctor(o.checks); err != nil || o.failed == nil {
+		return err
+	}
+	return shown{o.failed}
+}
+
+// examine asks a state that could be opened.
+func (o *doctorOptions) examine(ctx context.Context, s *state) error {
+	environments, err := s.List(ctx, oprc.KindEnv)
+	if err != nil {
+		return err
+	}
+	o.check("state", nil, s.where)
+	if s.db != nil {
+		if err := o.redisServer(ctx, s); err != nil {
+			return err
+		}
+	}
+	o.environments(environments)
+	for _, look := range []func(context.Context, *state) error{o.units, o.sources} {
+		if err := look(ctx, s); err != nil {
+			return err
+		}
+	}
+	if s.db != nil {
+		return o.deadLetters(ctx, s)
+	}
+	return nil
+}
+
+// check adds what was found: an error is what keeps oprc from working.
+func (o *doctorOptions) check(name string, err error, good string) {
+	switch {
+	case err != nil:
+		if o.failed == nil {
+			o.failed = err
+		}
+		o.checks = append(o.checks, view.Check{Name: name, Status: view.CheckError, Message: err.Error(), Next: nextStep(err)})
+	case good != "":
+		o.checks = append(o.checks, view.Check{Name: name, Status: view.CheckOK, Message: good})
+	}
+}
+
+func (o *doctorOptions) warn(name, message, next string) {
+	o.checks = append(o.checks, warning(name, message, next))
+}
+
+func warning(name, message, next string) view.Check {
+	return view.Check{Name: name, Status: view.CheckWarning, Message: message, Next: next}
+}
+
+// each adds what is wrong with objects of a kind, the first few of them; good is
+// what to say if nothing is.
+func (o *doctorOptions) each(kind oprc.Kind, wrong []view.Check, good string) {
+	if len(wrong) == 0 {
+		o.check(string(kind)+"s", nil, good)
+		return
+	}
+	const shown = 5
+	o.checks = append(o.checks, wrong[:min(len(wrong), shown)]...)
+	if more := len(wrong) - shown; more > 0 {
+		o.warn(string(kind)+"s", fmt.Sprintf("and %d more", more), "oprc get "+string(kind)+"s")
+	}
+}
+
+// slowRedis is the time of an answer from which on every command feels it.
+const slowRedis = 50 * time.Millisecond
+
+func (o *doctorOptions) redisServer(ctx context.Context, s *state) error {
+	if s.embedded != nil {
+		o.warn("redis", "the embedded one, which is for development: it can lose the last second", "for anything that must last, name a Redis of your own with --redis or OPRC_REDIS_URL")
+		return nil
+	}
+	r, err := s.db.Server(ctx)
+	switch {
+	case errors.Is(err, rdb.ErrDenied):
+		o.warn("redis", "this user may not ask it how it is set up", "allow its user +info, or look yourself: appendonly yes, maxmemory-policy noeviction")
+		return nil
+	case err != nil:
+		return err
+	}
+	answers := fmt.Sprintf("version %s answers in %s", r.Version, r.Took.Round(10*time.Microsecond))
+	if r.Took > slowRedis {
+		o.warn("redis", answers+", which is slow", "look at its load, and at the way to it")
+	} else {
+		o.check("redis", nil, answers)
+	}
+	if !r.Durable {
+		o.warn("redis", "it keeps no append-only file: a crash loses what it did since its last snapshot", "set appendonly yes")
+	}
+	if r.Evicts != "" {
+		o.warn("redis", "it drops keys when memory runs out: "+r.Evicts, "set maxmemory-policy noeviction")
+	}
+	if r.Leader == "" {
+		o.warn("daemon", "none leads: reports wait, and nothing is put back", "oprc serve --config oprc.yaml")
+	} else {
+		o.check("daemon", nil, r.Leader+" leads")
+	}
+	return nil
+}
+
+func (o *doctorOptions) environments(list []reconcile.Object) {
+	if len(list) == 0 {
+		o.warn("environments", "there are none", "oprc env create NAME --default")
+		return
+	}
+	var wrong []view.Check
+	for _, obj := range list {
+		e := obj.Doc.(*reconcile.EnvironmentView)
+		switch e.Health {
+		case oprc.Degraded:
+			wrong = append(wrong, warning("environment "+e.Name, "some of its CRMs are silent", "oprc get crms"))
+		case oprc.EnvDown:
+			wrong = append(wrong, warning("environment "+e.Name, "all of its CRMs are silent", "oprc why "+e.Name))
+		case oprc.HealthUnknown:
+			wrong = append(wrong, warning("environment "+e.Name, "no CRM has ever reported from it", "oprc crm run --env "+e.Name))
+		}
+	}
+	o.each(oprc.KindEnv, wrong, fmt.Sprintf("%d healthy", len(list)))
+}
+
+func (o *doctorOptions) units(ctx context.Context, s *state) error {
+	list, err := s.List(ctx, oprc.KindDeployment)
+	if err != nil {
+		return err
+	}
+	var wrong []view.Check
+	for _, obj := range list {
+		d := obj.Doc.(*reconcile.DeploymentView)
+		if d.Condition == oprc.Running && !d.Drift {
+			continue
+		}
+		message := fmt.Sprintf("%s, %d of %d units run", d.Condition, d.Running, d.Units)
+		if d.Drift {
+			message += ", some otherwise than they were told"
+		}
+		wrong = append(wrong, warning("deployment "+d.Key, message, "oprc why "+d.Key))
+	}
+	o.each(oprc.KindDeployment, wrong, fmt.Sprintf("%d, all units run", len(list)))
+	return nil
+}
+
+func (o *doctorOptions) sources(ctx context.Context, s *state) error {
+	list, err := s.List(ctx, oprc.KindSource)
+	if err != nil {
+		return err
+	}
+	var wrong []view.Check
+	for _, obj := range list {
+		src := obj.Doc.(*oprc.SourceStatus)
+		bad := ""
+		for _, c := range src.Conditions {
+			if c.Type == "Ready" && !c.Status {
+				bad = c.Reason + ": " + c.Message
+			}
+		}
+		switch {
+		case src.Suspended != nil:
+			wrong = append(wrong, warning("source "+src.Name, "suspended: "+src.Suspended.Reason, "oprc source resume "+src.Name))
+		case bad != "":
+			wrong = append(wrong, warning("source "+src.Name, bad, "oprc why "+src.Name))
+		}
+	}
+	o.each(oprc.KindSource, wrong, fmt.Sprintf("%d ready", len(list)))
+	return nil
+}
+
+func (o *doctorOptions) deadLetters(ctx context.Context, s *state) error {
+	names, err := s.db.EnvironmentNames(ctx)
+	if err != nil {
+		return err
+	}
+	total := 0
+	for _, name := range names {
+		letters, err := s.db.Dead(ctx, name, deadLimit)
+		if err != nil {
+			return err
+		}
+		total += len(letters)
+		if n := len(letters); n > 0 {
+			count := fmt.Sprint(n)
+			if n == deadLimit {
+				count += " or more"
+			}
+			o.warn("dead letters", fmt.Sprintf("%s in %s, the last one: %s", count, name, letters[0].Reason), "oprc dead list "+name)
+		}
+	}
+	if total == 0 {
+		o.check("dead letters", nil, "none")
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package rdb
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A Server is what a Redis says of itself: of a cluster, one of its nodes.
+type Server struct {
+	Version string        // as in "7.0.15"
+	Took    time.Duration // of one answer
+	Durable bool          // it keeps an append-only file
+	Evicts  string        // the policy by which it drops keys when memory runs out; "" if it drops none
+	Leader  string        // who holds the lease, or ""
+}
+
+// Server asks Redis what an operator wants to know of it. A user who may not ask gets
+// an [ErrDenied].
+func (d *DB) Server(ctx context.Context) (Server, error) {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var s Server
+	start := d.now()
+	if err := d.c.Ping(bounded).Err(); err != nil {
+		return s, d.wrap(ctx, err)
+	}
+	s.Took = d.now().Sub(start)
+	info, err := d.c.Info(bounded).Result()
+	if err != nil {
+		return s, d.wrap(ctx, err)
+	}
+	facts := parseInfo(info)
+	s.Version, s.Durable = facts["redis_version"], facts["aof_enabled"] == "1"
+	if policy := facts["maxmemory_policy"]; policy != "noeviction" {
+		s.Evicts = policy
+	}
+	s.Leader, err = d.leader(bounded)
+	return s, d.wrap(ctx, err)
+}
+
+// holder reads who has the lease, if it is not over.
+//
+//	KEYS  1 lease
+//	      -> holder or ""
+var holder = redis.NewScript(`
+local t = redis.call("TIME")
+local expires = tonumber(redis.call("HGET", KEYS[1], "expires") or "0")
+if expires <= tonumber(t[1]) * 1000 + tonumber(t[2]) / 1000 then return "" end
+return redis.call("HGET", KEYS[1], "holder") or ""`)
+
+func (d *DB) leader(ctx context.Context) (string, error) {
+	return holder.Run(ctx, d.c, []string{d.k.lease()}).Text()
+}
+
+// parseInfo reads the lines "name:value" of an INFO.
+func parseInfo(info string) map[string]string {
+	facts := map[string]string{}
+	for line := range strings.Lines(info) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			facts[name] = value
+		}
+	}
+	return facts
+}
