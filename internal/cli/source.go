@@ -97,7 +97,7 @@ func (e *env) ask(ctx context.Context, s *state, r oprc.SourceRequest, what stri
 func (e *env) announce(ctx context.Context, s *state, r oprc.SourceRequest, what string) error {
 	return s.db.Emit(ctx, []oprc.Event{{
 		Time: e.now().UTC(), Type: "source", Kind: oprc.KindSource, Key: r.Name, Actor: e.actor().Name, PlanID: r.PlanID, Message: what,
-	}})
+	}}, 0)
 }
 
 func newSourceReconcile(e *env) *cobra.Command {

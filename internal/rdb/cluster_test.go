@@ -71,13 +71,14 @@ func everyCall(t *testing.T, db *rdb.DB) {
 	equal(t, len(live.Statuses), 8)
 	do("discover", db.DiscoverEnvironments(ctx))
 	equal(t, len(must(db.EnvironmentNames(ctx))(t)), 9)
-	do("emit", db.Emit(ctx, []oprc.Event{{Type: "x"}, {Type: "y"}}))
+	do("emit", db.Emit(ctx, []oprc.Event{{Type: "x"}, {Type: "y"}}, token))
 	equal(t, len(must(db.Events(ctx, "", 10))(t)), 3)
 	_, err = db.WatchEvents(ctx, "", 0)
 	do("watch", err)
 	equal(t, len(must(db.History(ctx, "other", 10))(t)), 1)
 	do("source", db.PutSource(ctx, oprc.SourceStatus{Name: "main"}, nil, token))
 	equal(t, len(must(db.Sources(ctx))(t)), 1)
+	do("fence", db.Fence(ctx, token))
 	do("release", db.Release(ctx, "a", token))
 }
 

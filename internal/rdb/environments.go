@@ -26,6 +26,11 @@ func (d *DB) EnvironmentNames(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 	}
+	return d.knownEnvironments(ctx)
+}
+
+// knownEnvironments returns every environment that is declared or known, sorted.
+func (d *DB) knownEnvironments(ctx context.Context) ([]string, error) {
 	var declared, known *redis.StringSliceCmd
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -96,7 +101,7 @@ func (d *DB) DiscoverEnvironments(ctx context.Context) error {
 	if err != nil {
 		return d.wrap(ctx, err)
 	}
-	return d.know(ctx, slices.Collect(maps.Keys(found))...)
+	return d.know(ctx, 0, slices.Collect(maps.Keys(found))...)
 }
 
 // anyReports is the pattern of all environments' reports.

@@ -18,19 +18,34 @@ func encodeEvent(e oprc.Event) []byte {
 	return oprc.MustCanonical(e)
 }
 
-// Emit appends events. After a failure some of them may be there.
-func (d *DB) Emit(ctx context.Context, events []oprc.Event) error {
+// emit appends events.
+//
+//	KEYS  1 lease  2 events
+//	ARGV  1 fence, 0 for none  2 length of the events  3… events
+//	      -> "" done, else the token that outran the fence
+var emit = redis.NewScript(`
+if ARGV[1] ~= "0" then
+  local token = redis.call("HGET", KEYS[1], "token")
+  if token ~= ARGV[1] then return token or "0" end
+end
+for i = 3, #ARGV do redis.call("XADD", KEYS[2], "MAXLEN", "~", ARGV[2], "*", "event", ARGV[i]) end
+return ""`)
+
+// Emit appends events, all or none. A stale fence is an [oprc.ErrFenced].
+func (d *DB) Emit(ctx context.Context, events []oprc.Event, fence int64) error {
 	if len(events) == 0 {
 		return nil
 	}
+	args := []any{fence, eventsLength}
+	for _, e := range events {
+		args = append(args, encodeEvent(e))
+	}
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
-		for _, e := range events {
-			p.Do(bounded, "XADD", d.k.events(), "MAXLEN", "~", eventsLength, "*", "event", encodeEvent(e))
-		}
-		return nil
-	})
+	token, err := emit.Run(bounded, d.c, []string{d.k.lease(), d.k.events()}, args...).Text()
+	if err == nil && token != "" {
+		return fenced(fence, token)
+	}
 	return d.wrap(ctx, err)
 }
 

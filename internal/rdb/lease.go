@@ -63,6 +63,35 @@ func (d *DB) Release(ctx context.Context, holder string, token int64) error {
 	return d.wrap(ctx, release.Run(bounded, d.c, []string{d.k.lease()}, holder, token).Err())
 }
 
+// raise makes an environment refuse what carries a lesser token than the leader's.
+//
+//	KEYS  1 fence
+//	ARGV  1 token
+var raise = redis.NewScript(`
+local seen = redis.call("GET", KEYS[1])
+if not seen or tonumber(seen) < tonumber(ARGV[1]) then redis.call("SET", KEYS[1], ARGV[1]) end
+return redis.status_reply("OK")`)
+
+// Fence makes every environment refuse what former leaders still have on the way,
+// also those to which the new leader dispatches nothing. Where it fails, the other
+// environments are fenced nevertheless. An environment that is not known yet needs
+// no fence: to make it known a token must hold.
+func (d *DB) Fence(ctx context.Context, token int64) error {
+	envs, err := d.knownEnvironments(ctx)
+	if err != nil || len(envs) == 0 {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	_, err = d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+		for _, e := range envs {
+			raise.Eval(bounded, p, []string{d.k.fence(e)}, token)
+		}
+		return nil
+	})
+	return d.wrap(ctx, err)
+}
+
 // putSource writes the status of a source, and entries into histories.
 //
 //	KEYS  1 lease  2 sources  3… histories

@@ -82,6 +82,8 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 			"commit":   db.Commit(t.Context(), c),
 			"dispatch": db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Deploy, 3)}, old),
 			"source":   db.PutSource(t.Context(), oprc.SourceStatus{Name: "main"}, nil, old),
+			"event":    db.Emit(t.Context(), []oprc.Event{{Type: "x"}}, old),
+			"new env":  db.Dispatch(t.Context(), "new", []oprc.Command{command(unit("shop.record", 0, 0, "new"), oprc.Deploy, 1)}, old),
 		} {
 			if !errors.Is(err, oprc.ErrFenced) || !errors.Is(err, oprc.ErrConflict) {
 				t.Errorf("%s: got %v, want fenced", name, err)
@@ -98,6 +100,35 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 		}
 		if err := db.Commit(t.Context(), reconcile.Commit{Fence: now}); !errors.Is(err, oprc.ErrFenced) {
 			t.Errorf("after release: got %v, want fenced", err)
+		}
+	})
+}
+
+// A new leader that has nothing to tell an environment keeps the old one from
+// writing there nevertheless.
+func TestFormerLeaderIsFencedEverywhere(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		old, _, _ := db.Acquire(t.Context(), "a", time.Millisecond)
+		u := unit("shop.record", 0, 0, "edge")
+		if err := db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Deploy, 1)}, old); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond)
+		now, _, _ := db.Acquire(t.Context(), "b", time.Minute)
+		if err := db.Fence(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		next := []oprc.Command{command(u, oprc.Deploy, 2)}
+		// As if the old leader had been stopped behind its first look at the catalogue.
+		if err := rdb.DispatchOnly(db, t.Context(), "edge", next, old); !errors.Is(err, oprc.ErrFenced) {
+			t.Errorf("the former leader: got %v, want fenced", err)
+		}
+		if err := db.Fence(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Dispatch(t.Context(), "edge", next, now); err != nil {
+			t.Errorf("the leader: %v", err)
 		}
 	})
 }
@@ -130,7 +161,7 @@ func TestEventsAndHistory(t *testing.T) {
 		for i := range 5 {
 			emitted = append(emitted, oprc.Event{Time: at(i), Type: "condition", Kind: oprc.KindUnit, Key: fmt.Sprint(i)})
 		}
-		if err := db.Emit(t.Context(), emitted); err != nil {
+		if err := db.Emit(t.Context(), emitted, 0); err != nil {
 			t.Fatal(err)
 		}
 		keys := func(events []oprc.Event, err error) []string {

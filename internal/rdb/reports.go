@@ -125,7 +125,7 @@ func (d *DB) Flush(ctx context.Context, env string) error {
 		if err != nil || len(kept) == 0 {
 			return d.wrap(ctx, err)
 		}
-		if err := d.Emit(ctx, decodeEvents(kept)); err != nil {
+		if err := d.Emit(ctx, decodeEvents(kept), 0); err != nil {
 			return err
 		}
 		ids := make([]string, len(kept))
@@ -185,7 +185,7 @@ func (d *DB) Heartbeat(ctx context.Context, env string, beats []oprc.Heartbeat) 
 	if err := heartbeat.Run(bounded, d.c, []string{d.k.crms(env)}, args...).Err(); err != nil {
 		return d.wrap(ctx, err)
 	}
-	return d.know(ctx, env)
+	return d.know(ctx, 0, env)
 }
 
 // sortable formats t as JSON does, without the Z: text order is time order.

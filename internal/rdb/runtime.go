@@ -42,7 +42,7 @@ func (d *DB) Join(ctx context.Context, env string) error {
 	}
 	// A user that may touch its environment alone cannot announce it; the daemon
 	// knows the environments that were declared or dispatched to anyway.
-	if err := d.know(ctx, env); err != nil && !errors.Is(err, ErrDenied) {
+	if err := d.know(ctx, 0, env); err != nil && !errors.Is(err, ErrDenied) {
 		return err
 	}
 	return nil

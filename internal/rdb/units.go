@@ -62,9 +62,13 @@ func (d *DB) Dispatch(ctx context.Context, env string, cmds []oprc.Command, fenc
 	if len(cmds) == 0 {
 		return nil
 	}
-	if err := d.know(ctx, env); err != nil {
+	if err := d.know(ctx, fence, env); err != nil {
 		return err
 	}
+	return d.dispatch(ctx, env, cmds, fence)
+}
+
+func (d *DB) dispatch(ctx context.Context, env string, cmds []oprc.Command, fence int64) error {
 	keys := []string{d.k.units(env), d.k.unitDigests(env), d.k.commands(env), d.k.fence(env), d.k.statuses(env)}
 	var refused []string
 	for part := range slices.Chunk(cmds, chunk) {
@@ -104,14 +108,37 @@ func appendCommand(args []any, c oprc.Command) []any {
 		oprc.MustCanonical(c.Unit), oprc.MustCanonical(record))
 }
 
-// know keeps the name of an environment that is used.
-func (d *DB) know(ctx context.Context, envs ...string) error {
+// know keeps the names of environments that are used.
+//
+//	KEYS  1 lease  2 known
+//	ARGV  1 fence, 0 for none  2… names
+//	      -> "" done, else the token that outran the fence
+var know = redis.NewScript(`
+if ARGV[1] ~= "0" then
+  local token = redis.call("HGET", KEYS[1], "token")
+  if token ~= ARGV[1] then return token or "0" end
+end
+redis.call("SADD", KEYS[2], unpack(ARGV, 2))
+return ""`)
+
+// know keeps the names of environments that are used. A stale fence is an
+// [oprc.ErrFenced].
+func (d *DB) know(ctx context.Context, fence int64, envs ...string) error {
 	if len(envs) == 0 {
 		return nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return d.wrap(ctx, d.c.SAdd(bounded, d.k.known(), anys(envs)...).Err())
+	for names := range slices.Chunk(envs, chunk) {
+		token, err := know.Run(bounded, d.c, []string{d.k.lease(), d.k.known()}, append([]any{fence}, anys(names)...)...).Text()
+		if err != nil {
+			return d.wrap(ctx, err)
+		}
+		if token != "" {
+			return fenced(fence, token)
+		}
+	}
+	return nil
 }
 
 func anys[T any](in []T) []any {

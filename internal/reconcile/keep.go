@@ -64,7 +64,7 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.watchEnvironments(ctx, live); err != nil {
+	if err := l.watchEnvironments(ctx, live, token); err != nil {
 		return err
 	}
 	for _, c := range l.Sources {
@@ -107,7 +107,7 @@ func (l *Loop) watchLedger(live plan.Live) {
 
 // watchEnvironments emits an event for every environment whose health changed, and
 // wakes the sources when placements may have to move.
-func (l *Loop) watchEnvironments(ctx context.Context, live plan.Live) error {
+func (l *Loop) watchEnvironments(ctx context.Context, live plan.Live, token int64) error {
 	var events []oprc.Event
 	moved := false
 	for _, name := range slices.Sorted(maps.Keys(live.Environments)) {
@@ -131,7 +131,7 @@ func (l *Loop) watchEnvironments(ctx context.Context, live plan.Live) error {
 		}
 	}
 	if len(events) > 0 {
-		if err := l.Store.Emit(ctx, events); err != nil {
+		if err := l.Store.Emit(ctx, events, token); err != nil {
 			return err // told again the next time
 		}
 	}

@@ -20,6 +20,9 @@ type Lease interface {
 	// outrun token are refused.
 	Acquire(ctx context.Context, holder string, ttl time.Duration) (token int64, ok bool, err error)
 	Release(ctx context.Context, holder string, token int64) error
+	// Fence makes every environment refuse what former leaders still have on the way.
+	// After a failure some may not.
+	Fence(ctx context.Context, token int64) error
 }
 
 // SourceStore keeps what a person may ask about sources.
@@ -33,7 +36,8 @@ type SourceStore interface {
 	Requests(ctx context.Context) (oprc.Requests, error)
 	DropRequest(ctx context.Context, r oprc.SourceRequest) error
 
-	Emit(ctx context.Context, events []oprc.Event) error
+	// Emit appends events, all or none; a stale fence is an oprc.ErrFenced.
+	Emit(ctx context.Context, events []oprc.Event, fence int64) error
 	UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error)
 }
 
@@ -109,8 +113,18 @@ func (l *Loop) token() (int64, bool) {
 // lead takes the lease and renews it. When it cannot be renewed we stop acting; the
 // fencing token stops what is already under way.
 func (l *Loop) lead(ctx context.Context) error {
+	fenced := int64(0) // the token under which every environment is fenced
 	for {
 		token, ok, err := l.Lease.Acquire(ctx, l.Holder, leaseTTL)
+		if err == nil && ok && fenced != token {
+			// Where this fails we lead all the same: one environment that cannot be
+			// reached must not hold the others up, and is fenced when it is back.
+			if err := l.Lease.Fence(ctx, token); err == nil {
+				fenced = token
+			} else if ctx.Err() == nil {
+				l.Log.Warn("fence former leaders off", "error", err)
+			}
+		}
 		switch {
 		case err != nil && ctx.Err() == nil:
 			l.Log.Warn("lease", "error", err)

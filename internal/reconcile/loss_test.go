@@ -81,6 +81,8 @@ func (l *lossy) Acquire(context.Context, string, time.Duration) (int64, bool, er
 	return int64(len(l.acquired)), true, nil
 }
 
+func (l *lossy) Fence(context.Context, int64) error { return nil }
+
 func (l *lossy) Release(context.Context, string, int64) error { return nil }
 
 func (l *lossy) PutSource(_ context.Context, _ oprc.SourceStatus, _ map[string]oprc.HistoryEntry, fence int64) error {

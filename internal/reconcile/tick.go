@@ -162,8 +162,12 @@ func (l *Loop) put(ctx context.Context, s *sourceState, token int64) error {
 
 // say emits an event about a source. Losing one is no reason to stop.
 func (l *Loop) say(ctx context.Context, e oprc.Event) {
+	token, leading := l.token()
+	if !leading {
+		return // who leads now says it
+	}
 	e.Time, e.Kind, e.Actor = l.Now().UTC(), oprc.KindSource, l.Holder
-	if err := l.Store.Emit(ctx, []oprc.Event{e}); err != nil && ctx.Err() == nil {
+	if err := l.Store.Emit(ctx, []oprc.Event{e}, token); err != nil && ctx.Err() == nil {
 		l.Log.Warn("event", "source", e.Key, "error", err)
 	}
 }
