@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,9 +28,13 @@ func (d *decision) findCandidates() {
 	case fromDefault:
 		if env := d.defaultEnv(); env != "" {
 			d.candidates = []string{env}
+			where := "the default one" // offline it has no name
+			if !d.envs[env].Spec.Default {
+				where = strconv.Quote(env)
+			}
 			d.add(Finding{
 				Code: oprc.CodeDefault, Severity: oprc.SeverityInfo, Pointer: "/targetEnvs",
-				Message: fmt.Sprintf("no environment is named: it runs in %q", env),
+				Message: "no environment is named: it runs in " + where,
 			})
 		}
 	}

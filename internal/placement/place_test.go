@@ -64,7 +64,7 @@ func TestFindings(t *testing.T) {
 		},
 		"the default is applied": {
 			placement.Input{Environments: []oprc.EnvironmentState{env("a", .9), health(defaulted(env("local", 0)), oprc.HealthUnknown)}},
-			[]string{"W107 info /targetEnvs: no environment is named: it runs in 'local'"},
+			[]string{"W107 info /targetEnvs: no environment is named: it runs in the default one"},
 		},
 		"an environment listed twice": {
 			placement.Input{Deployment: on("e01", "e02", "e01"), Environments: five},
