@@ -1,6 +1,9 @@
 package cli_test
 
 import (
+	"os"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/oaas-platform/oprc/internal/cli"
@@ -13,5 +16,23 @@ func TestConfigurationsOfDeployment(t *testing.T) {
 		if err != nil || len(c.Sources) == 0 {
 			t.Errorf("%s: %d sources, %v", file, len(c.Sources), err)
 		}
+	}
+}
+
+// Alerts say what to do next with commands that there are.
+func TestCommandsInAlerts(t *testing.T) {
+	rules, err := os.ReadFile("../../deploy/prometheus/oprc.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`oprc ([^`]*)`").FindAllSubmatch(rules, -1)
+	for _, m := range named {
+		words := strings.Fields(string(m[1]))
+		if command, _ := cli.Find(words); !strings.HasPrefix(command, "oprc "+words[0]) {
+			t.Errorf("there is no oprc %s", m[1])
+		}
+	}
+	if len(named) < 5 {
+		t.Errorf("found %d commands", len(named))
 	}
 }

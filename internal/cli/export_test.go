@@ -12,6 +12,15 @@ func LoadConfig(path string, environ, words []string) (Config, error) {
 	return loadConfig(path, environ, flags)
 }
 
+// Find returns the command that words begin with, and what remains of them.
+func Find(words []string) (command string, rest []string) {
+	cmd, rest, err := newRoot(&env{}, Process{}).Find(words)
+	if err != nil {
+		return "", words
+	}
+	return cmd.CommandPath(), rest
+}
+
 // ExitCode is exitCode.
 func ExitCode(err error) int { return exitCode(err) }
 

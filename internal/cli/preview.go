@@ -74,7 +74,7 @@ func (o *planOptions) previewed(ctx context.Context) error {
 			return err
 		}
 		o.tellPreview(src, pre)
-		return o.foretold(ctx, src, pre)
+		return o.foretold(ctx, pre)
 	})
 }
 
@@ -137,7 +137,7 @@ func (o *planOptions) tellPreview(src reconcile.SourceConfig, pre reconcile.Prev
 }
 
 // foretold ends as the tick would.
-func (o *planOptions) foretold(ctx context.Context, src reconcile.SourceConfig, pre reconcile.Preview) error {
+func (o *planOptions) foretold(ctx context.Context, pre reconcile.Preview) error {
 	p := pre.Plan
 	if err := p.Diagnostics.Err(); err != nil {
 		return shown{err}
@@ -148,9 +148,9 @@ func (o *planOptions) foretold(ctx context.Context, src reconcile.SourceConfig, 
 			"The daemon leaves these alone until their owner gives them up.",
 		}
 	}
-	if reason, held := p.Held(src.Guard); held {
+	if pre.Held != "" {
 		return stepError{
-			fmt.Errorf("the daemon will hold plan %s: %s: %w", p.ID, reason, oprc.ErrHeld),
+			fmt.Errorf("the daemon will hold plan %s: %s: %w", p.ID, pre.Held, oprc.ErrHeld),
 			"To let it through, once it is held: " + o.command("source", "approve", p.ID),
 		}
 	}

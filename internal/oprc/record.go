@@ -110,13 +110,16 @@ type SourceStatus struct {
 	Applied    string            `json:"applied,omitempty"`  // last applied
 	Conditions []SourceCondition `json:"conditions,omitempty"`
 	LastTick   time.Time         `json:"lastTick,omitzero"`
-	Failures   int               `json:"failures,omitempty"` // to reach the source, in a row
+	Failures   int               `json:"failures,omitempty"` // in a row, that may go by themselves
 	NextTry    time.Time         `json:"nextTry,omitzero"`   // after a failure
 	PlanID     string            `json:"planId,omitempty"`   // held plan
-	Notes      []string          `json:"notes,omitempty"`    // what was odd about the files: "PATH: what"
-	Kept       []string          `json:"kept,omitempty"`     // packages that stay at their last good state
-	Findings   Diagnostics       `json:"findings,omitempty"`
-	Suspended  *Suspension       `json:"suspended,omitempty"`
+	// RewoundFrom is the revision from which the branch was rewound or force-pushed, as
+	// long as nothing was applied since.
+	RewoundFrom string      `json:"rewoundFrom,omitempty"`
+	Notes       []string    `json:"notes,omitempty"` // what was odd about the files: "PATH: what"
+	Kept        []string    `json:"kept,omitempty"`  // packages that stay at their last good state
+	Findings    Diagnostics `json:"findings,omitempty"`
+	Suspended   *Suspension `json:"suspended,omitempty"`
 	// Quarantined names packages that somebody put back, and that are not followed
 	// until a revision changes them.
 	Quarantined []string `json:"quarantined,omitempty"`
@@ -126,9 +129,10 @@ type SourceStatus struct {
 // A SourceCondition is one aspect of a source: Ready, Reconciling, Stalled,
 // Healthy, Rewound, Contested.
 type SourceCondition struct {
-	Type    string    `json:"type"`
-	Status  bool      `json:"status"`
-	Reason  string    `json:"reason,omitempty"`
-	Message string    `json:"message,omitempty"`
-	Since   time.Time `json:"since"`
+	Type     string    `json:"type"`
+	Status   bool      `json:"status"`
+	Reason   string    `json:"reason,omitempty"`
+	Message  string    `json:"message,omitempty"`
+	Revision string    `json:"revision,omitempty"` // that it was observed at
+	Since    time.Time `json:"since"`
 }

@@ -44,6 +44,16 @@ func (b *board) report(source string, p progress) bool {
 	return was != p
 }
 
+// sent notes that so many units of a source are on their way.
+func (b *board) sent(source string, units int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.progress[source]
+	p.open = max(p.open, units)
+	p.units = max(p.units, p.open+p.running)
+	b.progress[source] = p
+}
+
 func (b *board) progressOf(source string) (progress, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

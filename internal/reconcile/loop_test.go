@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,6 +94,8 @@ type daemon struct {
 
 	redis  *miniredis.Miniredis
 	loop   *reconcile.Loop
+	store  reconcile.SourceStore // nil: db
+	lease  reconcile.Lease       // nil: db
 	others []reconcile.SourceConfig
 	loads  atomic.Int64 // of files
 }
@@ -134,6 +137,12 @@ func (d *daemon) start(change ...func(*reconcile.SourceConfig)) {
 	d.loop = &reconcile.Loop{
 		Reconciler: d.rec, Sources: append([]reconcile.SourceConfig{c}, d.others...), Lease: d.db, Store: d.db, Holder: "test",
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	}
+	if d.store != nil {
+		d.loop.Store = d.store
+	}
+	if d.lease != nil {
+		d.loop.Lease = d.lease
 	}
 	ctx, cancel := context.WithCancel(d.t.Context())
 	done := make(chan error, 1)
@@ -276,11 +285,15 @@ func TestSuspensionHoldsUntilItRunsOutOrIsTakenBack(t *testing.T) {
 	d.wantImages(map[string]string{"shop": "1"})
 	for range 300 { // nobody asks for a tick: that it runs out is enough
 		if d.images()["shop"] == "2" {
-			return
+			break
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Error("the suspension ran out, and nothing happened")
+	d.wantImages(map[string]string{"shop": "2"})
+	events, err := d.db.Events(t.Context(), "", 100)
+	if err != nil || !slices.ContainsFunc(events, func(e oprc.Event) bool { return e.Message == "the suspension by ann ran out: release" }) {
+		t.Errorf("nobody is told: %v, %v", events, err)
+	}
 }
 
 func TestApprovalIsForOnePlan(t *testing.T) {

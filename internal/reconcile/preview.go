@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -15,6 +16,7 @@ type Preview struct {
 	Plan      *plan.Plan
 	Left      map[string]bool  // what was changed by hand, and is left so
 	Suspended *oprc.Suspension // why nothing is carried out for now
+	Held      string           // why the plan has to be approved; "": it has not
 }
 
 // A PreviewStore is what a preview reads besides live state.
@@ -37,6 +39,12 @@ func (r *Reconciler) Preview(ctx context.Context, c SourceConfig, store PreviewS
 	}
 	s := &sourceState{c: c, status: all[c.Name], reading: &reading{}}
 	out.Suspended = s.suspension(asked, r.Now())
+	same := s.status.URL == c.URL && s.status.Ref == c.Ref
+	if git, can := c.Source.(Resumer); can && same && s.status.Revision != "" {
+		if err := git.Resume(s.status.Revision); err != nil {
+			return out, err
+		}
+	}
 	if s.rev, err = c.Source.Poll(ctx, r.Now()); err != nil {
 		return out, err
 	}
@@ -44,12 +52,20 @@ func (r *Reconciler) Preview(ctx context.Context, c SourceConfig, store PreviewS
 		return out, err
 	}
 	out.Revision, out.Files = s.rev, s.files
+	switch {
+	case !same:
+		s.status.RewoundFrom = ""
+	case s.rev.Rewind:
+		s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, s.status.Revision)
+	}
 	s.reading, _ = s.reading.next(s.files, r.Load)
 	live, err := r.Ledger.Live(ctx)
 	if err != nil {
 		return out, fmt.Errorf("read live state: %w", err)
 	}
 	req := s.request(asked, nil)
-	out.Plan, _, out.Left, err = r.planSource(ctx, s, &req, live, s.status.Kept, false)
+	if out.Plan, _, out.Left, err = r.planSource(ctx, s, &req, live, s.status.Kept, false); err == nil {
+		out.Held, _ = s.holds(out.Plan)
+	}
 	return out, err
 }

@@ -74,15 +74,18 @@ func untilNext(url string, interval time.Duration, now time.Time) time.Duration 
 	return interval - time.Duration((now.UnixNano()-int64(phase))%int64(interval))
 }
 
-// nextPoll is when a source is polled again after so many failures in a row: at its
-// interval, then ever later.
-func nextPoll(interval time.Duration, failures int) time.Duration {
+// retryFirst is the first pause after what went wrong here, not in a repository.
+const retryFirst = 2 * time.Second
+
+// nextTry is the pause before the next try after so many failures in a row: the first
+// one, then ever longer.
+func nextTry(first time.Duration, failures int) time.Duration {
 	if failures <= 1 {
-		return interval
+		return first
 	}
-	return max(interval, min(interval<<min(failures-1, 20), backoffMax))
+	return max(first, min(first<<min(failures-1, 20), backoffMax))
 }
 
-// backoffMax is the longest pause between two tries to reach a source, unless its
+// backoffMax is the longest pause between two tries, unless the source's
 // interval is longer.
 const backoffMax = 5 * time.Minute

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -79,8 +80,8 @@ type Tick struct {
 
 // runSource keeps one source true until ctx ends.
 func (l *Loop) runSource(ctx context.Context, c SourceConfig, w *waker) error {
-	s := &sourceState{c: c, status: c.status(), reading: &reading{}}
-	due := time.NewTimer(c.Interval) // whoever comes to lead is woken
+	s := &sourceState{c: c, status: c.status(), reading: &reading{}, next: l.Now().Add(c.Interval)}
+	due := time.NewTimer(c.Interval)
 	defer due.Stop()
 	for {
 		var a look
@@ -88,21 +89,21 @@ func (l *Loop) runSource(ctx context.Context, c SourceConfig, w *waker) error {
 		case <-ctx.Done():
 			return nil
 		case <-due.C: // what another source of the same repository just found out will do
-			a = look{poll: true, since: l.Now().Add(-c.Interval / 2)}
+			a = w.take().and(look{poll: true, since: l.Now().Add(-c.Interval / 2)})
 		case <-w.ch:
 			a = w.take()
 		}
 		token, ok := l.token()
-		if ok {
-			polled, err := l.tick(ctx, s, token, a)
-			if err != nil && ctx.Err() == nil {
-				l.Log.Warn("keep status", "source", c.Name, "error", err)
-			}
-			a.poll = a.poll || polled
+		if !ok { // whoever comes to lead is woken
+			due.Reset(c.Interval)
+			continue
 		}
-		if a.poll {
-			due.Reset(s.pause)
+		if err := l.tick(ctx, s, token, a); err != nil && ctx.Err() == nil {
+			l.Log.Warn("keep status", "source", c.Name, "error", err)
+			w.owe(a)
+			s.next = l.Now().Add(retryFirst)
 		}
+		due.Reset(max(0, s.next.Sub(l.Now())))
 	}
 }
 
@@ -114,6 +115,7 @@ func (c SourceConfig) status() oprc.SourceStatus {
 // condition Ready of a source does.
 func ReasonOf(err error) string {
 	var fight *fightError
+	var reading readError
 	switch {
 	case errors.As(err, &fight):
 		return "Fight"
@@ -129,13 +131,15 @@ func ReasonOf(err error) string {
 		return "RevisionNotFound"
 	case errors.Is(err, oprc.ErrDenied):
 		return "Denied"
+	case errors.As(err, &reading):
+		return "Unreachable"
 	}
-	return "Unreachable"
+	return "ApplyFailed"
 }
 
 // set replaces a condition; Since moves only when its status or reason does.
 func (s *sourceState) set(c oprc.SourceCondition, now time.Time) {
-	c.Since = now
+	c.Since, c.Revision = now, cmp.Or(c.Revision, s.rev.ID)
 	for i, old := range s.status.Conditions {
 		if old.Type != c.Type {
 			continue

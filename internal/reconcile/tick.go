@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,54 +17,68 @@ import (
 // sourceState is what a source's ticks remember. The files of the last revision
 // are kept: a tick at the same revision plans them again without reading.
 type sourceState struct {
-	c       SourceConfig
-	token   int64 // of the leadership under which status was taken up
-	status  oprc.SourceStatus
-	stored  string // digest of the status as it was put last
-	rev     Revision
-	files   []oprc.File
-	reading *reading
-	changed map[string]bool // packages whose files differ from those of the revision before
-	lastErr string
-	planned planned
-	news    bool                         // the revision is another than the one that is stored
-	refused map[string]oprc.HistoryEntry // what is to be stored of it
-	pause   time.Duration                // until the next poll
+	c         SourceConfig
+	token     int64 // of the leadership under which status was taken up
+	status    oprc.SourceStatus
+	stored    string // digest of the status as it was put last
+	rev       Revision
+	files     []oprc.File
+	reading   *reading
+	changed   map[string]bool // packages whose files differ from those of the revision before
+	lastErr   string
+	planned   planned
+	news      bool                         // the revision is another than the one that is stored
+	refused   map[string]oprc.HistoryEntry // what is to be stored of it
+	next      time.Time                    // when the source is looked at again, whatever happens
+	unread    unread
+	suspended *oprc.Suspension // as the last tick found it
+	rewinds   bool             // one of the revisions that nobody asked for yet was a rewind
 
 	dispatched time.Time // when the last command of the last plan was in its stream
+}
+
+// An unread is what kept the newest revision from being read when it was polled last.
+type unread struct {
+	rev Revision
+	err error
 }
 
 // tick makes the source's newest revision true, once, unless it is suspended. What
 // stops it is told to the observer and kept in the source's conditions; the error
 // is of that keeping. It polls if a says so, or if there is no other way.
-func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) (polled bool, err error) {
-	s.pause = s.c.Interval
+func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) error {
 	if s.token != token {
 		if err := l.resume(ctx, s); err != nil {
-			return false, err
+			return err
 		}
 		s.token = token
 	}
 	asked, err := l.Store.Requests(ctx)
 	if err != nil {
-		return false, fmt.Errorf("read requests: %w", err)
+		return fmt.Errorf("read requests: %w", err)
 	}
 	start := l.Now()
-	if until := s.suspension(asked, start); until != nil {
+	if until := l.suspension(ctx, s, asked, start); until != nil {
+		if a.poll {
+			s.next = start.Add(s.c.Interval)
+		}
 		s.answer(asked, oprc.Receipt{Result: oprc.ResultSuspended, Message: until.Reason}, start)
-		return false, l.put(ctx, s, token)
+		return l.put(ctx, s, token)
 	}
 	forced := s.unanswered(asked)
 	if forced {
 		a = a.and(look{poll: true, since: start, woken: start})
 		l.board.peace(s.c.Name)
 	}
-	if a.poll = a.poll || s.files == nil; a.since.IsZero() {
+	if a.poll = a.poll || s.files == nil && s.unread.err == nil; a.since.IsZero() {
 		a.since = start
 	}
 	step := Step{Source: s.c.Name}
 	err = l.advance(ctx, s, pass{look: a, token: token, asked: asked, forced: forced, step: &step})
 	step.Err = err
+	if err == nil && !a.poll {
+		err = s.unread.err // as long as nobody has asked the repository again
+	}
 	fresh := err != nil && err.Error() != s.lastErr && ctx.Err() == nil
 	s.lastErr = ""
 	if err != nil {
@@ -74,39 +89,53 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) (p
 	}
 	l.outrun(err)
 	if ctx.Err() != nil {
-		return a.poll, nil // what the end of the process broke off is no news about the source
+		return nil // what the end of the process broke off is no news about the source
 	}
 	if l.Ticked != nil {
-		t := Tick{Source: s.c.Name, Revision: s.rev, Read: step.Read, Took: l.Now().Sub(start), Woken: a.woken, Err: err}
+		t := Tick{Source: s.c.Name, Revision: s.rev, Read: step.Read, Took: l.Now().Sub(start), Woken: a.woken, Err: step.Err}
 		if step.Result != nil {
 			t.Applied, t.Plan, t.At = true, step.Plan, s.dispatched
 		}
 		l.Ticked(t)
 	}
 	now := l.Now().UTC()
-	if a.poll {
-		s.schedule(err, now)
-	}
-	l.settle(s, step, now)
+	s.schedule(err, a.poll, now)
+	before := s.condition("Ready")
+	l.settle(s, err, now)
 	s.answer(asked, receipt(err), now)
-	if fresh && errors.Is(err, oprc.ErrHeld) {
+	switch ready := s.condition("Ready"); {
+	case fresh && errors.Is(err, oprc.ErrHeld):
 		l.say(ctx, oprc.Event{Type: "held", Key: s.c.Name, PlanID: s.status.PlanID, Commit: s.rev.ID, Message: err.Error()})
+	case before.Reason != "" && before.Reason != ready.Reason, before.Reason == "" && !ready.Status:
+		l.say(ctx, oprc.Event{
+			Type: "source", Key: s.c.Name, From: before.Reason, To: ready.Reason, Commit: ready.Revision, Message: ready.Message,
+		})
 	}
-	return a.poll, l.put(ctx, s, token)
+	return l.put(ctx, s, token)
 }
 
-// schedule says when the source is polled next; after failures the pauses grow.
-func (s *sourceState) schedule(err error, now time.Time) {
+// schedule says when the source is looked at next: at its interval or, where
+// something is wrong that may go by itself, after pauses that grow.
+func (s *sourceState) schedule(err error, polled bool, now time.Time) {
 	var reading readError
-	if !errors.As(err, &reading) || errors.Is(err, oprc.ErrDenied) || errors.Is(err, oprc.ErrNotFound) || errors.Is(err, oprc.ErrInvalid) {
-		s.status.Failures, s.status.NextTry = 0, time.Time{}
-		s.pause = untilNext(s.c.URL, s.c.Interval, now)
+	first := s.c.Interval
+	switch {
+	case errors.As(err, &reading) && !polled:
+		return // that pause is running
+	case err != nil && !needsSomeone(err):
+		if !errors.As(err, &reading) {
+			first = min(first, retryFirst)
+		}
+		s.status.Failures++
+		pause := nextTry(first, s.status.Failures)
+		pause -= time.Duration(rand.Int64N(int64(pause)/10 + 1))
+		s.next = now.Add(pause)
+		s.status.NextTry = s.next
 		return
+	case polled || !s.status.NextTry.IsZero():
+		s.next = now.Add(untilNext(s.c.URL, s.c.Interval, now))
 	}
-	s.status.Failures++
-	s.pause = nextPoll(s.c.Interval, s.status.Failures)
-	s.pause -= time.Duration(rand.Int64N(int64(s.pause)/10 + 1))
-	s.status.NextTry = now.Add(s.pause)
+	s.status.Failures, s.status.NextTry = 0, time.Time{}
 }
 
 // unanswered reports whether somebody waits for a tick.
@@ -136,7 +165,18 @@ func (l *Loop) resume(ctx context.Context, s *sourceState) error {
 	return nil
 }
 
-// suspension is why the source is to be left alone, or nil.
+// suspension is why the source is to be left alone, or nil. That one ran out is told.
+func (l *Loop) suspension(ctx context.Context, s *sourceState, asked oprc.Requests, now time.Time) *oprc.Suspension {
+	was, until := s.suspended, s.suspension(asked, now)
+	s.suspended = until
+	if until == nil && was != nil && !was.Until.IsZero() && !now.Before(was.Until) {
+		l.say(ctx, oprc.Event{Type: "source", Key: s.c.Name, Message: "the suspension by " + was.Author + " ran out: " + was.Reason})
+	}
+	return until
+}
+
+// suspension is why the source is to be left alone, or nil. Of what people ask the
+// status keeps nothing: whoever reads it reads that, too.
 func (s *sourceState) suspension(asked oprc.Requests, now time.Time) *oprc.Suspension {
 	s.status.Suspended = nil
 	if s.c.Suspend {
@@ -190,6 +230,9 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
 	if w.moved, w.step.Revision, err = l.fetch(ctx, s, w); err != nil {
 		return err
 	}
+	if s.files == nil {
+		return s.unread.err
+	}
 	if w.moved {
 		l.board.peace(s.c.Name)
 		w.step.Read = s.reading.fresh
@@ -211,6 +254,7 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 	if !w.poll {
 		return false, s.rev, nil
 	}
+	defer func() { s.unread = unread{newest, err} }()
 	rev, err := s.c.Source.Poll(ctx, w.since)
 	if err != nil {
 		return false, rev, readError{fmt.Errorf("poll: %w", err)}
@@ -227,6 +271,7 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 		s.news = true
 		s.rewound(rev, was, l.Now().UTC())
 		if rev.Rewind {
+			s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, was)
 			l.Log.Warn("rewind", "source", s.c.Name, "revision", rev.ID, "before", was)
 			l.say(ctx, oprc.Event{Type: "source", Key: s.c.Name, From: was, To: rev.ID, Commit: rev.ID, Message: "rewind"})
 		}
@@ -252,6 +297,9 @@ func (s *sourceState) taken(newest Revision, forced bool, now time.Time) Revisio
 		if rev = s.rev; rev.ID != before { // taken before this process began
 			rev = Revision{ID: before}
 		}
+		s.rewinds = s.rewinds || newest.Rewind
+	} else {
+		rev.Rewind, s.rewinds = rev.Rewind || s.rewinds, false
 	}
 	if c.Status || s.has(c.Type) {
 		s.set(c, now)
@@ -297,7 +345,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 		return err
 	}
 	s.drifted(left, l)
-	reason, held := p.Held(s.c.Guard)
+	reason, held := s.holds(p)
 	if held && req.Settled != nil { // what is to be approved has one id, however it was arrived at
 		req.Settled = nil
 		if p, seen, err = l.Reconciler.planOn(ctx, req, s.reading.docs, s.reading.found, live); err != nil {
@@ -318,7 +366,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	if err := l.apply(ctx, s, p, w); err != nil {
 		return err
 	}
-	s.status.Applied = s.rev.ID
+	s.status.Applied, s.status.RewoundFrom = s.rev.ID, ""
 	released := l.release(ctx, s, p, seen)
 	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live))
 	if p.Empty() && released && len(left) == 0 {
@@ -345,7 +393,8 @@ func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, w pass) 
 	} else {
 		l.board.putBack(s.c.Name, p, s.dispatched)
 	}
-	l.board.report(s.c.Name, progress{units: p.Summary.Blast.Units, open: p.Summary.Commands.Deploy})
+	l.board.sent(s.c.Name, p.Summary.Commands.Deploy)
+	l.wake(keeper, look{}) // which counts
 	return nil
 }
 
@@ -357,7 +406,7 @@ func (l *Loop) disputes(s *sourceState, p *plan.Plan, contested map[string]bool,
 	}
 	var errs []error
 	if len(p.Conflicts) > 0 {
-		errs = append(errs, &oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts})
+		errs = append(errs, ownedError{&oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts}})
 	}
 	if len(contested) > 0 {
 		errs = append(errs, &fightError{describeFights(contested, live)})
@@ -369,14 +418,17 @@ func (l *Loop) disputes(s *sourceState, p *plan.Plan, contested map[string]bool,
 func few(ds oprc.Diagnostics) oprc.Diagnostics { return ds[:min(len(ds), 20)] }
 
 // settle writes the conditions that a person reads.
-func (l *Loop) settle(s *sourceState, step Step, now time.Time) {
+func (l *Loop) settle(s *sourceState, err error, now time.Time) {
 	s.status.LastTick = now
 	ready := oprc.SourceCondition{Type: "Ready", Status: true, Reason: "Applied", Message: "revision " + s.status.Applied}
 	stalled := oprc.SourceCondition{Type: "Stalled"}
-	if err := step.Err; err != nil {
+	if err != nil {
 		ready = oprc.SourceCondition{Type: "Ready", Reason: ReasonOf(err), Message: err.Error()}
+		if s.unread.err != nil {
+			ready.Revision = s.unread.rev.ID
+		}
 		if needsSomeone(err) {
-			stalled = oprc.SourceCondition{Type: "Stalled", Status: true, Reason: ready.Reason, Message: "until someone acts"}
+			stalled = oprc.SourceCondition{Type: "Stalled", Status: true, Reason: ready.Reason, Message: "until someone acts", Revision: ready.Revision}
 		}
 	}
 	if next := s.status.NextTry; !next.IsZero() {
@@ -399,10 +451,17 @@ func (l *Loop) settle(s *sourceState, step Step, now time.Time) {
 	}
 }
 
+// An ownedError is about what belongs to somebody else.
+type ownedError struct{ error }
+
+func (e ownedError) Unwrap() error { return e.error }
+
 // needsSomeone reports whether trying again is of no use.
 func needsSomeone(err error) bool {
 	var fight *fightError
-	return errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrHeld) || errors.Is(err, oprc.ErrDenied) || errors.As(err, &fight)
+	var owned ownedError
+	return errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrHeld) || errors.Is(err, oprc.ErrDenied) || errors.Is(err, oprc.ErrNotFound) ||
+		errors.As(err, &fight) || errors.As(err, &owned)
 }
 
 // noted adds the first notes to a message.
@@ -418,8 +477,27 @@ func noted(notes []string) string {
 	return out
 }
 
-func (s *sourceState) has(condition string) bool {
-	return slices.ContainsFunc(s.status.Conditions, func(c oprc.SourceCondition) bool { return c.Type == condition })
+func (s *sourceState) has(condition string) bool { return s.condition(condition).Type != "" }
+
+// condition is the one of a type; the zero condition if there is none.
+func (s *sourceState) condition(typ string) oprc.SourceCondition {
+	i := slices.IndexFunc(s.status.Conditions, func(c oprc.SourceCondition) bool { return c.Type == typ })
+	if i < 0 {
+		return oprc.SourceCondition{}
+	}
+	return s.status.Conditions[i]
+}
+
+// holds says whether, and why, a plan must wait for an approval. What a branch no
+// longer has because it was rewound is not deleted unasked.
+func (s *sourceState) holds(p *plan.Plan) (reason string, held bool) {
+	if reason, held = p.Held(s.c.Guard); held || s.status.RewoundFrom == "" {
+		return reason, held
+	}
+	if reason, held = p.Held(plan.Guard{}); held {
+		reason += fmt.Sprintf(", because the branch was rewound or force-pushed: revision %s does not descend from %s", s.rev.ID, s.status.RewoundFrom)
+	}
+	return reason, held
 }
 
 // A readError is of a source that cannot be polled or read.

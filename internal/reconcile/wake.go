@@ -43,6 +43,13 @@ func (w *waker) wake(a look) {
 	}
 }
 
+// owe puts a look back that could not be carried out, for the next one to take up.
+func (w *waker) owe(a look) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next = w.next.and(a)
+}
+
 func (w *waker) take() look {
 	w.mu.Lock()
 	defer w.mu.Unlock()

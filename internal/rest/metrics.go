@@ -170,6 +170,13 @@ func (m *Metrics) fill(ctx context.Context, c Control) error {
 	return nil
 }
 
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 func (m *Metrics) count(o reconcile.Object) {
 	switch doc := o.Doc.(type) {
 	case *reconcile.DeploymentView:
@@ -186,12 +193,9 @@ func (m *Metrics) count(o reconcile.Object) {
 		m.environments.WithLabelValues(doc.Name, string(doc.Health)).Set(1)
 	case *oprc.SourceStatus:
 		for _, c := range doc.Conditions {
-			value := 0.0
-			if c.Status {
-				value = 1
-			}
-			m.sources.condition.WithLabelValues(doc.Name, c.Type).Set(value)
+			m.sources.condition.WithLabelValues(doc.Name, c.Type).Set(truth(c.Status))
 		}
+		m.sources.condition.WithLabelValues(doc.Name, "Suspended").Set(truth(doc.Suspended != nil))
 	case *reconcile.CRMView:
 		if doc.Alive {
 			m.crms.WithLabelValues(doc.Env).Inc()

@@ -72,3 +72,24 @@ func TestMetricsOfSources(t *testing.T) {
 	want(`oprc_commit_to_running_seconds_sum 4`, `oprc_commit_to_running_seconds_count 1`)
 	want(`oprc_commit_to_running_seconds_count 1`) // once
 }
+
+// That a source is suspended shows beside its conditions.
+func TestMetricsOfSuspension(t *testing.T) {
+	w := newWorld(t)
+	if err := w.state.PutSource(t.Context(), oprc.SourceStatus{Name: "main"}, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	shown := func() bool {
+		return strings.Contains(w.get("/metrics").body, `oprc_source_condition{condition="Suspended",source="main"} 1`)
+	}
+	if shown() {
+		t.Error("nobody suspended it")
+	}
+	r := oprc.SourceRequest{Verb: oprc.VerbSuspend, Name: "main", Reason: "freeze", At: time.Now()}
+	if err := w.state.PutRequest(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if !shown() {
+		t.Error("the suspension is not shown")
+	}
+}

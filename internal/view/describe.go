@@ -105,9 +105,9 @@ func (o Output) details(obj reconcile.Object) string {
 		}
 		return section("CRMs", t)
 	case *oprc.SourceStatus:
-		t := table{header: []string{"CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"}}
+		t := table{header: []string{"CONDITION", "STATUS", "REASON", "SINCE", "REVISION", "MESSAGE"}}
 		for _, c := range d.Conditions {
-			t.add(clean(c.Type), strconv.FormatBool(c.Status), dash(c.Reason), o.age(c.Since), dash(c.Message))
+			t.add(clean(c.Type), strconv.FormatBool(c.Status), dash(c.Reason), o.age(c.Since), dash(shortDigest(c.Revision)), dash(c.Message))
 		}
 		return section("Conditions", t) + sourceDetails(d)
 	}
