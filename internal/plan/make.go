@@ -108,13 +108,19 @@ func sortChanges(changes []Change) {
 }
 
 // base is the vector of revisions that the changes rest on: of every package that
-// owns a changed object, and of all that those depend on.
+// owns a changed object, of all that those depend on, and of those that were seen to
+// need what is deleted.
 func (a *attempt) base(d *diff) Base {
 	b := Base{Packages: map[string]int64{}, Environments: map[string]int64{}}
 	owners, placed := maps.Clone(d.absent), false
 	for _, c := range d.changes {
 		if c.Package != "" {
 			owners[c.Package] = true
+		}
+		if slices.Contains(c.Actions, Delete) {
+			for _, name := range a.graph.readBy[c.Package] {
+				owners[name] = true
+			}
 		}
 		placed = placed || c.Kind == oprc.KindEnv || c.Kind == oprc.KindDeployment || c.Kind == oprc.KindUnit
 	}

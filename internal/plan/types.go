@@ -29,6 +29,7 @@ type Scope struct {
 
 // Live is what the ledger holds: the other half of a plan's input.
 type Live struct {
+	Version      int64 // counts the commits to the catalogue; no plan depends on it
 	Packages     map[string]oprc.PackageRecord
 	Environments map[string]oprc.EnvironmentState
 	Deployments  map[string]oprc.Deployment            // as last placed

@@ -34,6 +34,7 @@ type cached[T any] struct {
 type catalogue struct {
 	documents    map[string]map[string]string // by hash, where the reading took them along
 	epoch        string
+	version      int64
 	digests      map[string]oprc.ObjectDigest // by object
 	environments map[string]oprc.EnvironmentRecord
 	known        []string
@@ -73,7 +74,7 @@ func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
 
 // readDigests reads what is small, and all documents too if it is told to.
 func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error) {
-	var epoch *redis.StringCmd
+	var epoch, version *redis.StringCmd
 	var digests, environments, packages, deployments *redis.MapStringStringCmd
 	var known *redis.StringSliceCmd
 	limit := answerTimeout // the first question of a reading: a Redis that hangs shows here
@@ -83,7 +84,7 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmds, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
-		epoch = p.Get(bounded, d.k.epoch())
+		epoch, version = p.Get(bounded, d.k.epoch()), p.Get(bounded, d.k.version())
 		digests = p.HGetAll(bounded, d.k.catalogueDigests())
 		environments = p.HGetAll(bounded, d.k.environments())
 		known = p.SMembers(bounded, d.k.known())
@@ -102,6 +103,7 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 		environments: map[string]oprc.EnvironmentRecord{},
 		known:        known.Val(),
 	}
+	c.version, _ = version.Int64() // 0, as before the first commit, for what nobody wrote
 	for name, entry := range digests.Val() {
 		c.digests[name] = parseDigest(entry)
 	}

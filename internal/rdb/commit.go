@@ -22,10 +22,11 @@ const (
 // commit checks the fence and every base revision, then writes everything.
 //
 //	KEYS  1 lease  2 digests  3 packages  4 environments  5 classes  6 functions
-//	      7 deployments  8 sources  9 events  10 known  11 epoch  12… histories
-//	ARGV  1 fence, 0 for none
+//	      7 deployments  8 sources  9 events  10 known  11 epoch  12 version  13 gone
+//	      14… histories
+//	ARGV  1 fence, 0 for none  2 version that must still be, 0 for any
 //	      then five lists, each behind its length:
-//	      bases     object, revision
+//	      bases     object, revision; or gone/object, the revision under which it was deleted
 //	      writes    hash (index of KEYS), field, document, object, revision or "" for the next, "digest blob"
 //	      deletes   hash (index of KEYS), field, object
 //	      histories key (index of KEYS), entry
@@ -36,7 +37,8 @@ var commit = redis.NewScript(`
 local at = 0
 local function take() at = at + 1 return ARGV[at] end
 local function revision(object)
-  local entry = redis.call("HGET", KEYS[2], object)
+  local deleted = string.match(object, "^gone/(.*)$")
+  local entry = deleted and redis.call("HGET", KEYS[13], deleted) or not deleted and redis.call("HGET", KEYS[2], object)
   return entry and string.match(entry, "^%d+") or "0"
 end
 
@@ -45,6 +47,9 @@ if fence ~= "0" then
   local token = redis.call("HGET", KEYS[1], "token")
   if token ~= fence then return {"fenced", token or "0"} end
 end
+local version = take()
+local is = redis.call("GET", KEYS[12]) or "0"
+if version ~= "0" and version ~= is then return {"moved", "catalogue", is} end
 local moved = {"moved"}
 for _ = 1, tonumber(take()) do
   local object = take()
@@ -56,6 +61,7 @@ for _ = 1, tonumber(take()) do
 end
 if #moved > 1 then return moved end
 
+redis.call("INCR", KEYS[12])
 if redis.call("EXISTS", KEYS[11]) == 0 then
   local t = redis.call("TIME")
   redis.call("SET", KEYS[11], t[1] .. "." .. t[2])
@@ -71,8 +77,12 @@ for _ = 1, tonumber(take()) do
   if hash == 4 then redis.call("SADD", KEYS[10], field) end
 end
 for _ = 1, tonumber(take()) do
-  redis.call("HDEL", KEYS[tonumber(take())], take())
-  redis.call("HDEL", KEYS[2], take())
+  local hash = tonumber(take())
+  local field = take()
+  redis.call("HDEL", KEYS[hash], field)
+  local object = take()
+  if hash == 3 or hash == 4 then redis.call("HSET", KEYS[13], object, string.format("%.0f", tonumber(revision(object)) + 1)) end
+  redis.call("HDEL", KEYS[2], object)
 end
 for _ = 1, tonumber(take()) do
   redis.call("XADD", KEYS[tonumber(take())], "MAXLEN", "~", ARGV[#ARGV - 1], "*", "entry", take())
@@ -88,7 +98,7 @@ var hashOf = map[oprc.Kind]int{
 	oprc.KindDeployment: 7, oprc.KindSource: 8,
 }
 
-const firstHistory = 12
+const firstHistory = 14
 
 // Commit writes all of c or nothing. A base revision that no longer holds makes
 // it an *oprc.ConflictError that names every object that moved. A stale fence is
@@ -100,9 +110,10 @@ func (d *DB) Commit(ctx context.Context, c reconcile.Commit) error {
 	keys := []string{
 		d.k.lease(), d.k.catalogueDigests(), d.k.packages(), d.k.environments(), d.k.classes(), d.k.functions(),
 		d.k.deployments(), d.k.sources(), d.k.events(), d.k.known(), d.k.epoch(),
+		d.k.version(), d.k.gone(),
 	}
-	args := []any{c.Fence}
-	args = appendBases(args, c.Base.Packages, c.Base.Environments)
+	args := []any{c.Fence, c.Version}
+	args = appendBases(args, c)
 	args, err := appendWrites(args, c)
 	if err != nil {
 		return err
@@ -132,13 +143,15 @@ func (d *DB) Commit(ctx context.Context, c reconcile.Commit) error {
 	return commitAnswer(answer, c)
 }
 
-func appendBases(args []any, packages, environments map[string]int64) []any {
-	args = append(args, len(packages)+len(environments))
-	for _, name := range slices.Sorted(maps.Keys(packages)) {
-		args = append(args, object(oprc.KindPackage, name), packages[name])
-	}
-	for _, name := range slices.Sorted(maps.Keys(environments)) {
-		args = append(args, object(oprc.KindEnv, name), environments[name])
+func appendBases(args []any, c reconcile.Commit) []any {
+	args = append(args, len(c.Base.Packages)+len(c.Base.Environments)+len(c.Gone))
+	for _, list := range []struct {
+		kind oprc.Kind
+		revs map[string]int64
+	}{{oprc.KindPackage, c.Base.Packages}, {oprc.KindEnv, c.Base.Environments}, {"gone", c.Gone}} {
+		for _, name := range slices.Sorted(maps.Keys(list.revs)) {
+			args = append(args, object(list.kind, name), list.revs[name])
+		}
 	}
 	return args
 }
@@ -150,7 +163,7 @@ func appendWrites(args []any, c reconcile.Commit) ([]any, error) {
 	args = append(args, count)
 	for name, rec := range c.Packages {
 		if base, ok := c.Base.Packages[name]; ok {
-			rec.Rev = base + 1
+			rec.Rev = max(rec.Rev, base+1)
 		}
 		if rec.Digest == "" {
 			rec.Digest = oprc.Digest(rec.Spec)
@@ -160,7 +173,7 @@ func appendWrites(args []any, c reconcile.Commit) ([]any, error) {
 	}
 	for name, rec := range c.Environments {
 		if base, ok := c.Base.Environments[name]; ok {
-			rec.Rev = base + 1
+			rec.Rev = max(rec.Rev, base+1)
 		}
 		rec.AppliedAt = rec.AppliedAt.UTC()
 		args = append(args, hashOf[oprc.KindEnv], name, oprc.MustCanonical(rec), object(oprc.KindEnv, name), rec.Rev, oprc.Digest(rec.Spec)+" -")
@@ -210,6 +223,9 @@ func commitAnswer(answer []string, c reconcile.Commit) error {
 		return fenced(c.Fence, answer[1])
 	}
 	base := map[string]int64{}
+	for name, rev := range c.Gone {
+		base["gone/"+name] = rev
+	}
 	for name, rev := range c.Base.Packages {
 		base[object(oprc.KindPackage, name)] = rev
 	}
@@ -218,10 +234,29 @@ func commitAnswer(answer []string, c reconcile.Commit) error {
 	}
 	var moved []string
 	for pair := range slices.Chunk(answer[1:], 2) {
+		if pair[0] == "catalogue" {
+			moved = append(moved, fmt.Sprintf("catalogue: commit %d, now %s", c.Version, pair[1]))
+			continue
+		}
 		moved = append(moved, fmt.Sprintf("%s: %s, now %s", pair[0], revision(base[pair[0]]), revisionText(pair[1])))
 	}
 	slices.Sort(moved)
 	return &oprc.ConflictError{Reason: "live state moved since the plan was made", Objects: moved}
+}
+
+// Gone returns the revisions under which packages and environments were deleted, by
+// "<kind>/<name>"; 0 for one that never was. Who comes back under a name goes on from
+// there: a plan made on its third revision is none on the third of what was before.
+func (d *DB) Gone(ctx context.Context, objects []string) (map[string]int64, error) {
+	fields, err := d.hashFields(ctx, d.k.gone(), objects)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]int64, len(objects))
+	for _, name := range objects {
+		out[name], _ = strconv.ParseInt(fields[name], 10, 64) // 0, as if never, for what nobody wrote
+	}
+	return out, nil
 }
 
 func revision(n int64) string { return revisionText(strconv.FormatInt(n, 10)) }

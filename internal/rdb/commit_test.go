@@ -51,6 +51,7 @@ func TestCommitIsReadBack(t *testing.T) {
 		}
 		live := must(db.Live(t.Context()))(t)
 		equal(t, live, plan.Live{
+			Version:  1,
 			Packages: c.Packages,
 			Environments: map[string]oprc.EnvironmentState{
 				"edge": {EnvironmentRecord: c.Environments["edge"], Health: oprc.HealthUnknown, Availability: 0.9},
@@ -91,7 +92,8 @@ func TestCommitDeletes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		equal(t, must(db.Live(t.Context()))(t), plan.Live{})
+		equal(t, must(db.Live(t.Context()))(t), plan.Live{Version: 2})
+		equal(t, must(db.Gone(t.Context(), []string{"package/shop", "environment/edge", "package/new"}))(t), map[string]int64{"package/shop": 2, "environment/edge": 2, "package/new": 0})
 		equal(t, must(db.Classes(t.Context()))(t), map[string]oprc.Class{})
 	})
 }
@@ -259,7 +261,8 @@ func TestCacheEndsWithTheCatalogue(t *testing.T) {
 		if err := raw(t, url).FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		equal(t, must(db.Live(t.Context()))(t), plan.Live{})
+		equal(t, must(db.Live(t.Context()))(t), plan.Live{Version: 2})
+		equal(t, must(db.Gone(t.Context(), []string{"package/shop", "environment/edge", "package/new"}))(t), map[string]int64{"package/shop": 2, "environment/edge": 2, "package/new": 0})
 		c := shop()
 		rec := c.Packages["shop"]
 		rec.Origin = "git:main"

@@ -24,6 +24,7 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 		return plan.Live{}, err
 	}
 	live := plan.Live{
+		Version:      c.version,
 		Packages:     c.packages,
 		Environments: map[string]oprc.EnvironmentState{},
 		Deployments:  c.deployments,

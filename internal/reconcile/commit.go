@@ -11,8 +11,10 @@ import (
 	"github.com/oaas-platform/oprc/internal/plan"
 )
 
-// newCommit turns a plan's changes of the catalogue into one atomic write.
-func newCommit(p *plan.Plan, live plan.Live, by Actor, now time.Time) (Commit, error) {
+// newCommit turns a plan's changes of the catalogue into one atomic write. What
+// comes back under a name that was gone goes on from the revision under which it was
+// deleted.
+func newCommit(p *plan.Plan, live plan.Live, gone map[string]int64, by Actor, now time.Time) (Commit, error) {
 	c := Commit{
 		Base:         p.Base,
 		Packages:     map[string]oprc.PackageRecord{},
@@ -21,6 +23,7 @@ func newCommit(p *plan.Plan, live plan.Live, by Actor, now time.Time) (Commit, e
 		Functions:    map[string]oprc.Function{},
 		Deployments:  map[string]oprc.Deployment{},
 		History:      map[string]oprc.HistoryEntry{},
+		Gone:         gone,
 		Fence:        by.Fence,
 	}
 	for _, ch := range p.Changes {
@@ -40,9 +43,13 @@ func (c *Commit) add(p *plan.Plan, ch plan.Change, live plan.Live, by Actor, now
 	}
 	switch ch.Kind {
 	case oprc.KindPackage:
-		return c.addPackage(p, ch, live.Packages[ch.Key], by, now)
+		was := live.Packages[ch.Key]
+		was.Rev = max(was.Rev, c.Gone["package/"+ch.Key])
+		return c.addPackage(p, ch, was, by, now)
 	case oprc.KindEnv:
-		return c.addEnvironment(p, ch, live.Environments[ch.Key], by, now)
+		was := live.Environments[ch.Key]
+		was.Rev = max(was.Rev, c.Gone["environment/"+ch.Key])
+		return c.addEnvironment(p, ch, was, by, now)
 	case oprc.KindClass:
 		return decodeInto(c.Classes, ch)
 	case oprc.KindFunction:

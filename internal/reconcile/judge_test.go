@@ -29,6 +29,8 @@ func (p *paper) Commit(context.Context, reconcile.Commit) error {
 	return nil
 }
 
+func (p *paper) Gone(context.Context, []string) (map[string]int64, error) { return nil, nil }
+
 func (p *paper) Dispatch(context.Context, string, []oprc.Command, int64) error { return nil }
 
 // denying denies every change of a package, and notes who acts.

@@ -30,8 +30,13 @@ type Ledger interface {
 
 	// Commit writes all of c to the catalogue or nothing. If a revision in c.Base
 	// no longer holds it fails with an *oprc.ConflictError that names each object
-	// that moved; so it does if c.Fence is a token that another leader has outrun.
+	// that moved; so it does if c.Version is no longer the catalogue's, or c.Fence is a
+	// token that another leader has outrun.
 	Commit(ctx context.Context, c Commit) error
+
+	// Gone returns the revisions under which packages and environments were deleted, by
+	// "<kind>/<name>"; 0 for one that never was.
+	Gone(ctx context.Context, objects []string) (map[string]int64, error)
 
 	// Dispatch records each unit and queues its command: both or neither. A command
 	// whose generation is not the successor of the recorded one is refused; the
@@ -52,7 +57,9 @@ type Commit struct {
 	Delete       []Ref                        // objects of any of these kinds
 	History      map[string]oprc.HistoryEntry // by package
 	Events       []oprc.Event
-	Fence        int64 // the leader's token; 0: not a leader, do not check
+	Gone         map[string]int64 // of what is created, as Ledger.Gone says it; must still hold
+	Version      int64            // of the catalogue; 0: any
+	Fence        int64            // the leader's token; 0: not a leader, do not check
 }
 
 // A Ref names an object.
@@ -156,22 +163,10 @@ func (r *Reconciler) Apply(ctx context.Context, p *plan.Plan, by Actor) (*Result
 	if err := r.permit(ctx, p, by); err != nil {
 		return nil, err
 	}
-	live, err := r.Ledger.Live(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read live state: %w", err)
-	}
-	if moved := Moved(p, live); len(moved) > 0 {
-		return nil, &oprc.ConflictError{Reason: "live state moved since the plan was made", Objects: moved}
-	}
 	now := r.Now().UTC()
-	commit, err := newCommit(p, live, by, now)
+	commit, live, err := r.commit(ctx, p, by, now)
 	if err != nil {
 		return nil, err
-	}
-	if !p.Empty() {
-		if err := r.Ledger.Commit(ctx, commit); err != nil {
-			return nil, fmt.Errorf("write the catalogue: %w", err)
-		}
 	}
 	res := &Result{PlanID: p.ID, Summary: p.Summary, Revs: map[string]int64{}, Waiting: []string{}, Diverged: []string{}}
 	for _, gone := range commit.Delete {
@@ -194,6 +189,56 @@ func (r *Reconciler) Apply(ctx context.Context, p *plan.Plan, by Actor) (*Result
 	}
 	res.Diverged = append(res.Diverged, p.Diverged(after)...)
 	return res, nil
+}
+
+// commits is how often a plan is held against live state again because somebody
+// wrote between reading and writing.
+const commits = 10
+
+// commit writes what the plan changes of the catalogue, and returns the live state
+// that it was written on.
+func (r *Reconciler) commit(ctx context.Context, p *plan.Plan, by Actor, now time.Time) (Commit, plan.Live, error) {
+	for try := 1; ; try++ {
+		live, err := r.Ledger.Live(ctx)
+		if err != nil {
+			return Commit{}, live, fmt.Errorf("read live state: %w", err)
+		}
+		if moved := append(Moved(p, live), p.Orphaned(live)...); len(moved) > 0 {
+			return Commit{}, live, &oprc.ConflictError{Reason: "live state moved since the plan was made", Objects: moved}
+		}
+		gone, err := r.Ledger.Gone(ctx, created(p, live))
+		if err != nil {
+			return Commit{}, live, fmt.Errorf("read live state: %w", err)
+		}
+		c, err := newCommit(p, live, gone, by, now)
+		if err != nil || p.Empty() {
+			return c, live, err
+		}
+		if p.Deletes() {
+			c.Version = live.Version // who comes to need it meanwhile is in no revision of the base
+		}
+		err = r.Ledger.Commit(ctx, c)
+		if errors.Is(err, oprc.ErrConflict) && !errors.Is(err, oprc.ErrFenced) && try < commits {
+			continue
+		}
+		if err != nil {
+			err = fmt.Errorf("write the catalogue: %w", err)
+		}
+		return c, live, err
+	}
+}
+
+// created lists the packages and environments that the plan creates.
+func created(p *plan.Plan, live plan.Live) []string {
+	var objects []string
+	for _, c := range p.Changes {
+		pkg := c.Kind == oprc.KindPackage && live.Packages[c.Key].Rev == 0
+		env := c.Kind == oprc.KindEnv && live.Environments[c.Key].Rev == 0
+		if pkg || env {
+			objects = append(objects, string(c.Kind)+"/"+c.Key)
+		}
+	}
+	return objects
 }
 
 // dispatch sends the plan's commands, every environment on its own, and returns
