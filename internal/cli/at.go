@@ -9,6 +9,9 @@ import (
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
+// wholeHistory is more entries than a package's history keeps.
+const wholeHistory = 2000
+
 // moment reads a point in time: RFC 3339, a date, a date and a time (UTC), or how
 // long ago.
 func moment(text string, now time.Time) (time.Time, error) {

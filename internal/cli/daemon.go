@@ -46,7 +46,7 @@ func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, lo
 	metrics.Leading(d.loop.Leading)
 	d.ingest.Lag = metrics.Lag
 	d.server = &rest.Server{
-		Control: ledger{direct{s.reconciler, s.db}}, Load: schema.Load, Ready: s.db.Ping, Log: log, Metrics: metrics,
+		Control: ledger{newDirect(s.reconciler, s.db)}, Load: schema.Load, Ready: s.db.Ping, Log: log, Metrics: metrics,
 		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint,
 	}
 	return d

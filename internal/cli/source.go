@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -20,8 +19,8 @@ func newSource(e *env) *cobra.Command {
 		Aliases: []string{"sources", "src"},
 		Short:   "Steer what the daemon follows",
 		Long: `Looks at the sources that a running daemon follows, and steers them. What is asked
-is written into the state, from which the daemon that leads takes it within a
-second; suspensions and approvals hold while no daemon runs, too.` + exits(exitOK, exitUsage),
+is written into the state, be it through a server, from which the daemon that leads
+takes it within a second; suspensions and approvals hold while no daemon runs, too.` + exits(exitOK, exitUsage),
 	})
 	cmd.AddCommand(newSourceList(e), newSourceReconcile(e), newSourceSuspend(e), newSourceResume(e), newSourceApprove(e))
 	return cmd
@@ -65,16 +64,6 @@ func (o *steerOptions) bindTimeout(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 2*time.Minute, "longest `time` to wait for the daemon's receipt")
 }
 
-// steering opens the state, which has to be a Redis: a server passes nothing on.
-func (o *steerOptions) steering(ctx context.Context, use func(*state) error) error {
-	return o.with(ctx, func(s *state) error {
-		if s.db == nil {
-			return usagef("sources are steered through Redis: name it with --redis URL in place of the %s", s.where)
-		}
-		return use(s)
-	})
-}
-
 // show prints a source as it is now.
 func (o *steerOptions) show(ctx context.Context, s *state, name string) error {
 	obj, err := s.find(ctx, oprc.KindSource, name)
@@ -82,22 +71,6 @@ func (o *steerOptions) show(ctx context.Context, s *state, name string) error {
 		return err
 	}
 	return o.env.output(o.output).Object(obj)
-}
-
-// ask asks the daemon something in the name of whoever runs this, and says so
-// among the events.
-func (e *env) ask(ctx context.Context, s *state, r oprc.SourceRequest, what string) error {
-	r.By, r.At = e.actor().Name, e.now()
-	if err := s.db.PutRequest(ctx, r); err != nil {
-		return err
-	}
-	return e.announce(ctx, s, r, what)
-}
-
-func (e *env) announce(ctx context.Context, s *state, r oprc.SourceRequest, what string) error {
-	return s.db.Emit(ctx, []oprc.Event{{
-		Time: e.now().UTC(), Type: "source", Kind: oprc.KindSource, Key: r.Name, Actor: e.actor().Name, PlanID: r.PlanID, Message: what,
-	}}, 0)
 }
 
 func newSourceReconcile(e *env) *cobra.Command {
@@ -111,7 +84,7 @@ of a look that began after this command did. It ends with the result's exit code
 		Example: "  oprc source reconcile main\n  oprc source reconcile main --timeout 10s -o json | jq -r .receipt.revision",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.steering(cmd.Context(), func(s *state) error { return o.reconcile(cmd.Context(), s, words[0]) })
+			return o.with(cmd.Context(), func(s *state) error { return o.reconcile(cmd.Context(), s, words[0]) })
 		},
 	}
 	o.bind(cmd)
@@ -124,7 +97,17 @@ func (o *steerOptions) reconcile(ctx context.Context, s *state, name string) err
 	if _, err := s.find(ctx, oprc.KindSource, name); err != nil {
 		return err
 	}
-	receipt, err := o.await(ctx, s, name)
+	ticket, err := s.Wake(ctx, name)
+	if err != nil {
+		return err
+	}
+	return o.conclude(ctx, s, name, ticket)
+}
+
+// conclude waits for the receipt of a ticket, shows the source, and ends as that look
+// did.
+func (o *steerOptions) conclude(ctx context.Context, s *state, name string, ticket int64) error {
+	receipt, err := o.await(ctx, s, name, ticket)
 	if err != nil {
 		return err
 	}
@@ -134,22 +117,18 @@ func (o *steerOptions) reconcile(ctx context.Context, s *state, name string) err
 	return o.verdict(name, receipt)
 }
 
-func (o *steerOptions) await(ctx context.Context, s *state, name string) (oprc.Receipt, error) {
-	ticket, err := s.db.AskTick(ctx, name)
-	if err != nil {
-		return oprc.Receipt{}, err
-	}
+func (o *steerOptions) await(ctx context.Context, s *state, name string, ticket int64) (oprc.Receipt, error) {
 	bounded, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		all, err := s.db.Sources(ctx)
-		switch r := all[name].Receipt; {
-		case err == nil && r != nil && r.Ticket >= ticket:
-			return *r, nil
-		case err != nil:
+		obj, err := s.Find(ctx, oprc.KindSource, name)
+		if err != nil {
 			return oprc.Receipt{}, err
+		}
+		if st, ok := obj.Doc.(*oprc.SourceStatus); ok && st.Receipt != nil && st.Receipt.Ticket >= ticket {
+			return *st.Receipt, nil
 		}
 		select {
 		case <-tick.C:
@@ -213,7 +192,7 @@ name. Who suspended it, why and until when is shown wherever the source is.` +
   oprc source suspend main --reason "until the incident is over"`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.steering(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
 		},
 	}
 	o.bind(cmd)
@@ -230,13 +209,7 @@ func (o *suspendOptions) run(ctx context.Context, s *state, name string) error {
 	if _, err := s.find(ctx, oprc.KindSource, name); err != nil {
 		return err
 	}
-	r := oprc.SourceRequest{Verb: oprc.VerbSuspend, Name: name, Reason: o.reason}
-	what := "suspended: " + o.reason
-	if o.length > 0 {
-		r.Until = o.now().Add(o.length)
-		what = fmt.Sprintf("suspended until %s: %s", r.Until.UTC().Format(time.RFC3339), o.reason)
-	}
-	if err := o.ask(ctx, s, r, what); err != nil {
+	if err := s.Suspend(ctx, name, o.reason, o.length, o.actor()); err != nil {
 		return err
 	}
 	return o.show(ctx, s, name)
@@ -251,7 +224,7 @@ func newSourceResume(e *env) *cobra.Command {
 			exits(exitOK, exitError, exitConflict, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.steering(cmd.Context(), func(s *state) error { return o.resume(cmd.Context(), s, words[0]) })
+			return o.with(cmd.Context(), func(s *state) error { return o.resume(cmd.Context(), s, words[0]) })
 		},
 	}
 	o.bind(cmd)
@@ -259,24 +232,15 @@ func newSourceResume(e *env) *cobra.Command {
 }
 
 func (o *steerOptions) resume(ctx context.Context, s *state, name string) error {
-	obj, err := s.find(ctx, oprc.KindSource, name)
+	if _, err := s.find(ctx, oprc.KindSource, name); err != nil {
+		return err
+	}
+	was, err := s.Resume(ctx, name, o.actor())
 	if err != nil {
 		return err
 	}
-	asked, err := s.db.Requests(ctx)
-	if err != nil {
-		return err
-	}
-	r, ok := asked.Find(oprc.VerbSuspend, name)
-	if ok {
-		err = errors.Join(s.db.DropRequest(ctx, r), o.announce(ctx, s, r, "resumed"))
-	} else if st, isStatus := obj.Doc.(*oprc.SourceStatus); isStatus && st.Suspended != nil {
-		err = fmt.Errorf("source %s is suspended by the configuration: take suspend: true out of it: %w", name, oprc.ErrConflict)
-	} else {
+	if !was {
 		o.hint("Source " + name + " is not suspended.")
-	}
-	if err != nil {
-		return err
 	}
 	return o.show(ctx, s, name)
 }
@@ -294,7 +258,7 @@ digits of the id are enough.` +
 		Example: "  oprc source list -o wide        # the column HELD has the id\n  oprc source approve 4f0c1d2e3a4b",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.steering(cmd.Context(), func(s *state) error { return o.approve(cmd.Context(), s, words[0]) })
+			return o.with(cmd.Context(), func(s *state) error { return o.approve(cmd.Context(), s, words[0]) })
 		},
 	}
 	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML)
@@ -303,44 +267,9 @@ digits of the id are enough.` +
 }
 
 func (o *steerOptions) approve(ctx context.Context, s *state, id string) error {
-	held, err := heldBy(ctx, s, id)
+	source, ticket, err := s.Approve(ctx, id, o.actor())
 	if err != nil {
 		return err
 	}
-	r := oprc.SourceRequest{Verb: oprc.VerbApprove, Name: held.Name, PlanID: held.PlanID}
-	if err := o.ask(ctx, s, r, "plan approved"); err != nil {
-		return err
-	}
-	return o.reconcile(ctx, s, held.Name)
-}
-
-// heldBy finds the source that holds the plan whose id begins so.
-func heldBy(ctx context.Context, s *state, id string) (oprc.SourceStatus, error) {
-	const least = 6
-	all, err := s.List(ctx, oprc.KindSource)
-	if err != nil {
-		return oprc.SourceStatus{}, err
-	}
-	var found []oprc.SourceStatus
-	var held []string
-	want := strings.TrimPrefix(id, "sha256:")
-	for _, obj := range all {
-		st, ok := obj.Doc.(*oprc.SourceStatus)
-		if !ok || st.PlanID == "" {
-			continue
-		}
-		held = append(held, st.PlanID+" of "+st.Name)
-		if len(want) >= least && strings.HasPrefix(strings.TrimPrefix(st.PlanID, "sha256:"), want) {
-			found = append(found, *st)
-		}
-	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return oprc.SourceStatus{}, usagef("%q is the beginning of more than one plan: %s", id, strings.Join(held, ", "))
-	case len(held) == 0:
-		return oprc.SourceStatus{}, fmt.Errorf("plan %q: %w; nothing is held", id, oprc.ErrNotFound)
-	}
-	return oprc.SourceStatus{}, fmt.Errorf("plan %q: %w; held: %s", id, oprc.ErrNotFound, strings.Join(held, ", "))
+	return o.conclude(ctx, s, source, ticket)
 }

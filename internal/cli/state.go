@@ -28,6 +28,13 @@ type control interface {
 	Find(ctx context.Context, kind oprc.Kind, key string) (reconcile.Object, error)
 	// History returns the newest entries first.
 	History(ctx context.Context, pkg string, limit int) ([]oprc.HistoryEntry, error)
+	// What people ask of the daemon: as reconcile.Steering.
+	Wake(ctx context.Context, source string) (ticket int64, err error)
+	Suspend(ctx context.Context, source, reason string, length time.Duration, by reconcile.Actor) error
+	Resume(ctx context.Context, source string, by reconcile.Actor) (was bool, err error)
+	Approve(ctx context.Context, planID string, by reconcile.Actor) (source string, ticket int64, err error)
+	PlanUndo(ctx context.Context, pkg string, to int64) (*plan.Plan, error)
+	Undo(ctx context.Context, pkg string, to int64, planID string, by reconcile.Actor) (*reconcile.Undone, error)
 	// Events returns up to limit events after a stream id, oldest first.
 	Events(ctx context.Context, after string, limit int) ([]oprc.Event, error)
 }
@@ -35,7 +42,12 @@ type control interface {
 // direct is control over a Redis of our own.
 type direct struct {
 	*reconcile.Reconciler
+	reconcile.Steering
 	db *rdb.DB
+}
+
+func newDirect(r *reconcile.Reconciler, db *rdb.DB) direct {
+	return direct{r, reconcile.Steering{Desk: db, Reconciler: r}, db}
 }
 
 func (d direct) History(ctx context.Context, pkg string, limit int) ([]oprc.HistoryEntry, error) {
@@ -181,7 +193,7 @@ func (e *env) openEmbedded(ctx context.Context, c Config, wait time.Duration) (*
 
 func (e *env) state(c Config, db *rdb.DB, url, where string) *state {
 	r := &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: e.now, DispatchOff: !c.CRMEnabled}
-	return &state{control: direct{r, db}, where: where, db: db, reconciler: r, redis: url}
+	return &state{control: newDirect(r, db), where: where, db: db, reconciler: r, redis: url}
 }
 
 // bootstrap gives an empty embedded state its one environment.

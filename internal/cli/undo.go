@@ -5,18 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
-	"github.com/oaas-platform/oprc/internal/plan"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/view"
 )
-
-// wholeHistory is more entries than a package's history keeps.
-const wholeHistory = 2000
 
 type undoOptions struct {
 	*env
@@ -50,14 +44,10 @@ back, until a revision brings another version of it.` +
 }
 
 func (o *undoOptions) run(ctx context.Context, s *state, pkg string) error {
-	back, err := o.target(ctx, s, pkg)
-	if err != nil {
-		return err
+	p, err := s.PlanUndo(ctx, pkg, o.to)
+	if errors.Is(err, oprc.ErrNotFound) {
+		return stepError{err, o.command("history", quote(pkg)) + " shows what there is."}
 	}
-	p, err := s.Plan(ctx, reconcile.Request{
-		Files: []oprc.File{{Path: fmt.Sprintf("%s@%d.json", pkg, back.entry.Rev), Data: oprc.MustCanonical(back.entry.Spec)}},
-		Scope: plan.Scope{Origin: back.origin},
-	})
 	if err != nil {
 		return err
 	}
@@ -69,18 +59,15 @@ func (o *undoOptions) run(ctx context.Context, s *state, pkg string) error {
 	if err := o.carry.consent(ctx, p); err != nil {
 		return err
 	}
-	forget, err := o.quarantine(ctx, s, pkg, back)
+	res, err := s.Undo(ctx, pkg, o.to, p.ID, o.actor())
 	if err != nil {
 		return err
 	}
-	by := o.actor()
-	by.Revision, by.Message = back.entry.Commit, fmt.Sprintf("undo: back to revision %d", back.entry.Rev)
-	res, err := s.Apply(ctx, p, by)
-	if err != nil {
-		return errors.Join(err, forget())
-	}
-	if err := out.Applied(*res); err != nil {
+	if err := out.Applied(res.Result); err != nil {
 		return err
+	}
+	if res.Source != "" {
+		o.hint(fmt.Sprintf("Source %s leaves package %s alone until a revision brings another version of it.", res.Source, pkg))
 	}
 	o.carry.tellWaiting(s, res.Waiting)
 	if !o.carry.wait {
@@ -89,89 +76,10 @@ func (o *undoOptions) run(ctx context.Context, s *state, pkg string) error {
 	return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.carry.converge(ctx, s, p) })
 }
 
-// A wayBack is what an undo goes back to, and from.
-type wayBack struct {
-	entry  oprc.HistoryEntry
-	digest string // of the spec now; "": the package is gone
-	commit string // that brought it
-	origin string
-}
-
 // writes returns the writes of a package's record, newest first.
 func (s *state) writes(ctx context.Context, pkg string) ([]oprc.HistoryEntry, error) {
 	entries, err := s.History(ctx, pkg, wholeHistory)
 	return oprc.Writes(entries), err
-}
-
-// target finds the entry to go back to.
-func (o *undoOptions) target(ctx context.Context, s *state, pkg string) (wayBack, error) {
-	entries, err := s.writes(ctx, pkg)
-	if err != nil {
-		return wayBack{}, err
-	}
-	obj, err := s.find(ctx, oprc.KindPackage, pkg)
-	switch {
-	case err == nil:
-	case !errors.Is(err, oprc.ErrNotFound) || len(entries) == 0:
-		return wayBack{}, err
-	}
-	var b wayBack
-	if v, ok := obj.Doc.(*reconcile.PackageView); ok {
-		b.digest, b.origin = v.Digest, v.Origin
-		if v.Source != nil {
-			b.commit = v.Source.Commit
-		}
-	} else {
-		b.origin, b.commit = entries[0].Origin, entries[0].Commit
-	}
-	i := slices.IndexFunc(entries, func(e oprc.HistoryEntry) bool {
-		return e.Spec != nil && (e.Rev == o.to || o.to == 0 && e.Digest != b.digest)
-	})
-	if i < 0 {
-		what := "another spec"
-		if o.to != 0 {
-			what = fmt.Sprintf("a spec of revision %d", o.to)
-		}
-		return b, stepError{fmt.Errorf("package %q: %s: %w in its history", pkg, what, oprc.ErrNotFound), o.command("history", quote(pkg)) + " shows what there is."}
-	}
-	b.entry = entries[i]
-	if b.entry.Digest == b.digest {
-		return b, fmt.Errorf("package %q is as revision %d says already: %w", pkg, b.entry.Rev, oprc.ErrConflict)
-	}
-	return b, nil
-}
-
-// quarantine makes the source that owns the package leave it as it is put back. It
-// returns how to take that back.
-func (o *undoOptions) quarantine(ctx context.Context, s *state, pkg string, back wayBack) (forget func() error, err error) {
-	nothing := func() error { return nil }
-	source, owned := strings.CutPrefix(back.origin, "git:")
-	if !owned {
-		return nothing, nil
-	}
-	if s.db == nil {
-		return nothing, usagef("package %q belongs to source %s, which is steered through Redis: name it with --redis URL in place of the %s", pkg, source, s.where)
-	}
-	asked, err := s.db.Requests(ctx)
-	if err != nil {
-		return nothing, err
-	}
-	switch old, there := asked.Find(oprc.VerbQuarantine, pkg); {
-	case there && old.Digest == back.entry.Digest: // the bad one is wanted again
-		return func() error { return s.db.PutRequest(ctx, old) }, s.db.DropRequest(ctx, old)
-	case there:
-		return nothing, nil // what the source says is in quarantine already
-	}
-	r := oprc.SourceRequest{
-		Verb: oprc.VerbQuarantine, Name: pkg, Digest: back.digest, Commit: back.commit, By: o.actor().Name, At: o.now(),
-		Reason: fmt.Sprintf("undo to revision %d", back.entry.Rev),
-	}
-	if err := s.db.PutRequest(ctx, r); err != nil {
-		return nothing, err
-	}
-	r.At = r.At.UTC()
-	o.hint(fmt.Sprintf("Source %s leaves package %s alone until a revision brings another version of it.", source, pkg))
-	return func() error { return s.db.DropRequest(ctx, r) }, nil
 }
 
 type diffOptions struct {

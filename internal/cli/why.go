@@ -63,14 +63,14 @@ func (o *whyOptions) run(ctx context.Context, s *state, kind oprc.Kind, key stri
 	return o.env.output(o.output).Why(x, next)
 }
 
-// next is a command line that reaches the same state; what only a Redis can be
-// told says so.
+// next is a command line that reaches the same state; what only a Redis can serve says
+// so.
 func (o *whyOptions) next(s *state, words []string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
 		quoted[i] = quote(w)
 	}
-	if s.db == nil && (words[0] == "crm" || words[0] == "source") {
+	if s.db == nil && words[0] == "crm" {
 		return "oprc --redis URL " + strings.Join(quoted, " ")
 	}
 	return o.command(quoted...)

@@ -98,9 +98,12 @@ type CRMView struct {
 // List returns the objects of one kind, sorted by key. Units that were told to go
 // and have gone are left out.
 func (r *Reconciler) List(ctx context.Context, kind oprc.Kind) ([]Object, error) {
-	live, err := r.Ledger.Live(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list %ss: %w", kind, err)
+	var live plan.Live
+	if kind != oprc.KindSource { // those wait for receipts, and ask often
+		var err error
+		if live, err = r.Ledger.Live(ctx); err != nil {
+			return nil, fmt.Errorf("list %ss: %w", kind, err)
+		}
 	}
 	docs, err := r.documents(ctx, kind, live)
 	if err != nil {

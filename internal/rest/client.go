@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
@@ -65,6 +66,81 @@ func (c *Client) Apply(ctx context.Context, p *plan.Plan, by reconcile.Actor) (*
 	}
 	res := new(reconcile.Result)
 	return res, c.understood(json.Unmarshal(raw, res))
+}
+
+// Wake asks the daemon to look at a source now. The receipt of a look that begins
+// later carries the ticket, or a higher one.
+func (c *Client) Wake(ctx context.Context, source string) (int64, error) {
+	var t ticket
+	err := c.post(ctx, "/sources/"+url.PathEscape(source)+"/reconcile", reconcile.Actor{}, nil, &t)
+	return t.Ticket, err
+}
+
+// Suspend makes the daemon leave a source alone for so long; 0 is until somebody resumes
+// it.
+func (c *Client) Suspend(ctx context.Context, source, reason string, length time.Duration, by reconcile.Actor) error {
+	o := suspension{Reason: reason}
+	if length > 0 {
+		o.For = length.String()
+	}
+	return c.post(ctx, "/sources/"+url.PathEscape(source)+"/suspend", by, o, nil)
+}
+
+// Resume ends a suspension; was is false if there was none.
+func (c *Client) Resume(ctx context.Context, source string, by reconcile.Actor) (was bool, err error) {
+	o, err := c.Find(ctx, oprc.KindSource, source)
+	if err != nil {
+		return false, err
+	}
+	st, ok := o.Doc.(*oprc.SourceStatus)
+	return ok && st.Suspended != nil, c.post(ctx, "/sources/"+url.PathEscape(source)+"/resume", by, nil, nil)
+}
+
+// Approve lets through the plan that is held whose id begins so.
+func (c *Client) Approve(ctx context.Context, planID string, by reconcile.Actor) (source string, n int64, err error) {
+	var t ticket
+	err = c.post(ctx, "/plan/"+url.PathEscape(planID)+"/apply", by, nil, &t)
+	return t.Source, t.Ticket, err
+}
+
+// PlanUndo plans to put a package back to what it was.
+func (c *Client) PlanUndo(ctx context.Context, pkg string, to int64) (*plan.Plan, error) {
+	body, err := json.Marshal(undoing{To: to, DryRun: true})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := c.do(ctx, http.MethodPost, "/packages/"+url.PathEscape(pkg)+"/undo", nil, requestType, body)
+	if err != nil {
+		return nil, err
+	}
+	p, err := plan.Decode(raw)
+	return p, c.understood(err)
+}
+
+// Undo carries out the plan of PlanUndo that has the id.
+func (c *Client) Undo(ctx context.Context, pkg string, to int64, planID string, by reconcile.Actor) (*reconcile.Undone, error) {
+	res := new(reconcile.Undone)
+	return res, c.post(ctx, "/packages/"+url.PathEscape(pkg)+"/undo", by, undoing{To: to, PlanID: planID}, res)
+}
+
+// post sends JSON in somebody's name, and reads the answer into what is given for it.
+func (c *Client) post(ctx context.Context, path string, by reconcile.Actor, body, answer any) error {
+	var sent []byte
+	if body != nil {
+		var err error
+		if sent, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	q := url.Values{}
+	if by.Name != "" {
+		q.Set("actor", by.Name)
+	}
+	raw, err := c.do(ctx, http.MethodPost, path, q, jsonType, sent)
+	if err != nil || answer == nil {
+		return err
+	}
+	return c.understood(json.Unmarshal(raw, answer))
 }
 
 // paths is where each kind is listed.

@@ -3,12 +3,14 @@ package rest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"slices"
 	"sync"
 
+	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
@@ -92,7 +94,7 @@ func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
 }
 
 // applyPlan applies the plan in the body or, without a body, the one that was made
-// here with that id.
+// here with that id. If a source holds that one, it is approved.
 func (a *api) applyPlan(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
@@ -111,7 +113,11 @@ func (a *api) applyPlan(w http.ResponseWriter, r *http.Request) error {
 			return refuse(http.StatusBadRequest, "the body is plan %s, not %s", p.ID, id)
 		}
 	} else if !ok {
-		return refuse(http.StatusNotFound, "plan %s is not kept here (any more): plan again, or send the plan", id)
+		err := a.approve(w, r, id)
+		if errors.Is(err, oprc.ErrNotFound) {
+			return refuse(http.StatusNotFound, "plan %s is not kept here (any more), and no source holds it: plan again, or send the plan", id)
+		}
+		return err
 	}
 	res, err := a.Control.Apply(r.Context(), p, actor(r))
 	if err != nil {

@@ -44,6 +44,14 @@ type Control interface {
 	WatchEvents(ctx context.Context, after string, block time.Duration) ([]oprc.Event, error)
 	LastEvent(ctx context.Context) (string, error)
 
+	// Wake, Suspend, Resume, Approve, PlanUndo and Undo are those of reconcile.Steering.
+	Wake(ctx context.Context, source string) (ticket int64, err error)
+	Suspend(ctx context.Context, source, reason string, length time.Duration, by reconcile.Actor) error
+	Resume(ctx context.Context, source string, by reconcile.Actor) (was bool, err error)
+	Approve(ctx context.Context, planID string, by reconcile.Actor) (source string, ticket int64, err error)
+	PlanUndo(ctx context.Context, pkg string, to int64) (*plan.Plan, error)
+	Undo(ctx context.Context, pkg string, to int64, planID string, by reconcile.Actor) (*reconcile.Undone, error)
+
 	// MergeRuntime takes over what is newer in rt, and returns the runtime as it is
 	// now; applied is false if nothing was. A runtime that is not there is an
 	// oprc.ErrNotFound.
@@ -114,6 +122,7 @@ func (a *api) routes() {
 	a.handle("GET /packages", a.list(oprc.KindPackage))
 	a.handle("GET /packages/{key}", a.one(oprc.KindPackage))
 	a.handle("DELETE /packages/{key}", a.deletePackage)
+	a.handle("POST /packages/{key}/undo", a.undoPackage)
 	a.handle("POST /plan", a.postPlan)
 	a.handle("POST /plan/{id}/apply", a.applyPlan)
 	a.handle("GET /classes", a.list(oprc.KindClass))
@@ -136,6 +145,9 @@ func (a *api) routes() {
 	a.handle("GET /crms/{key...}", a.one(oprc.KindCRM))
 	a.handle("GET /sources", a.list(oprc.KindSource))
 	a.handle("GET /sources/{key}", a.one(oprc.KindSource))
+	a.handle("POST /sources/{key}/reconcile", a.reconcileSource)
+	a.handle("POST /sources/{key}/suspend", a.suspendSource)
+	a.handle("POST /sources/{key}/resume", a.resumeSource)
 	a.handle("POST /hooks/{source}", a.postHook)
 	a.handle("GET /events", a.events)
 	a.handle("GET /history/{key}", a.history)

@@ -25,6 +25,7 @@ import (
 // state is the real thing: the reconciler on a ledger.
 type state struct {
 	*reconcile.Reconciler
+	reconcile.Steering
 	*rdb.DB
 }
 
@@ -48,7 +49,7 @@ func newWorld(t *testing.T, options ...func(*rest.Server)) *world {
 	}
 	t.Cleanup(func() { db.Close() })
 	rec := &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: time.Now}
-	w := &world{t: t, redis: m, state: state{rec, db}}
+	w := &world{t: t, redis: m, state: state{rec, reconcile.Steering{Desk: db, Reconciler: rec}, db}}
 	s := &rest.Server{
 		Control: w.state, Load: schema.Load, Ready: db.Ping,
 		Unavailable: func(err error) bool { return errors.Is(err, rdb.ErrUnavailable) },
