@@ -167,7 +167,7 @@ func (s *Source) accept(c *object.Commit, t tip) (Revision, error) {
 func (s *Source) revision(c *object.Commit, name plumbing.ReferenceName) (Revision, error) {
 	first, _, _ := strings.Cut(strings.TrimSpace(c.Message), "\n")
 	rev := Revision{
-		ID: c.Hash.String(), Ref: name.String(), Author: c.Author.String(), Message: first, When: c.Author.When.UTC(),
+		ID: c.Hash.String(), Ref: name.String(), Author: c.Author.String(), Message: first, When: c.Committer.When.UTC(),
 	}
 	before := s.o.Last
 	if s.last.ID != "" {

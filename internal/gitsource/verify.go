@@ -115,10 +115,14 @@ func (k keyring) verify(repo interface {
 			return fmt.Errorf("read %s to verify it: %w", id, err)
 		}
 		signed, signature := splitCommit(raw)
-		if o.Type() == plumbing.TagObject {
+		tag := o.Type() == plumbing.TagObject
+		if tag {
 			signed, signature = splitTag(raw)
 		}
 		err = k.check(signed, signature)
+		if tag && err == nil && !bytes.HasPrefix(signed, []byte("object "+t.commit.String()+"\n")) {
+			err = errors.New("is about another commit, whatever the server says") // the listing is not signed
+		}
 		if err == nil {
 			return nil
 		}

@@ -3,10 +3,16 @@ package gitsource_test
 import (
 	"bytes"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +45,10 @@ func sshKey(t *testing.T) (file string, public []byte) {
 // pgpKey makes a PGP key and returns it with its armored public part.
 func pgpKey(t *testing.T, config *packet.Config) (*openpgp.Entity, []byte) {
 	t.Helper()
+	if config == nil {
+		config = new(packet.Config)
+	}
+	config.Algorithm = packet.PubKeyAlgoEdDSA // RSA keys take seconds
 	e, err := openpgp.NewEntity("Ann", "", "ann@example.org", config)
 	if err != nil {
 		t.Fatal(err)
@@ -91,9 +101,8 @@ func TestVerify(t *testing.T) {
 	key, public := sshKey(t)
 	other, otherPublic := sshKey(t)
 	pgp, pgpPublic := pgpKey(t, nil)
-	pgpOther, _ := pgpKey(t, nil)
-	old, oldPublic := pgpKey(t, &packet.Config{KeyLifetimeSecs: 4})
-	revoked, _ := pgpKey(t, nil)
+	pgpOther, pgpOtherPublic := pgpKey(t, nil)
+	var late *openpgp.Entity // known once the commit is made
 	all := [][]byte{public, pgpPublic}
 	for name, tc := range map[string]struct {
 		keys   [][]byte
@@ -106,14 +115,19 @@ func TestVerify(t *testing.T) {
 		"allowed signers":            {[][]byte{[]byte("# who may\nann@example.org namespaces=\"git\" " + string(public))}, func(w work) { w.signSSH(key) }, "", ""},
 		"allowed signer, no options": {[][]byte{[]byte("ann@example.org " + string(public))}, func(w work) { w.signSSH(key) }, "", ""},
 		"several keys in a file":     {[][]byte{append(otherPublic, public...)}, func(w work) { w.signSSH(key) }, "", ""},
-		"several PGP keys in a file": {[][]byte{append(oldPublic, pgpPublic...)}, func(w work) { w.signPGP(pgp) }, "", ""},
+		"several PGP keys in a file": {[][]byte{append(pgpOtherPublic, pgpPublic...)}, func(w work) { w.signPGP(pgp) }, "", ""},
 		"not signed":                 {all, func(w work) { w.Commit("x") }, "", "is not signed"},
 		"unknown SSH key":            {all, func(w work) { w.signSSH(other) }, "", "unknown key SHA256:"},
 		"unknown PGP key":            {all, func(w work) { w.signPGP(pgpOther) }, "", "PGP signature that does not hold"},
-		"PGP key that ran out":       {[][]byte{oldPublic}, func(w work) { w.signPGP(old); time.Sleep(time.Until(old.PrimaryKey.CreationTime.Add(5 * time.Second))) }, "", "expired"},
+		"PGP key that ran out": {nil, func(w work) {
+			late, _ = pgpKey(w.t, &packet.Config{KeyLifetimeSecs: 4})
+			w.signPGP(late)
+			time.Sleep(time.Until(late.PrimaryKey.CreationTime.Add(5 * time.Second)))
+		}, "", "expired"},
 		"PGP key that is revoked": {nil, func(w work) {
-			w.signPGP(revoked)
-			if err := revoked.RevokeKey(packet.KeyCompromised, "", nil); err != nil {
+			late, _ = pgpKey(w.t, nil)
+			w.signPGP(late)
+			if err := late.RevokeKey(packet.KeyCompromised, "", nil); err != nil {
 				w.t.Fatal(err)
 			}
 		}, "", "revoked"},
@@ -158,7 +172,7 @@ func TestVerify(t *testing.T) {
 			w.Write("a.yaml", "name: a\n")
 			tc.commit(w)
 			if tc.keys == nil {
-				tc.keys = [][]byte{armored(t, revoked)}
+				tc.keys = [][]byte{armored(t, late)}
 			}
 			s := open(t, gitsource.Options{URL: w.Dir, Ref: tc.ref, Verify: tc.keys})
 			rev, err := s.Poll(t.Context(), time.Now())
@@ -237,5 +251,53 @@ func TestBadKeys(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// A server that says that a signed tag leads to another commit is not believed.
+func TestVerifyWhereTheServerLies(t *testing.T) {
+	key, public := sshKey(t)
+	w := newWork(t)
+	w.Write("a.yaml", "name: a\n")
+	good := w.Commit("good")
+	w.Git("-c", "gpg.format=ssh", "-c", "user.signingKey="+key, "tag", "-s", "-m", "one", "v1.0.0")
+	w.Write("a.yaml", "name: evil\n")
+	evil := w.Commit("evil")
+	origin, err := url.Parse(w.Serve(t).URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lies atomic.Bool
+	srv := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: origin.Scheme, Host: origin.Host}) },
+		ModifyResponse: func(res *http.Response) error {
+			body, err := io.ReadAll(res.Body)
+			if lies.Load() {
+				body = bytes.ReplaceAll(body, []byte(good+" refs/tags/v1.0.0^{}"), []byte(evil+" refs/tags/v1.0.0^{}"))
+			}
+			res.Body = io.NopCloser(bytes.NewReader(body))
+			return err
+		},
+	})
+	t.Cleanup(srv.Close)
+	cache := t.TempDir()
+	hub := new(gitsource.Hub)
+	poll := func(ref string, keys ...[]byte) (gitsource.Revision, error) {
+		t.Helper()
+		s, err := hub.Open(gitsource.Options{URL: srv.URL + origin.Path, Ref: ref, Verify: keys, CacheDir: cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Poll(t.Context(), time.Now())
+	}
+	if rev, err := poll("v1.0.0", public); err != nil || rev.ID != good {
+		t.Fatalf("the truth: %q, %v", rev.ID, err)
+	}
+	if rev, err := poll("main"); err != nil || rev.ID != evil { // so that the mirror holds it
+		t.Fatalf("main: %q, %v", rev.ID, err)
+	}
+	lies.Store(true)
+	if rev, err := poll("v1.0.0", public); !errors.Is(err, oprc.ErrUnverified) || !strings.Contains(err.Error(), "another commit") {
+		t.Errorf("the lie: %q, %v", rev.ID, err)
 	}
 }
