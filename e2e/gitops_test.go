@@ -141,7 +141,7 @@ func TestNotifications(t *testing.T) {
 		var body struct{ State, Description string }
 		data, _ := io.ReadAll(r.Body)
 		_ = json.Unmarshal(data, &body)
-		auth := r.Header.Get("Authorization")
+		auth := r.Header.Get("Authorization") + r.Header.Get("Private-Token")
 		if signature := r.Header.Get("X-Oprc-Signature"); signature != "" {
 			mac := hmac.New(sha256.New, []byte("sh"))
 			mac.Write(data)
@@ -149,7 +149,7 @@ func TestNotifications(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		statuses = append(statuses, told{r.URL.Path, body.State, auth})
+		statuses = append(statuses, told{r.URL.EscapedPath(), body.State, auth})
 		w.WriteHeader(http.StatusCreated)
 	}))
 	t.Cleanup(sink.Close)
@@ -178,14 +178,21 @@ sources:
     interval: 1s
     notify:
       - {type: gitea, url: %q, tokenEnv: TOKEN}
+      - {type: github, url: %q, tokenEnv: TOKEN}
+      - {type: gitlab, url: %q, tokenEnv: TOKEN}
       - {type: webhook, url: %q, secretEnv: SECRET}
-`, store.URL(), srv.URL, sink.URL+"/api/v1", sink.URL+"/hook"), "TOKEN=t0ken", "SECRET=sh")
+`, store.URL(), srv.URL, sink.URL+"/api/v1", sink.URL+"/github", sink.URL+"/api/v4", sink.URL+"/hook"), "TOKEN=t0ken", "SECRET=sh")
 	path := "/api/v1/repos/acme/shop/statuses/"
+	github, gitlab := "/github/repos/acme/shop/statuses/", "/api/v4/projects/acme%2Fshop/statuses/"
 	heard(told{path + good, "success", "token t0ken"})
+	heard(told{github + good, "success", "Bearer t0ken"})
+	heard(told{gitlab + good, "success", "t0ken"})
 	heard(told{"/hook", "success", "signed true"})
 	f.Write("p0001.yaml", "name: p0001\nfunctoins: []\n")
 	bad := f.Commit("bad")
 	heard(told{path + bad, "failure", "token t0ken"})
+	heard(told{github + bad, "failure", "Bearer t0ken"})
+	heard(told{gitlab + bad, "failed", "t0ken"})
 	heard(told{"/hook", "failure", "signed true"})
 }
 
