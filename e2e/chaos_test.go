@@ -26,6 +26,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/oaas-platform/oprc/crm"
+	core "github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
 
@@ -35,7 +36,9 @@ var (
 )
 
 // A diskCRM keeps its world on disk, as a real one does in a cluster: what it has
-// made real outlives kill -9. Each effect is a file that can be made only once.
+// made real outlives kill -9. An effect is a file that can be made only once and is
+// there whole or not at all, and what runs is what the last effect on each unit says:
+// no instant lies between the two. It judges nobody by what the SDK believes.
 type diskCRM struct{ dir string }
 
 // runDiskCRM is the main program of a CRM process.
@@ -43,55 +46,66 @@ func runDiskCRM() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	w := diskCRM{os.Getenv("E2E_CRM_DIR")}
-	for _, sub := range []string{"world", "effects", "repeated"} {
+	for _, sub := range []string{"effects", "repeated", "disorder", "events"} {
 		if err := os.MkdirAll(filepath.Join(w.dir, sub), 0o700); err != nil {
 			return err
 		}
 	}
 	return crm.Run(ctx, crm.Options{
 		Redis: os.Getenv("E2E_CRM_REDIS"), Env: os.Getenv("E2E_CRM_ENV"), ID: "disk",
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		OnEvent: func(e crm.Event) { _ = w.note("events", e.Type) },
 	}, w)
 }
 
-// effect records that a command was carried out, or that it was so before.
-func (w diskCRM) effect(c crm.Command) error {
-	name := url.PathEscape(fmt.Sprintf("%s %d %s", c.ID, c.Generation, c.Type))
-	f, err := os.OpenFile(filepath.Join(w.dir, "effects", name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		f, err = os.CreateTemp(filepath.Join(w.dir, "repeated"), "*")
-	}
+// note leaves a sign that something happened.
+func (w diskCRM) note(dir, what string) error {
+	f, err := os.CreateTemp(filepath.Join(w.dir, dir), url.PathEscape(what)+" *")
 	if err != nil {
 		return err
 	}
 	return f.Close()
 }
 
-func (w diskCRM) Deploy(_ context.Context, c crm.Command, _ crm.Reporter) (crm.State, error) {
-	if err := w.effect(c); err != nil {
-		return crm.State{}, err
+// effect carries a command out, or finds that it was so before. A command that
+// comes after a later one had its effect is out of order.
+func (w diskCRM) effect(c crm.Command) error {
+	was, err := w.effects()
+	if err != nil {
+		return err
+	}
+	for _, e := range was[c.ID] {
+		if e.Generation > c.Generation {
+			return w.note("disorder", fmt.Sprintf("%s %d after %d", c.ID, c.Generation, e.Generation))
+		}
 	}
 	data, err := json.Marshal(c)
 	if err != nil {
-		return crm.State{}, err
-	}
-	at := filepath.Join(w.dir, "world", url.PathEscape(c.ID))
-	if err := os.WriteFile(at+".new", data, 0o600); err != nil {
-		return crm.State{}, err
-	}
-	return crm.State{Condition: crm.Running}, os.Rename(at+".new", at)
-}
-
-func (w diskCRM) Undeploy(_ context.Context, c crm.Command) error {
-	if err := w.effect(c); err != nil {
 		return err
 	}
-	err := os.Remove(filepath.Join(w.dir, "world", url.PathEscape(c.ID)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	f, err := os.CreateTemp(w.dir, "new")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	err = os.Link(f.Name(), filepath.Join(w.dir, "effects", url.PathEscape(fmt.Sprintf("%s %d %s", c.ID, c.Generation, c.Type))))
+	if errors.Is(err, fs.ErrExist) {
+		return w.note("repeated", c.ID)
 	}
 	return err
 }
+
+func (w diskCRM) Deploy(_ context.Context, c crm.Command, _ crm.Reporter) (crm.State, error) {
+	return crm.State{Condition: crm.Running}, w.effect(c)
+}
+
+func (w diskCRM) Undeploy(_ context.Context, c crm.Command) error { return w.effect(c) }
 
 // Resume hands over what was running before the process died.
 func (w diskCRM) Resume(_ context.Context, adopt func(crm.Command, crm.State) crm.Reporter) error {
@@ -102,36 +116,37 @@ func (w diskCRM) Resume(_ context.Context, adopt func(crm.Command, crm.State) cr
 	return err
 }
 
-func (w diskCRM) world() (map[string]crm.Command, error) {
-	out := map[string]crm.Command{}
-	files, err := filepath.Glob(filepath.Join(w.dir, "world", "*"))
+// effects returns what was carried out, by unit, in order of generations.
+func (w diskCRM) effects() (map[string][]crm.Command, error) {
+	out := map[string][]crm.Command{}
+	files, err := filepath.Glob(filepath.Join(w.dir, "effects", "*"))
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range files {
-		if strings.HasSuffix(name, ".new") {
-			continue
-		}
-		data, err := os.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // undeployed meanwhile
-		}
 		var c crm.Command
+		data, err := os.ReadFile(name)
 		if err := errors.Join(err, json.Unmarshal(data, &c)); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		out[c.ID] = c
+		out[c.ID] = append(out[c.ID], c)
+	}
+	for _, list := range out {
+		slices.SortFunc(list, func(a, b crm.Command) int { return int(a.Generation - b.Generation) })
 	}
 	return out, nil
 }
 
-func count(t *testing.T, dir string) int {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
+// world returns what runs.
+func (w diskCRM) world() (map[string]crm.Command, error) {
+	effects, err := w.effects()
+	out := map[string]crm.Command{}
+	for id, list := range effects {
+		if last := list[len(list)-1]; last.Type == core.Deploy {
+			out[id] = last
+		}
 	}
-	return len(entries)
+	return out, err
 }
 
 // A victim is a process that is killed and started again. One that ends by itself,
@@ -286,7 +301,7 @@ func TestKilledAtRandom(t *testing.T) {
 	converge(t, 90*time.Second, units(wishes), worlds)
 	t.Logf("converged %s after the last of %d faults: %v", time.Since(calm).Round(time.Millisecond), *faults, killed)
 	nothingPending(t, store.URL(), 60*time.Second)
-	tellStreams(t, store.URL(), worlds)
+	judgeEffects(t, store.URL(), worlds)
 }
 
 func chaosProcesses(t *testing.T, redisURL, home, config, worlds string) []*victim {
@@ -388,36 +403,85 @@ func chaosClient(t *testing.T, redisURL string) *redis.Client {
 	return c
 }
 
-// tellStreams prints what the run amounted to. An effect that happened twice would
-// be two effect files of one name, which cannot be: those are counted as absorbed.
-func tellStreams(t *testing.T, redisURL, worlds string) {
+// judgeEffects holds what was carried out against what was dispatched, and prints
+// what the run amounted to. Of each unit the last generation had its effect, as it was
+// dispatched; none had two; none came after a later one; none was made up. One that a
+// newer one overtook may have had none.
+func judgeEffects(t *testing.T, redisURL, worlds string) {
 	t.Helper()
 	c := chaosClient(t, redisURL)
-	commands, effects, absorbed, generations := int64(0), 0, 0, int64(0)
+	commands, generations := int64(0), int64(0)
+	effects, repeated := 0, 0
+	events := map[string]int{}
 	for _, env := range chaosEnvs {
+		at := filepath.Join(worlds, env)
 		info, err := c.XInfoStream(t.Context(), "oaas.pm.{env:"+env+"}.commands").Result()
 		if err != nil {
 			t.Fatal(err)
 		}
 		commands += info.EntriesAdded
-		effects += count(t, filepath.Join(worlds, env, "effects"))
-		absorbed += count(t, filepath.Join(worlds, env, "repeated"))
+		repeated += len(names(t, filepath.Join(at, "repeated")))
+		for _, name := range names(t, filepath.Join(at, "events")) {
+			what, _, _ := strings.Cut(name, " ")
+			events[what]++
+		}
+		if disorder := names(t, filepath.Join(at, "disorder")); len(disorder) > 0 {
+			t.Errorf("%s: carried out after a later one: %v", env, disorder)
+		}
 		digests, err := c.HGetAll(t.Context(), "oaas_pm:{env:"+env+"}:digests").Result()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for id, d := range digests {
-			gen, _, _ := strings.Cut(d, " ")
+		done, err := diskCRM{at}.effects()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, list := range done {
+			effects += len(list)
+			if _, dispatched := digests[id]; !dispatched {
+				t.Errorf("%s was carried out, and never dispatched", id)
+			}
+		}
+		for id, digest := range digests {
+			gen, hash, _ := strings.Cut(digest, " ")
 			n, err := strconv.ParseInt(gen, 10, 64)
 			if err != nil {
-				t.Fatalf("digest of %s: %q", id, d)
+				t.Fatalf("digest of %s: %q", id, digest)
 			}
 			generations += n
+			seen := map[int64]bool{}
+			for _, e := range done[id] {
+				if seen[e.Generation] || e.Generation < 1 || e.Generation > n {
+					t.Errorf("%s generation %d: carried out twice, or never dispatched (the last is %d)", id, e.Generation, n)
+				}
+				seen[e.Generation] = true
+				ran := "-"
+				if e.Type == core.Deploy {
+					ran = core.Digest(e.Unit)
+				}
+				if e.Generation == n && ran != hash {
+					t.Errorf("%s generation %d: carried out is %s, dispatched %s", id, n, ran, hash)
+				}
+			}
+			if !seen[n] {
+				t.Errorf("%s generation %d was never carried out", id, n)
+			}
 		}
 	}
-	t.Logf("commands %d, of them sent again %d; generations %d, effects %d, repeated calls absorbed %d",
-		commands, commands-generations, generations, effects, absorbed)
-	if int64(effects) > generations {
-		t.Errorf("%d effects for %d generations", effects, generations)
+	t.Logf("commands %d, of them sent again %d; generations %d, effects %d, overtaken by a newer one %d", commands, commands-generations, generations, effects, generations-int64(effects))
+	t.Logf("duplicates absorbed: %d commands by the SDK, %d calls by the world; %d outdated commands dropped", events[crm.EventRepeated], repeated, events[crm.EventStale])
+}
+
+// names lists a directory.
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
 }
