@@ -21,9 +21,9 @@ const (
 )
 
 // Trim drops what every group has read and acknowledged from an environment's
-// streams. Of reports it drops nothing else. Of commands it keeps at most the
-// last hundred thousand, read or not: a unit's record says what its last
-// command said.
+// streams. Of reports it drops nothing else. Of commands it keeps about the last
+// hundred thousand, read or not, and those that somebody has pending: a unit's record
+// says what its last command said.
 func (d *DB) Trim(ctx context.Context, env string) error {
 	if err := d.trim(ctx, d.k.reports(env)); err != nil {
 		return err
@@ -31,10 +31,53 @@ func (d *DB) Trim(ctx context.Context, env string) error {
 	if err := d.trim(ctx, d.k.commands(env)); err != nil {
 		return err
 	}
-	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	return d.wrap(ctx, d.c.XTrimMaxLen(bounded, d.k.commands(env), maxCommands).Err())
+	for ctx.Err() == nil {
+		bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+		left, err := shorten.Run(bounded, d.c, []string{d.k.commands(env)}, maxCommands, shortenBy).Int64()
+		cancel()
+		if err != nil || left == 0 {
+			return d.wrap(ctx, err)
+		}
+	}
+	return ctx.Err()
 }
+
+// shortenBy is how many entries are dropped at once, so that nobody waits for long.
+const shortenBy = 5000
+
+// shorten drops the oldest entries of a stream that is too long, except those that
+// some group has pending.
+//
+//	KEYS  1 stream
+//	ARGV  1 most entries  2 most to drop at once
+//	      -> how many more there are to drop
+var shorten = redis.NewScript(`
+local over = redis.call("XLEN", KEYS[1]) - tonumber(ARGV[1])
+if over <= 0 then return 0 end
+local pending, any = {}, false
+for _, g in ipairs(redis.call("XINFO", "GROUPS", KEYS[1])) do
+  local info = {}
+  for i = 1, #g, 2 do info[g[i]] = g[i + 1] end
+  if info["pending"] > 0 then
+    for _, p in ipairs(redis.call("XPENDING", KEYS[1], info["name"], "-", "+", info["pending"])) do
+      pending[p[1]], any = true, true
+    end
+  end
+end
+if not any then
+  redis.call("XTRIM", KEYS[1], "MAXLEN", ARGV[1])
+  return 0
+end
+local now, dropped, start = math.min(over, tonumber(ARGV[2])), 0, "-"
+while dropped < now do
+  local entries = redis.call("XRANGE", KEYS[1], start, "+", "COUNT", 500)
+  if #entries == 0 then return 0 end -- the others are pending
+  for _, e in ipairs(entries) do
+    start = "(" .. e[1]
+    if not pending[e[1]] and dropped < now then dropped = dropped + redis.call("XDEL", KEYS[1], e[1]) end
+  end
+end
+return over - dropped`)
 
 // trim drops the entries before the first that some group has pending or has not
 // read. What it learns may be outdated when it trims, but only in the safe

@@ -168,6 +168,44 @@ func TestCommandStreamIsBounded(t *testing.T) {
 	equal(t, newest[0].Values["id"], any("shop.record/0/0@edge"))
 }
 
+// What somebody has pending is not dropped from a stream that is too long, in
+// whatever group; what is between and around it is.
+func TestPendingCommandsOutliveTheBound(t *testing.T) {
+	url := rdbtest.Server(t)
+	db, c := open(t, url), raw(t, url)
+	if err := db.Join(t.Context(), "edge"); err != nil {
+		t.Fatal(err)
+	}
+	fill := func(from, to int) {
+		t.Helper()
+		pipe := c.Pipeline()
+		for i := from; i <= to; i++ {
+			pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: commandStream, ID: fmt.Sprintf("1-%d", i), Values: []string{"type", "deploy"}})
+		}
+		must(pipe.Exec(t.Context()))(t)
+	}
+	fill(1, 2)
+	equal(t, len(must(db.Commands(t.Context(), "edge", "dead", 2, 0))(t)), 2)
+	if err := db.AckCommands(t.Context(), "edge", "1-1"); err != nil {
+		t.Fatal(err)
+	}
+	fill(3, 3001)
+	if err := c.XGroupCreate(t.Context(), commandStream, "auditor", "1-3000").Err(); err != nil {
+		t.Fatal(err)
+	}
+	must(c.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "auditor", Consumer: "x", Streams: []string{commandStream, ">"}, Count: 1}).Result())(t)
+	fill(3002, 112_000)
+	if err := db.Trim(t.Context(), "edge"); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, must(c.XLen(t.Context(), commandStream).Result())(t), 100_000)
+	var kept []string
+	for _, m := range must(c.XRangeN(t.Context(), commandStream, "-", "+", 3).Result())(t) {
+		kept = append(kept, m.ID)
+	}
+	equal(t, kept, []string{"1-2", "1-3001", "1-12003"})
+}
+
 func TestBrokenRecordsStopNobody(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		db, c := open(t, url), raw(t, url)
