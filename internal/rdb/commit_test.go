@@ -261,8 +261,7 @@ func TestCacheEndsWithTheCatalogue(t *testing.T) {
 		if err := raw(t, url).FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		equal(t, must(db.Live(t.Context()))(t), plan.Live{Version: 2})
-		equal(t, must(db.Gone(t.Context(), []string{"package/shop", "environment/edge", "package/new"}))(t), map[string]int64{"package/shop": 2, "environment/edge": 2, "package/new": 0})
+		equal(t, must(db.Live(t.Context()))(t), plan.Live{})
 		c := shop()
 		rec := c.Packages["shop"]
 		rec.Origin = "git:main"
