@@ -7,7 +7,7 @@ func Nearest(name string, known []string) string {
 	if len(name) > MaxNameLen {
 		return ""
 	}
-	best, limit := "", max(1, len(name)/3)+1
+	best, limit := "", min(max(1, len(name)/3)+1, len(name)) // not every letter may differ
 	for _, k := range known {
 		if k == name || len(k) > MaxNameLen || len(k)-len(name) >= limit || len(name)-len(k) >= limit {
 			continue

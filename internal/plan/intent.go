@@ -98,6 +98,7 @@ func (it *intent) duplicate(kind oprc.Kind, first, second oprc.Document) {
 		Diagnostic: oprc.Diagnostic{
 			Code: oprc.CodeDuplicate, Severity: oprc.SeverityError, Position: second.Where.At("/name"), Pointer: "/name",
 			Message: fmt.Sprintf("%s %q is declared twice; the first is at %s", kind, second.Name(), first.Where.At("/name")),
+			Hint:    "rename or remove one of the two",
 		},
 		subject: subject(kind, second.Name()), read: true,
 	}

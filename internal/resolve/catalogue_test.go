@@ -139,7 +139,7 @@ func TestDocumentsReplaceLiveOnes(t *testing.T) {
 	}
 	_, found := resolve.Packages(docs(t, `{'name':'lib','version':'2.0.0'}`), live)
 	wantFindings(t, found,
-		"user E012 /required/0: package 'lib' has version 2.0.0; '^1' is required",
+		"user E012 /required/0: package 'lib' has version 2.0.0; '^1' is required (ask for lib@^2.0.0, or apply a version in the range)",
 		"user E006 /classes/0/parents/0: class 'c' inherits from 'lib.x', and there is no such class",
 		"user E005 /classes/0/functions/0/function: binding '' of class 'c' names function 'lib.f', and there is no such function",
 	)

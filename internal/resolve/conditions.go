@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -84,29 +85,53 @@ func explain(issues *cel.Issues) verdict {
 	name, undeclared := strings.CutPrefix(message, "undeclared reference to '")
 	if undeclared {
 		name, _, _ = strings.Cut(name, "'")
-		v := verdict{message: fmt.Sprintf("column %d: there is no %s", first.Location.Column()+1, quote(name))}
+		v := verdict{message: where(first) + "there is no " + quote(name)}
 		v.hint = "a condition may use object, request and env"
 		if near := oprc.Nearest(name, []string{"env", "object", "request"}); near != "" {
 			v.hint = didYouMean(near)
 		}
 		return v
 	}
-	where := fmt.Sprintf("column %d: ", first.Location.Column()+1)
+	if operator, types, is := overload(message); is {
+		return verdict{message: where(first) + operator + " does not work on " + types}
+	}
 	syntax, wrong := strings.CutPrefix(message, "Syntax error: ")
 	if !wrong {
-		return verdict{message: where + message}
+		return verdict{message: where(first) + message}
 	}
 	_, rest, quoted := strings.Cut(syntax, "'")
 	input, _, _ := strings.Cut(rest, "'")
 	switch input = strings.TrimSpace(input); {
 	case input == "<EOF>":
-		return verdict{where + "the expression ends too early", "complete it, or close what is open"}
+		return verdict{where(first) + "the expression ends too early", "complete it, or close what is open"}
 	case input == "=":
-		return verdict{where + "unexpected `=`", "equality is written =="}
+		return verdict{where(first) + "unexpected `=`", "equality is written =="}
+	case strings.HasPrefix(syntax, "token recognition error"):
+		return verdict{where(first) + "this cannot be read", "a text needs its closing quote"}
 	case quoted:
-		return verdict{message: where + "unexpected `" + input + "`"}
+		return verdict{message: where(first) + "unexpected `" + input + "`"}
 	}
-	return verdict{message: where + syntax}
+	return verdict{message: where(first) + syntax}
+}
+
+// where says at which place of the condition something is wrong.
+func where(e *cel.Error) string {
+	if e.Location.Line() > 1 {
+		return fmt.Sprintf("line %d, column %d: ", e.Location.Line(), e.Location.Column()+1)
+	}
+	return fmt.Sprintf("column %d: ", e.Location.Column()+1)
+}
+
+var noOverload = regexp.MustCompile(`^found no matching overload for '(.*)' applied to '(.*)'$`)
+
+// overload reads CEL's complaint about the types of operands. It names operators
+// as `_==_`, and the receiver of a method as `T.(…)`.
+func overload(message string) (operator, types string, is bool) {
+	m := noOverload.FindStringSubmatch(message)
+	if m == nil {
+		return "", "", false
+	}
+	return "`" + strings.Trim(m[1], "_@") + "`", m[2], true
 }
 
 // sizes assumes how large the values are that a condition looks at.

@@ -152,8 +152,7 @@ func (w walker) step(to result) result {
 	}
 	b, has := to.class.out.Resolved.Functions[w.s.Function]
 	if !has {
-		hint := didYouMean(oprc.Nearest(w.s.Function, sortedNames(to.class.out.Resolved.Functions)))
-		w.issue(oprc.SeverityError, oprc.CodeMacro, "function", hint,
+		w.issue(oprc.SeverityError, oprc.CodeMacro, "function", nearBinding(w.s.Function, to.class),
 			step0(w.i)+"class %s has no binding "+quote(w.s.Function), to.class.key)
 		return result{quiet: true}
 	}
@@ -222,6 +221,9 @@ func (w walker) issue(severity oprc.Severity, code oprc.Code, field, hint, messa
 		w.issues[key] = is
 		w.order = append(w.order, is)
 	}
+	if is.hint != hint {
+		is.hint = "" // it is about one of the classes alone
+	}
 	if class != "" && !slices.Contains(is.classes, class) {
 		is.classes = append(is.classes, class)
 	}
@@ -242,7 +244,10 @@ func (d *dataflow) report() {
 		if len(is.classes) > 0 {
 			slices.Sort(is.classes)
 			message = strings.Replace(message, "%s", quote(is.classes[0]), 1)
-			if others := len(is.classes) - 1; others > 0 {
+			switch others := len(is.classes) - 1; {
+			case others == 1:
+				message += " (the same on another class)"
+			case others > 1:
 				message += fmt.Sprintf(" (the same on %d other classes)", others)
 			}
 		}

@@ -48,6 +48,7 @@ func (w *world) resolveDeployment(d *deployment) {
 		if first.pack != p {
 			message += "; package " + quote(first.pack.name) + " deploys it already"
 		}
+		message += firstAt(first.pack.doc, at("deployments", first.index, "_key"))
 		w.report(p, oprc.CodeDuplicate, pointer, "keep one of the deployments", message)
 	} else {
 		w.deployments[d.out.Key] = d
@@ -95,7 +96,7 @@ func (w *world) memberBindings(d *deployment, i int, field string, refs []string
 	for j, ref := range refs {
 		found := w.bindingsNamed(d, ref)
 		if len(found) == 0 && ref != "" {
-			hint := didYouMean(oprc.Nearest(strings.TrimPrefix(ref, "."), sortedNames(d.class.out.Resolved.Functions)))
+			hint := nearBinding(strings.TrimPrefix(ref, "."), d.class)
 			w.report(d.pack, oprc.CodeMemberFn, at("deployments", d.index, "members", i, field, j), hint,
 				field+" names "+quote(ref)+", which is no binding of class "+quote(d.class.key))
 		}
@@ -126,4 +127,13 @@ func (w *world) bindingsNamed(d *deployment, ref string) []string {
 		}
 	}
 	return names
+}
+
+// nearBinding hints at the binding of a class that a name may have meant.
+func nearBinding(name string, c *class) string {
+	names := sortedNames(c.out.Resolved.Functions)
+	if near := oprc.Nearest(name, names); near != "" {
+		return didYouMean(near)
+	}
+	return choice("bindings of class "+quote(c.key), names)
 }

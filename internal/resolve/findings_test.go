@@ -25,17 +25,17 @@ func TestFindings(t *testing.T) {
 				'classes':[{'name':'c','functions':[{'function':'.f'},{'function':'.f'},{'name':'g','function':'.f'},{'name':'g','function':'builtin.new'}],
 				'stateSpec':{'keySpecs':[{'name':'k'},{'name':'k'}]},'refSpec':[{'name':'r','cls':'.c'},{'name':'r','cls':'.c'}]},{'name':'c'}]}`},
 			[]string{
-				"p E004 /functions/1/name: function 'p.f' is declared twice (rename or remove one of the two)",
+				"p E004 /functions/1/name: function 'p.f' is declared twice; first in p.yaml:9392:1 (rename or remove one of the two)",
 				"p E004 /classes/0/functions/1: class 'c' has two bindings named 'f': functions/0 and functions/1 (give one of them a `name` of its own)",
 				"p E004 /classes/0/functions/3/name: class 'c' has two bindings named 'g': functions/2 and functions/3 (give one of them a `name` of its own)",
 				"p E004 /classes/0/stateSpec/keySpecs/1/name: class 'c' has two keys named 'k' (rename or remove one of the two)",
 				"p E004 /classes/0/refSpec/1/name: class 'c' has two references named 'r' (rename or remove one of the two)",
-				"p E004 /classes/1/name: class 'p.c' is declared twice (rename or remove one of the two)",
+				"p E004 /classes/1/name: class 'p.c' is declared twice; first in p.yaml:5985:1 (rename or remove one of the two)",
 			},
 		},
 		"E004 two packages whose names make one key": {
 			[]string{`{'name':'a','classes':[{'name':'b.c'}]}`, `{'name':'a.b','classes':[{'name':'c'}]}`},
-			[]string{"a.b E004 /classes/0/name: class 'a.b.c' has the same key as one of package 'a' (rename or remove one of the two)"},
+			[]string{"a.b E004 /classes/0/name: class 'a.b.c' has the same key as one of package 'a'; first in a.yaml:5985:1 (rename or remove one of the two)"},
 		},
 		"E004 builtin cannot be declared": {
 			[]string{`{'name':'builtin'}`},
@@ -55,7 +55,7 @@ func TestFindings(t *testing.T) {
 			[]string{`{'name':'p','classes':[{'name':'c','parents':['builtin.bas','.d']}]}`},
 			[]string{
 				"p E006 /classes/0/parents/0: class 'c' inherits from 'builtin.bas', and there is no such class (did you mean 'builtin.base'?)",
-				"p E006 /classes/0/parents/1: class 'c' inherits from '.d', and there is no such class (did you mean '.c'?)",
+				"p E006 /classes/0/parents/1: class 'c' inherits from '.d', and there is no such class (classes of package 'p': .c)",
 			},
 		},
 		"E006 cycle, names without a dot": {
@@ -80,7 +80,7 @@ func TestFindings(t *testing.T) {
 			},
 			[]string{
 				"p E012 /required/0: required package 'bse' is neither in this change nor live (did you mean 'base'?)",
-				"p E012 /required/1: package 'base' has version 1.4.0; '^2.0' is required",
+				"p E012 /required/1: package 'base' has version 1.4.0; '^2.0' is required (ask for base@^1.4.0, or apply a version in the range)",
 				"p E012 /required/2: 'nonsense' is not a range of semantic versions (write a range such as base@^1.2)",
 				"p E012 /required/3: package 'old' has no version; '1' is required (give package 'old' a version, or require it without a range)",
 				"p E012 /required/4: version 'today' of package 'odd' is not a semantic version; '1' is required (versions look like 1.2.3)",
@@ -134,6 +134,35 @@ func TestFindings(t *testing.T) {
 				"p E008 /functions/4/provision/deployment/requestsMemory: requestsMemory 2Gi is above limitsMemory 1Gi (lower requestsMemory or raise limitsMemory)",
 			},
 		},
+		"E023 in words of ours, with the line": {
+			[]string{`{'name':'p','classes':[{'name':'c','functions':[
+				{'name':'types','function':'builtin.get','condition':'1 == true'},
+				{'name':'open','function':'builtin.get','condition':'object.x == \u0022a'},
+				{'name':'lines','function':'builtin.get','condition':'object.x > 3 &&\noject.y < 2'}]}]}`},
+			[]string{
+				"p E023 /classes/0/functions/0/condition: condition of binding 'types': column 3: `==` does not work on (int, bool)",
+				"p E023 /classes/0/functions/1/condition: condition of binding 'open': column 13: this cannot be read (a text needs its closing quote)",
+				"p E023 /classes/0/functions/2/condition: condition of binding 'lines': line 2, column 1: there is no 'oject' (did you mean 'object'?)",
+			},
+		},
+		"E008 no engine, and nothing about its image": {
+			[]string{`{'name':'p','functions':[{'name':'f','provision':{}}],'classes':[{'name':'c','functions':[{'function':'.f'}]}]}`},
+			[]string{"p E008 /functions/0/provision: the provision of function 'f' names no engine (add knative, docker or deployment, or remove the provision)"},
+		},
+		"E012 a pre-release, and no name": {
+			[]string{`{'name':'p','required':['base@^1.2','@1']}`, `{'name':'base','version':'1.4.0-rc1'}`},
+			[]string{
+				"p E012 /required/0: package 'base' has version 1.4.0-rc1; '^1.2' is required (a pre-release is in a range that names one only, such as base@^1.4.0-rc1)",
+				"p E012 /required/1: required package '@1' has no name (write NAME@RANGE)",
+			},
+		},
+		"E005 lists the functions where none is near": {
+			[]string{`{'name':'p','classes':[{'name':'c','functions':[{'function':'lib.zzz'}]}]}`, `{'name':'lib','functions':[{'name':'add','type':'LOGICAL'}]}`},
+			[]string{
+				"p E005 /classes/0/functions/0/function: binding '' of class 'c' names function 'lib.zzz', and there is no such function (functions of package 'lib': lib.add)",
+				"lib W104 /functions/0/name: function 'add' is bound by no class (bind it in a class, or remove it)",
+			},
+		},
 		"E010 and E016": {
 			[]string{`{'name':'p','functions':[{'name':'f',` + task + `,'requirements':{'latency':200,'throughput':-1},'constraints':{'hardLatency':100,'maxConcurrency':-2}}],
 				'classes':[{'name':'c','functions':[{'function':'.f'}],'requirements':{'availability':1}}]}`},
@@ -160,7 +189,7 @@ func TestFindings(t *testing.T) {
 				"p E011 /deployments/0/partitionCount: class 'p.one' is a SINGLETON: partitionCount must be 1, not 2 (set it to 1, or leave it out)",
 				"p E015 /deployments/1/_key: there is no class '.oen' to deploy (did you mean '.one'?)",
 				"p E004 /deployments/2/members/1/id: member id 1 is used twice (give each member an id of its own)",
-				"p E004 /deployments/3/_key: class 'p.c' is deployed twice (keep one of the deployments)",
+				"p E004 /deployments/3/_key: class 'p.c' is deployed twice; first in p.yaml:8912:1 (keep one of the deployments)",
 			},
 		},
 		"E017": {
@@ -181,7 +210,7 @@ func TestFindings(t *testing.T) {
 		"W103": {
 			[]string{`{'name':'p','functions':[{'name':'f',` + task + `,'outputCls':'.nope'}],'classes':[{'name':'c','functions':[{'function':'.f'},{'name':'g','function':'.f','outputCls':'.cc'},{'name':'h','function':'.f','outputCls':'VOID'}]}]}`},
 			[]string{
-				"p W103 /functions/0/outputCls: outputCls '.nope' names no class that is known",
+				"p W103 /functions/0/outputCls: outputCls '.nope' names no class that is known (classes of package 'p': .c)",
 				"p W103 /classes/0/functions/1/outputCls: outputCls '.cc' names no class that is known (did you mean '.c'?)",
 			},
 		},

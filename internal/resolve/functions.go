@@ -114,10 +114,15 @@ func (w *world) checkProvision(f *function, here string) {
 		w.checkLimits(p, here, "Cpu", d.RequestsCPU, d.LimitsCPU)
 		w.checkLimits(p, here, "Memory", d.RequestsMemory, d.LimitsMemory)
 		w.checkScale(p, here, d.MinScale, d.MaxScale)
-	case e.Docker == nil:
+	case noEngine(&e):
 		w.report(p, oprc.CodeProvision, here, "add knative, docker or deployment, or remove the provision",
 			"the provision of function "+quote(f.spec.Name)+" names no engine")
 	}
+}
+
+// noEngine reports a provision that says nothing, which is a mistake of its own.
+func noEngine(e *oprc.Provision) bool {
+	return e != nil && e.Knative == nil && e.Docker == nil && e.Deployment == nil
 }
 
 func (w *world) checkLimits(p *pack, here, what, requests, limits string) {
@@ -181,7 +186,7 @@ func (w *world) checkEnvironment(doc *oprc.Document, seen map[string]*oprc.Docum
 	e := doc.Environment
 	if first := seen[e.Name]; first != nil {
 		w.reportDoc(doc, oprc.CodeDuplicate, "/name", "rename or remove one of the two",
-			"environment "+quote(e.Name)+" is declared twice"+firstAt(first))
+			"environment "+quote(e.Name)+" is declared twice"+firstAt(first, "/name"))
 		return
 	}
 	seen[e.Name] = doc
@@ -214,7 +219,7 @@ func (w *world) checkImages() {
 	}
 	for _, p := range w.packs {
 		for _, f := range p.functions {
-			if f.imageOK || p.doc == nil {
+			if f.imageOK || p.doc == nil || noEngine(f.spec.Provision) {
 				continue
 			}
 			severity, message := oprc.SeverityWarning, "function "+quote(f.spec.Name)+" has no image"

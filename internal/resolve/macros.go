@@ -62,16 +62,16 @@ func (s shape) check() {
 	for i, st := range m.Steps {
 		here := s.here + at("steps", i)
 		s.checkStep(i, st, here, defined)
-		before := func(alias string) string { return missingAlias(alias, i, defined) }
+		before := func(alias string) verdict { return missingAlias(alias, i, defined) }
 		for _, name := range slices.Sorted(maps.Keys(st.Args)) {
 			s.checkTemplates(here+at("args", name), step0(i), st.Args[name], before)
 		}
 		s.checkTemplates(here+"/bodyTemplate", step0(i), st.BodyTemplate, before)
 	}
-	atEnd := func(alias string) string { return missingAlias(alias, len(m.Steps), defined) }
+	atEnd := func(alias string) verdict { return missingAlias(alias, len(m.Steps), defined) }
 	if m.Output != "" {
-		if why := atEnd(aliasOf(m.Output, defined)); why != "" {
-			s.error(s.here+"/output", s.near(m.Output, defined), "output: "+why)
+		if why := atEnd(aliasOf(m.Output, defined)); why.message != "" {
+			s.error(s.here+"/output", why.hint, "output: "+why.message)
 		}
 	}
 	s.checkTemplates(s.here+"/bodyTemplate", "", m.BodyTemplate, atEnd)
@@ -88,8 +88,8 @@ func (s shape) checkStep(i int, st oprc.Step, here string, defined map[string]in
 	case st.As != "" && st.As != self && aliasOf(st.Target, defined) == st.As && defined[st.As] == i:
 		s.error(here+"/as", "choose another alias", step0(i)+"the alias "+quote(st.As)+" is also the target of the step")
 	default:
-		if why := missingAlias(aliasOf(st.Target, defined), i, defined); why != "" {
-			s.error(here+"/target", s.near(st.Target, defined), step0(i)+"target: "+why)
+		if why := missingAlias(aliasOf(st.Target, defined), i, defined); why.message != "" {
+			s.error(here+"/target", why.hint, step0(i)+"target: "+why.message)
 		}
 	}
 	if st.As == self {
@@ -108,34 +108,44 @@ func aliasOf(target string, defined map[string]int) string {
 	return alias
 }
 
-// missingAlias says why an alias cannot be used by step i, or "".
-func missingAlias(alias string, i int, defined map[string]int) string {
+// missingAlias says why an alias cannot be used by step i, if so.
+func missingAlias(alias string, i int, defined map[string]int) verdict {
 	if alias == self {
-		return ""
+		return verdict{}
 	}
 	switch by, known := defined[alias]; {
 	case !known:
-		return "there is no step with the alias " + quote(alias)
+		return verdict{"there is no step with the alias " + quote(alias), nearAlias(alias, i, defined)}
 	case by == i:
-		return quote(alias) + " is what the step itself gives"
+		return verdict{quote(alias) + " is what the step itself gives", "use what an earlier step gives, or " + quote(self)}
 	case by > i:
-		return fmt.Sprintf("%q is the result of a later step, steps[%d]", alias, by)
+		return verdict{fmt.Sprintf("%q is the result of a later step, steps[%d]", alias, by), "move that step up"}
 	}
-	return ""
+	return verdict{}
 }
 
-func (s shape) near(target string, defined map[string]int) string {
-	return didYouMean(oprc.Nearest(aliasOf(target, defined), slices.Sorted(maps.Keys(defined))))
+// nearAlias hints at an alias that step i may use.
+func nearAlias(alias string, i int, defined map[string]int) string {
+	if near := oprc.Nearest(alias, slices.Sorted(maps.Keys(defined))); near != "" {
+		return didYouMean(near)
+	}
+	earlier := []string{self}
+	for name, by := range defined {
+		if by < i {
+			earlier = append(earlier, name)
+		}
+	}
+	return choice("aliases so far", earlier)
 }
 
 // checkTemplates looks at every text in a value for ${alias|...} with an alias
 // that cannot be used there.
-func (s shape) checkTemplates(pointer, prefix string, value any, missing func(string) string) {
+func (s shape) checkTemplates(pointer, prefix string, value any, missing func(string) verdict) {
 	switch v := value.(type) {
 	case string:
 		for _, alias := range templateAliases(v) {
-			if why := missing(alias); why != "" {
-				s.error(pointer, "", prefix+"template: "+why)
+			if why := missing(alias); why.message != "" {
+				s.error(pointer, why.hint, prefix+"template: "+why.message)
 			}
 		}
 	case []any:

@@ -55,21 +55,21 @@ func TestMacros(t *testing.T) {
 		},
 		"forward": {
 			`{'steps':[{'target':'b','function':'go','as':'a'},{'target':'@','function':'go','as':'b'}]}`,
-			[]string{"p E007 /functions/1/macro/steps/0/target: steps[0]: target: 'b' is the result of a later step, steps[1] (did you mean 'a'?)"},
+			[]string{"p E007 /functions/1/macro/steps/0/target: steps[0]: target: 'b' is the result of a later step, steps[1] (move that step up)"},
 		},
 		"its own result": {
 			`{'steps':[{'target':'@','function':'go','as':'a','args':{'x':'${a|output}'}}]}`,
-			[]string{"p E007 /functions/1/macro/steps/0/args/x: steps[0]: template: 'a' is what the step itself gives"},
+			[]string{"p E007 /functions/1/macro/steps/0/args/x: steps[0]: template: 'a' is what the step itself gives (use what an earlier step gives, or '@')"},
 		},
 		"unknown aliases": {
 			`{'steps':[{'target':'@','function':'go','as':'first','args':{'x':'${later|output}'}},{'target':'frist','function':'go','as':'later'},
 				{'target':'@','function':'go','bodyTemplate':{'a/b':['${nope|output|$.x}']}}],'output':'laster','bodyTemplate':{'r':'${gone|output}'}}`,
 			[]string{
-				"p E007 /functions/1/macro/steps/0/args/x: steps[0]: template: 'later' is the result of a later step, steps[1]",
+				"p E007 /functions/1/macro/steps/0/args/x: steps[0]: template: 'later' is the result of a later step, steps[1] (move that step up)",
 				"p E007 /functions/1/macro/steps/1/target: steps[1]: target: there is no step with the alias 'frist' (did you mean 'first'?)",
-				"p E007 /functions/1/macro/steps/2/bodyTemplate/a~1b/0: steps[2]: template: there is no step with the alias 'nope'",
+				"p E007 /functions/1/macro/steps/2/bodyTemplate/a~1b/0: steps[2]: template: there is no step with the alias 'nope' (aliases so far: @, first, later)",
 				"p E007 /functions/1/macro/output: output: there is no step with the alias 'laster' (did you mean 'later'?)",
-				"p E007 /functions/1/macro/bodyTemplate/r: template: there is no step with the alias 'gone'",
+				"p E007 /functions/1/macro/bodyTemplate/r: template: there is no step with the alias 'gone' (aliases so far: @, first, later)",
 			},
 		},
 		"no such binding": {
@@ -78,7 +78,7 @@ func TestMacros(t *testing.T) {
 		},
 		"no such binding on a result": {
 			`{'steps':[{'target':'@','function':'go','as':'a'},{'target':'a.friend','function':'xyz'}]}`,
-			[]string{"p E007 /functions/1/macro/steps/1/function: steps[1]: class 'p.c' has no binding 'xyz'"},
+			[]string{"p E007 /functions/1/macro/steps/1/function: steps[1]: class 'p.c' has no binding 'xyz' (bindings of class 'p.c': chain, far, file, get, go, new, stop)"},
 		},
 		"class of the target unknown": {
 			`{'steps':[{'target':'@','function':'stop','as':'a'},{'target':'a','function':'go','as':'b'},{'target':'b','function':'go'},
@@ -91,8 +91,8 @@ func TestMacros(t *testing.T) {
 		"targetCls": {
 			`{'steps':[{'target':'@','function':'stop','as':'a'},{'target':'a','targetCls':'.c','function':'went'},{'target':'a','targetCls':'.d','function':'go'}]}`,
 			[]string{
-				"p E007 /functions/1/macro/steps/1/function: steps[1]: class 'p.c' has no binding 'went'",
-				"p W104 /functions/1/macro/steps/2/targetCls: steps[2]: targetCls '.d' names no class that is known (did you mean '.c'?)",
+				"p E007 /functions/1/macro/steps/1/function: steps[1]: class 'p.c' has no binding 'went' (bindings of class 'p.c': chain, far, file, get, go, new, stop)",
+				"p W104 /functions/1/macro/steps/2/targetCls: steps[2]: targetCls '.d' names no class that is known (classes of package 'p': .c)",
 			},
 		},
 		"calls itself": {
@@ -140,7 +140,7 @@ func TestMacroOnManyClassesIsReportedOnce(t *testing.T) {
 		'classes':[{'name':'base','functions':[{'function':'.m'}]},{'name':'a','parents':['.base']},
 			{'name':'b','parents':['.base'],'functions':[{'name':'draw','function':'.f'}]}]}`), nil)
 	wantFindings(t, found,
-		"p E007 /functions/0/macro/steps/0/function: steps[0]: class 'p.a' has no binding 'draw' (the same on 1 other classes)")
+		"p E007 /functions/0/macro/steps/0/function: steps[0]: class 'p.a' has no binding 'draw' (the same on another class)")
 }
 
 func TestAccess(t *testing.T) {
@@ -165,7 +165,7 @@ func TestAccess(t *testing.T) {
 func TestMacroOfAnotherPackage(t *testing.T) {
 	lib := pkg(t, `{'name':'lib','functions':[{'name':'m','type':'MACRO','macro':{'steps':[{'target':'@','function':'draw'}]}}]}`)
 	app := `{'name':'app','classes':[{'name':'a','functions':[{'name':'x','function':'lib.m'}]},{'name':'b','parents':['.a']}]}`
-	want := "app E007 /classes/0/functions/0/function: macro 'lib.m', steps[0]: class 'app.a' has no binding 'draw' (the same on 1 other classes)"
+	want := "app E007 /classes/0/functions/0/function: macro 'lib.m', steps[0]: class 'app.a' has no binding 'draw' (the same on another class)"
 	_, found := resolve.Packages(docs(t, app), map[string]oprc.Package{"lib": lib})
 	wantFindings(t, found, want)
 	_, found = resolve.Packages(append(docs(t, app), doc(lib)), nil)

@@ -81,7 +81,7 @@ func (w *world) nearFunction(p *pack, ref string) string {
 	if lookup(w.classes, p, ref) != nil {
 		return quote(ref) + " is a class"
 	}
-	return suggest(w, w.functions, &w.near.functions, p, ref, func(p *pack) []string {
+	return suggest(w, "functions", w.functions, &w.near.functions, p, ref, func(p *pack) []string {
 		names := make([]string, 0, len(p.functions))
 		for _, f := range p.functions {
 			names = append(names, f.spec.Name)
@@ -95,7 +95,7 @@ func (w *world) nearClass(p *pack, ref string) string {
 	if lookup(w.functions, p, ref) != nil {
 		return quote(ref) + " is a function"
 	}
-	return suggest(w, w.classes, &w.near.classes, p, ref, func(p *pack) []string {
+	return suggest(w, "classes", w.classes, &w.near.classes, p, ref, func(p *pack) []string {
 		names := make([]string, 0, len(p.classes))
 		for _, c := range p.classes {
 			names = append(names, c.spec.Name)
@@ -104,7 +104,7 @@ func (w *world) nearClass(p *pack, ref string) string {
 	})
 }
 
-func suggest[T any](w *world, table map[string]*T, all *[]string, p *pack, ref string, names func(*pack) []string) string {
+func suggest[T any](w *world, what string, table map[string]*T, all *[]string, p *pack, ref string, names func(*pack) []string) string {
 	name, relative := strings.CutPrefix(ref, ".")
 	if own := oprc.Nearest(name, slices.Sorted(slices.Values(names(p)))); own != "" {
 		if relative {
@@ -119,21 +119,45 @@ func suggest[T any](w *world, table map[string]*T, all *[]string, p *pack, ref s
 	if own := oprc.Key(p.name, name); !relative && table[own] != nil {
 		return didYouMean("." + name)
 	}
+	in := p // the package that is meant
 	for i := range key {
 		if other := w.byName[key[:i]]; key[i] == '.' && other != nil && other != p {
 			if near := oprc.Nearest(key[i+1:], slices.Sorted(slices.Values(names(other)))); near != "" {
 				return didYouMean(oprc.Key(other.name, near))
 			}
+			in = other
 		}
 	}
-	if w.near.searches >= maxSearches {
+	if in == p && !relative && w.near.searches < maxSearches {
+		w.near.searches++
+		if *all == nil {
+			*all = slices.Sorted(maps.Keys(table))
+		}
+		if near := oprc.Nearest(key, *all); near != "" {
+			return didYouMean(near)
+		}
+	}
+	if in == p && !relative && strings.Contains(ref, ".") {
+		return "" // of a package that is not known
+	}
+	refs := names(in)
+	for i, name := range refs {
+		if refs[i] = "." + name; in != p {
+			refs[i] = oprc.Key(in.name, name)
+		}
+	}
+	return choice(what+" of package "+quote(in.name), refs)
+}
+
+// mostChoices is how many names a hint lists.
+const mostChoices = 10
+
+// choice lists names that could have been meant, where they are few.
+func choice(what string, names []string) string {
+	if len(names) == 0 || len(names) > mostChoices {
 		return ""
 	}
-	w.near.searches++
-	if *all == nil {
-		*all = slices.Sorted(maps.Keys(table))
-	}
-	return didYouMean(oprc.Nearest(key, *all))
+	return what + ": " + strings.Join(slices.Sorted(slices.Values(names)), ", ")
 }
 
 func didYouMean(name string) string {

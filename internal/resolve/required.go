@@ -41,10 +41,13 @@ func (w *world) linkRequired() {
 func (w *world) require(p *pack, i int, entry string) {
 	name, wanted, ranged := strings.Cut(entry, "@")
 	name = strings.TrimSpace(name)
-	if name == "" && !ranged {
+	pointer := at("required", i)
+	if name == "" {
+		if ranged {
+			w.report(p, oprc.CodeRequired, pointer, "write NAME@RANGE", "required package "+quote(entry)+" has no name")
+		}
 		return
 	}
-	pointer := at("required", i)
 	to := w.byName[name]
 	if to == nil {
 		w.report(p, oprc.CodeRequired, pointer, w.nearPackage(name),
@@ -85,7 +88,11 @@ func (w *world) checkVersion(p, to *pack, pointer, wanted string) {
 		return
 	}
 	if !constraint.Check(version) {
-		w.report(p, oprc.CodeRequired, pointer, "", "package "+quote(to.name)+" has version "+to.spec.Version+"; "+quote(wanted)+" is required")
+		hint := "ask for " + to.name + "@^" + to.spec.Version + ", or apply a version in the range"
+		if version.Prerelease() != "" {
+			hint = "a pre-release is in a range that names one only, such as " + to.name + "@^" + to.spec.Version
+		}
+		w.report(p, oprc.CodeRequired, pointer, hint, "package "+quote(to.name)+" has version "+to.spec.Version+"; "+quote(wanted)+" is required")
 	}
 }
 

@@ -124,7 +124,7 @@ func (w *world) sortDocuments(docs []oprc.Document) map[string]*oprc.Document {
 			w.reportDoc(doc, oprc.CodeDuplicate, "/name", "choose another name", "package "+quote(name)+" is always present and cannot be declared")
 		case first != nil:
 			w.reportDoc(doc, oprc.CodeDuplicate, "/name", "rename or remove one of the two",
-				"package "+quote(name)+" is declared twice"+firstAt(first))
+				"package "+quote(name)+" is declared twice"+firstAt(first, "/name"))
 		default:
 			packages[name] = doc
 		}
@@ -145,12 +145,13 @@ func byPlace(a, b *oprc.Document) int {
 	return by
 }
 
-// firstAt says where the first of two documents with one name is.
-func firstAt(first *oprc.Document) string {
-	pos := first.Where.At("/name")
-	if pos.File == "" {
-		pos.File = first.Path
+// firstAt says where the first of two things with one name is; nothing where it is
+// live.
+func firstAt(doc *oprc.Document, pointer string) string {
+	if doc == nil {
+		return ""
 	}
+	pos := place(doc, pointer)
 	if pos.File == "" {
 		return ""
 	}
@@ -167,7 +168,7 @@ func (w *world) index(p *pack) {
 		if first := w.classes[c.key]; spec.Name == "" {
 			continue
 		} else if first != nil {
-			w.duplicateKey(p, at("classes", i, "name"), "class", c.key, first.pack)
+			w.duplicateKey(p, at("classes", i, "name"), "class", c.key, first.pack, at("classes", first.index, "name"))
 			continue
 		}
 		w.classes[c.key] = c
@@ -180,19 +181,19 @@ func (w *world) index(p *pack) {
 		if first := w.functions[f.key]; spec.Name == "" {
 			continue
 		} else if first != nil {
-			w.duplicateKey(p, at("functions", i, "name"), "function", f.key, first.pack)
+			w.duplicateKey(p, at("functions", i, "name"), "function", f.key, first.pack, at("functions", first.index, "name"))
 			continue
 		}
 		w.functions[f.key] = f
 	}
 }
 
-func (w *world) duplicateKey(p *pack, pointer, kind, key string, first *pack) {
+func (w *world) duplicateKey(p *pack, pointer, kind, key string, first *pack, there string) {
 	message := kind + " " + quote(key) + " is declared twice"
 	if first != p {
 		message = kind + " " + quote(key) + " has the same key as one of package " + quote(first.name)
 	}
-	w.report(p, oprc.CodeDuplicate, pointer, "rename or remove one of the two", message)
+	w.report(p, oprc.CodeDuplicate, pointer, "rename or remove one of the two", message+firstAt(first.doc, there))
 }
 
 // lookup finds what ref means in package p: with a leading dot a name of p; else

@@ -25,7 +25,7 @@ func (c *checker) report(code oprc.Code, at *yaml.Node, p *path, hint, format st
 	if c.quiet || c.full() {
 		return
 	}
-	d := finding(code, oprc.Position{File: c.file, Line: at.Line, Column: at.Column}, fmt.Sprintf(format, args...))
+	d := finding(code, oprc.Position{File: c.file, Line: at.Line, Column: at.Column}, p.step()+fmt.Sprintf(format, args...))
 	d.Pointer, d.Hint = p.pointer(), hint
 	c.found = append(c.found, d)
 	if c.full() {
@@ -53,12 +53,23 @@ func (s spot) code() oprc.Code {
 	return s.field.code
 }
 
-// hint looks up advice for a value of the right type that is out of range.
-func (s spot) hint() string {
+// hint is advice for a value of the right type that is out of range.
+func (s spot) hint(v *value, n *yaml.Node) string {
+	if better := better(v, n.Value); better != "" {
+		return better
+	}
 	if s.field == nil {
 		return ""
 	}
-	return outOfRange[strings.TrimPrefix(s.def.name, compatible)+"."+s.field.name]
+	hint := outOfRange[strings.TrimPrefix(s.def.name, compatible)+"."+s.field.name]
+	switch {
+	case hint != "":
+	case s.field.fallback != "":
+		hint = "leave it out for the default, " + s.field.fallback
+	case !s.field.required && v.low != nil && v.low.limit <= 0:
+		hint = "leave it out when it is not set"
+	}
+	return hint
 }
 
 // value checks one value and reports whether it is there: a null list or mapping
@@ -91,11 +102,7 @@ func (c *checker) collection(v *value, n *yaml.Node, p *path, s spot) {
 	switch v.shape {
 	case listShape:
 		if n.Kind != yaml.SequenceNode {
-			hint := ""
-			if isText(n) && v.elem.shape == textShape && n.Value != "" {
-				hint = fmt.Sprintf("write it as a list: [%s]", shorten(n.Value))
-			}
-			c.mismatch(v, n, p, hint)
+			c.mismatch(v, n, p, listHint(v, n))
 			return
 		}
 		for i, item := range n.Content {
@@ -166,13 +173,11 @@ func (c *checker) text(v *value, n *yaml.Node, p *path, s spot) {
 		c.mismatch(v, n, p, fmt.Sprintf("quote it: %q", n.Value))
 		return
 	case isBare(n):
-		if v.enum == nil {
-			c.report(oprc.CodeCoerced, n, p, "quote it", "%s: expected a text, got a %s; it is read as the text that is written", p.label(), bareName[n.Tag])
-		}
 	default:
 		c.mismatch(v, n, p, "")
 		return
 	}
+	tag := n.Tag
 	n.Tag = tagStr
 	switch {
 	case v.enum != nil:
@@ -180,13 +185,15 @@ func (c *checker) text(v *value, n *yaml.Node, p *path, s spot) {
 	case v.pattern != nil && !v.pattern.MatchString(n.Value),
 		v.minRunes > 0 && utf8.RuneCountInString(n.Value) < v.minRunes,
 		v.maxRunes > 0 && utf8.RuneCountInString(n.Value) > v.maxRunes:
-		c.report(s.code(), n, p, s.hint(), "%s: expected %s, got %s", p.label(), expected(v), written)
+		c.report(s.code(), n, p, s.hint(v, n), "%s: expected %s, got %s", p.label(), expected(v), written)
 		switch {
 		case v.name == "Quantity":
 			n.Tag = tagInvalid
 		case s.code() == oprc.CodeMacro && n.Value == "$":
 			n.Value = "@"
 		}
+	case bareName[tag] != "":
+		c.report(oprc.CodeCoerced, n, p, "quote it", "%s: expected a text, got a %s; it is read as the text that is written", p.label(), bareName[tag])
 	}
 }
 
@@ -207,7 +214,11 @@ func (c *checker) enumeration(v *value, n *yaml.Node, p *path, s spot, written s
 	if s.code() == oprc.CodeStateType {
 		code = oprc.CodeStateType
 	}
-	switch near := nearest(n.Value, v.enum); {
+	near := nearest(n.Value, v.enum)
+	if kind := keyTypes[strings.ToLower(n.Value)]; v.name == "KeyType" && kind != "" {
+		near = kind
+	}
+	switch {
 	case now != "" && c.strict:
 		c.report(code, n, p, fmt.Sprintf("use %s; the older word is accepted without --strict", now), "%s: expected %s, got %s", p.label(), expected(v), written)
 		n.Value = now
@@ -234,29 +245,13 @@ func (c *checker) number(v *value, n *yaml.Node, p *path, s spot) {
 		f, ok = float(n)
 	}
 	switch {
-	case !ok && isText(n) && looksNumeric(n.Value):
-		c.mismatch(v, n, p, "write it without quotes")
 	case !ok:
-		c.mismatch(v, n, p, "")
+		c.mismatch(v, n, p, numberHint(v, n))
 	case v.low != nil && (f < v.low.limit || v.low.open && f == v.low.limit),
 		v.high != nil && (f > v.high.limit || v.high.open && f == v.high.limit):
-		c.report(s.code(), n, p, s.hint(), "%s: expected %s, got %s", p.label(), expected(v), got(n))
+		c.report(s.code(), n, p, s.hint(v, n), "%s: expected %s, got %s", p.label(), expected(v), got(n))
 		n.Tag = tagInvalid
 	}
-}
-
-func looksNumeric(s string) bool {
-	return s != "" && strings.Trim(s, "0123456789.-") == ""
-}
-
-func boolHint(n *yaml.Node) string {
-	switch strings.ToLower(n.Value) {
-	case "true", "yes", "on", "1", "y":
-		return "write true"
-	case "false", "no", "off", "0", "n":
-		return "write false"
-	}
-	return ""
 }
 
 // mismatch reports a value of another type than the definitions allow.
@@ -264,6 +259,9 @@ func (c *checker) mismatch(v *value, n *yaml.Node, p *path, hint string) {
 	at := n
 	if isNull(n) && n.Value == "" {
 		at = p.anchor(n) // an absent value has no token of its own
+	}
+	if hint == "" {
+		hint = mismatchHint(v, n)
 	}
 	c.report(oprc.CodeType, at, p, hint, "%s: expected %s, got %s", p.label(), expected(v), got(n))
 }

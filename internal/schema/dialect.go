@@ -15,11 +15,16 @@ var foreign = map[string][]string{
 }
 
 // dialectMark returns the first key that shows a document to be written in the
-// snake_case dialect, with its path, or nil. `metadata` and `dependencies` alone
-// show nothing: they could be mistakes.
+// snake_case dialect, with its path, or nil. `metadata` or `dependencies` alone
+// shows nothing: it could be a mistake.
 func dialectMark(root *yaml.Node) (*yaml.Node, *path) {
 	if root.Kind != yaml.MappingNode {
 		return nil, nil
+	}
+	if both, _ := lookup(root, "dependencies"); both != nil {
+		if mark, _ := lookup(root, "metadata"); mark != nil {
+			return mark, (*path)(nil).field(mark.Value, mark)
+		}
 	}
 	for i := 0; i < len(root.Content); i += 2 {
 		key, list := root.Content[i], root.Content[i+1]

@@ -55,7 +55,7 @@ func (c *converter) foreignClass(n *yaml.Node) {
 
 var keyTypes = map[string]string{
 	"string": "STRING", "str": "STRING", "text": "STRING",
-	"int": "INTEGER", "integer": "INTEGER", "i32": "INTEGER", "i64": "INTEGER", "u32": "INTEGER", "u64": "INTEGER", "long": "INTEGER",
+	"int": "INTEGER", "integer": "INTEGER", "i32": "INTEGER", "i64": "INTEGER", "u32": "INTEGER", "u64": "INTEGER", "int32": "INTEGER", "int64": "INTEGER", "long": "INTEGER",
 	"float": "DOUBLE", "double": "DOUBLE", "f32": "DOUBLE", "f64": "DOUBLE", "number": "DOUBLE",
 	"bool": "BOOLEAN", "boolean": "BOOLEAN",
 }

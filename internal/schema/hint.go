@@ -13,7 +13,6 @@ var rejected = map[string]string{
 	"Macro.funcName":          "remove it: a step names its binding in `function`",
 	"Macro.atomic":            "remove it: steps of a macro are not atomic",
 	"DataflowStep.export":     "remove it: the result of a macro is the step that `output` names",
-	"DataflowStep.funcName":   "use `function`",
 	"DataflowStep.atomic":     "remove it: steps of a macro are not atomic",
 	"StateSpecification.keys": "use `keySpecs`",
 	"ProvisionConfig.job":     "use `knative`, `docker` or `deployment`",
@@ -21,16 +20,38 @@ var rejected = map[string]string{
 	"Function.task":           "use `provision` for the container and `config` for its settings",
 	"Function.functions":      "functions are bound to a class under `classes[].functions`",
 	"Package.kind":            "a package has no kind; `kind: Environment` declares an environment",
-	"Package.package":         "use `name`",
 	"Class.state":             "a class has `markForRemoval` and `disabled`; `state` belongs to a function",
-	"Class.key":               "use `name`; the key is derived from it",
-	"Function.key":            "use `name`; the key is derived from it",
 	"Function.image":          "put it under `provision.knative`, `provision.docker` or `provision.deployment`",
+}
+
+// elsewhere are the words of other platforms for fields of this one, by definition
+// and word.
+var elsewhere = map[string]string{
+	"Package.package":              "name",
+	"Package.dependencies":         "required",
+	"Class.key":                    "name",
+	"Class.bindings":               "functions",
+	"Class.methods":                "functions",
+	"Class.extends":                "parents",
+	"Function.key":                 "name",
+	"FunctionBinding.fn":           "function",
+	"DataflowStep.funcName":        "function",
+	"ReferenceSpecification.class": "cls",
+	"Deployment.class":             "_key",
+	"Deployment.partitions":        "partitionCount",
+	"Deployment.replicas":          "replicaCount",
+	"Deployment.env":               "targetEnvs",
+	"Deployment.envs":              "targetEnvs",
+	"Deployment.environments":      "targetEnvs",
 }
 
 // outOfRange tells how to mend a value of the right type, by definition and field.
 var outOfRange = map[string]string{
 	"DataflowStep.target":         "use `@` for the object that the macro is called on",
+	"Member.id":                   "members are numbered from 1",
+	"Assignment.primary":          "write the id of a member",
+	"Assignment.owners":           "write ids of members",
+	"Assignment.shardIds":         "shards are numbered from 0 across the deployment",
 	"Deployment.replicaCount":     "leave it out to compute it from the availability",
 	"QosRequirement.latency":      "leave it out when there is no demand",
 	"Environment.availability":    "write a share such as 0.99, not a percentage",
@@ -38,7 +59,7 @@ var outOfRange = map[string]string{
 }
 
 // unknownHint says what an unknown field of def was probably meant to be.
-func (c *checker) unknownHint(def *definition, name string) string {
+func (c *checker) unknownHint(def *definition, name string, p *path) string {
 	if c.quiet || c.full() {
 		return ""
 	}
@@ -68,13 +89,16 @@ func (c *checker) unknownHint(def *definition, name string) string {
 	if names := def.shown(); len(names) <= 12 {
 		return "known fields: " + strings.Join(names, ", ")
 	}
-	return ""
+	return strings.TrimRight("`oprc explain "+p.dotted(), " ") + "` lists the fields that there are"
 }
 
 // meant returns the field that an unknown name was probably meant to be, or "".
 func (def *definition) meant(name string) string {
 	if f := def.renamed[name]; f != nil {
 		return f.name
+	}
+	if word := elsewhere[strings.TrimPrefix(def.name, compatible)+"."+name]; word != "" {
+		return word
 	}
 	return nearest(name, def.names())
 }

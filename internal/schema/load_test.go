@@ -301,6 +301,9 @@ func TestCorpus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(paths) == 0 {
+		t.Skip("no real package files beside the repository")
+	}
 	want := map[string]string{ // errors and their codes, compatible mode
 		"bad-syntax.yaml": "22:3 E020", "cyclic.yml": "1:1 E001", "echo-misspelt.yml": "31:5 E002", "rust-e2e.yaml": "5:3 E019",
 	}

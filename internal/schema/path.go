@@ -38,6 +38,19 @@ func (p *path) token() string {
 
 func (p *path) isItem() bool { return p.key == nil && p.name == "" }
 
+// dotted is the path of a field as `oprc explain` takes it: classes.functions.
+func (p *path) dotted() string {
+	switch {
+	case p == nil:
+		return ""
+	case p.isItem():
+		return p.up.dotted()
+	case p.up == nil:
+		return p.name
+	}
+	return p.up.dotted() + "." + p.name
+}
+
 // label names the node in a sentence: `access`, `parents[0]`.
 func (p *path) label() string {
 	if p == nil {
@@ -51,6 +64,16 @@ func (p *path) label() string {
 		return "`" + suffix + "`"
 	}
 	return "`" + p.name + suffix + "`"
+}
+
+// step starts a sentence about something inside a macro's step: "steps[2]: ".
+func (p *path) step() string {
+	for ; p != nil; p = p.up {
+		if p.isItem() && p.up != nil && p.up.name == "steps" {
+			return "steps[" + strconv.Itoa(p.index) + "]: "
+		}
+	}
+	return ""
 }
 
 // anchor is the token to point at when something is missing in n: its key, or

@@ -13,7 +13,7 @@ import (
 // structure checks a mapping against a definition, field by field.
 func (c *checker) structure(def *definition, n *yaml.Node, p *path, s spot) {
 	if n.Kind != yaml.MappingNode {
-		c.mismatch(&value{shape: structShape}, n, p, "")
+		c.mismatch(&value{shape: structShape, def: def}, n, p, "")
 		return
 	}
 	if !c.strict {
@@ -26,7 +26,7 @@ func (c *checker) structure(def *definition, n *yaml.Node, p *path, s spot) {
 		key, val := n.Content[i], n.Content[i+1]
 		f := c.known(def, key, p)
 		if f == nil && key.Kind == yaml.ScalarNode {
-			f = c.meant(def, n, key)
+			f = c.meant(def, n, key, val)
 			meant = append(meant, def.meant(key.Value))
 		}
 		if f == nil {
@@ -71,15 +71,16 @@ func (c *checker) known(def *definition, key *yaml.Node, p *path) *field {
 		return old
 	}
 	if f == nil {
-		c.report(oprc.CodeField, key, p.field(key.Value, key), c.unknownHint(def, key.Value), "unknown field `%s` in %s", shorten(key.Value), noun(def))
+		c.report(oprc.CodeField, key, p.field(key.Value, key), c.unknownHint(def, key.Value, p), "unknown field `%s` in %s", shorten(key.Value), noun(def))
 	}
 	return f
 }
 
 // meant returns the field that an unknown key was meant to be, and renames the
 // key, so that one mistake is one finding: what stands below is read and checked
-// as if it were spelt well.
-func (c *checker) meant(def *definition, n, key *yaml.Node) *field {
+// as if it were spelt well. A value of another kind shows that something else was
+// meant.
+func (c *checker) meant(def *definition, n, key, val *yaml.Node) *field {
 	base := strings.TrimPrefix(def.name, compatible)
 	if full := c.model.structs[compatible+base]; c.strict && full != nil && full.byName[key.Value] != nil {
 		return full.byName[key.Value]
@@ -88,11 +89,24 @@ func (c *checker) meant(def *definition, n, key *yaml.Node) *field {
 	if f == nil || f.system || rejected[base+"."+key.Value] != "" || systemField(def, key.Value) {
 		return nil
 	}
-	if taken, _ := lookup(n, f.name); taken != nil {
+	if taken, _ := lookup(n, f.name); taken != nil || !f.value.holds(val.Kind) {
 		return nil
 	}
 	key.Value = f.name
 	return f
+}
+
+// holds reports whether a value is written as a node of that kind.
+func (v *value) holds(kind yaml.Kind) bool {
+	switch v.shape {
+	case listShape:
+		return kind == yaml.SequenceNode
+	case mapShape, structShape:
+		return kind == yaml.MappingNode
+	case anyShape:
+		return true
+	}
+	return kind == yaml.ScalarNode
 }
 
 // systemField reports whether the system keeps a field of that name in records

@@ -80,7 +80,7 @@ var complaints = []struct {
 	{says: "expected node content", message: "expected a value here"},
 	{says: "cannot start any token", message: "this character cannot start a value", hint: "quote the text"},
 	{says: "tab", message: "a tab stands where spaces are expected", hint: "replace the tab by spaces"},
-	{says: "unknown anchor", message: "the alias %s names no anchor in this document"},
+	{says: "unknown anchor", message: "the alias %s names no anchor in this document", hint: "declare it above as `&NAME`, or quote the text if it is no alias"},
 	{says: "undefined tag handle", message: "this tag is not known"},
 	{says: "alphabetic or numeric", message: "expected a name after `&` or `*`", hint: "quote the text if it is no anchor or alias"},
 	{says: "document start", message: "expected the end of the document here", hint: "start another document with a line `---`"},
