@@ -193,3 +193,23 @@ func mistakenLine(old, now string) int {
 	}
 	return 0
 }
+
+// CUE refuses every single mistake that we refuse, but for a field that stands twice
+// with one value.
+func TestMistakesAgreeWithCUE(t *testing.T) {
+	data, err := os.ReadFile("testdata/shop.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range mistakes {
+		broken := []byte(strings.Replace(string(data), tt.old, tt.now, 1))
+		_, found := loadOne(broken, false)
+		errs := derivedAside(found.Errors())
+		if len(errs) == 0 || errs[0].Code == oprc.CodeDuplicate {
+			continue // what is mapped, compared or repeated is beyond CUE
+		}
+		if vet(t, "#CompatiblePackage", broken) == nil {
+			t.Errorf("%s: CUE accepts what we refuse: %v", name, found)
+		}
+	}
+}
