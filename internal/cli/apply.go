@@ -13,6 +13,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/view"
 )
 
@@ -123,7 +124,7 @@ func (o *carryOptions) run(ctx context.Context, s *state, p *plan.Plan) error {
 	if err := out.Applied(*res); err != nil {
 		return err
 	}
-	o.tellWaiting(s, res.Waiting)
+	o.tellWaiting(s, res)
 	if !o.wait {
 		return nil
 	}
@@ -132,8 +133,12 @@ func (o *carryOptions) run(ctx context.Context, s *state, p *plan.Plan) error {
 
 // tellWaiting names the environments in which nobody listens, with the command
 // that changes that.
-func (o *carryOptions) tellWaiting(s *state, envs []string) {
-	for _, name := range envs {
+func (o *carryOptions) tellWaiting(s *state, res *reconcile.Result) {
+	for _, name := range res.Waiting {
+		if res.Summary.Commands.Deploy == 0 {
+			o.hint(fmt.Sprintf("No CRM reports from environment %q: what runs there is told to stop once one does.", name))
+			continue
+		}
 		run := o.command("crm", "run", "--env", quote(name))
 		if s.db == nil {
 			run = "oprc --redis URL crm run --env " + quote(name)

@@ -42,10 +42,14 @@ units are undeployed, their records removed. A package that others require stays
 	cmd.Flags().BoolVar(&o.take, "take-ownership", false, "delete packages that another origin owns, too")
 	bindMask(cmd, &o.carry.mask)
 	o.carry.bind(cmd)
+	o.carry.policy.bind(cmd)
 	return cmd
 }
 
 func (o *deleteOptions) run(ctx context.Context, words []string) error {
+	if err := o.carry.policy.load(); err != nil {
+		return err
+	}
 	refs, err := o.named(words)
 	if err != nil {
 		return err

@@ -69,7 +69,7 @@ func (o *undoOptions) run(ctx context.Context, s *state, pkg string) error {
 	if res.Source != "" {
 		o.hint(fmt.Sprintf("Source %s leaves package %s alone until a revision brings another version of it.", res.Source, pkg))
 	}
-	o.carry.tellWaiting(s, res.Waiting)
+	o.carry.tellWaiting(s, &res.Result)
 	if !o.carry.wait {
 		return nil
 	}
