@@ -89,8 +89,8 @@ func (r *runner) compare(ctx context.Context, digests map[string]oprc.UnitDigest
 	return moved, ended, mine
 }
 
-// doubt stops a unit that the ledger has no record of, but not at once: records are
-// kept for ever, so Redis lost its data, and they will be written again. A
+// doubt stops a unit that the ledger has no record of, but not at once: the record of
+// what runs is kept, so Redis lost its data, and it will be written again. A
 // ledger without any record says nothing.
 func (r *runner) doubt(ctx context.Context, s *slot, hasRecords bool, now time.Time) {
 	switch {

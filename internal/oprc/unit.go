@@ -73,7 +73,8 @@ const (
 )
 
 // A UnitRecord is the ledger's memory of the last command about a unit. It
-// outlives the unit (Op undeploy), so that its generation never goes back.
+// outlives the unit (Op undeploy) by a week, so that its generation does not go back
+// while anything about it is on its way.
 type UnitRecord struct {
 	Unit         DeploymentUnit `json:"unit"`
 	SpecHash     string         `json:"specHash"`

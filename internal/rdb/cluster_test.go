@@ -52,6 +52,7 @@ func everyCall(t *testing.T, db *rdb.DB) {
 		do("heartbeat", db.Heartbeat(ctx, env, []oprc.Heartbeat{{CRM: "x", Time: at(1)}}))
 		do("bury", db.Bury(ctx, env, entries[1], "seven is too much"))
 		do("ack", db.Ack(ctx, env, entries[0].ID))
+		do("forget", db.Forget(ctx, env, map[string]int64{u.ID: 9}, token))
 		do("trim", db.Trim(ctx, env))
 		dead, err := db.Dead(ctx, env, 1)
 		do("dead", err)

@@ -101,7 +101,7 @@ func (d *DB) trim(ctx context.Context, stream string) error {
 		if p.before(first) {
 			first = p
 		}
-		if err := forget.Run(bounded, d.c, []string{stream}, g.Name, forgetConsumer.Milliseconds()).Err(); err != nil {
+		if err := dismiss.Run(bounded, d.c, []string{stream}, g.Name, forgetConsumer.Milliseconds()).Err(); err != nil {
 			return d.wrap(ctx, err)
 		}
 	}
@@ -124,12 +124,12 @@ func (d *DB) unread(ctx context.Context, stream string, g redis.XInfoGroup) (pos
 	return p, err
 }
 
-// forget removes a group's consumers that have been idle for long and have nothing
+// dismiss removes a group's consumers that have been idle for long and have nothing
 // pending: processes come and go under new names.
 //
 //	KEYS  1 stream
 //	ARGV  1 group  2 idleness in ms
-var forget = redis.NewScript(`
+var dismiss = redis.NewScript(`
 for _, c in ipairs(redis.call("XINFO", "CONSUMERS", KEYS[1], ARGV[1])) do
   local info = {}
   for i = 1, #c, 2 do info[c[i]] = c[i + 1] end

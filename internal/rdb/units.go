@@ -108,6 +108,43 @@ func appendCommand(args []any, c oprc.Command) []any {
 		oprc.MustCanonical(c.Unit), oprc.MustCanonical(record))
 }
 
+// forget drops what is kept of undeployed units whose deletion was reported.
+//
+//	KEYS  1 units  2 digests  3 statuses  4 fence
+//	ARGV  1 fence  2… unit id, generation
+//	      -> "" done, else the token that outran the fence
+var forget = redis.NewScript(`
+local seen = redis.call("GET", KEYS[4])
+if seen and tonumber(seen) > tonumber(ARGV[1]) then return seen end
+for i = 2, #ARGV, 2 do
+  local id = ARGV[i]
+  local digest = redis.call("HGET", KEYS[2], id)
+  local ok, status = pcall(cjson.decode, redis.call("HGET", KEYS[3], id) or "{}")
+  if (not digest or digest == ARGV[i + 1] .. " -") and ok and status["condition"] == "DELETED"
+    and tonumber(status["generation"]) == tonumber(ARGV[i + 1]) then
+    for k = 1, 3 do redis.call("HDEL", KEYS[k], id) end
+  end
+end
+return ""`)
+
+// Forget drops what is kept of units that were undeployed in the generations given,
+// and reported to be gone; what has changed since is left. A stale fence is an
+// [oprc.ErrFenced].
+func (d *DB) Forget(ctx context.Context, env string, generations map[string]int64, fence int64) error {
+	args := []any{fence}
+	for id, generation := range generations {
+		args = append(args, id, generation)
+	}
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	keys := []string{d.k.units(env), d.k.unitDigests(env), d.k.statuses(env), d.k.fence(env)}
+	token, err := forget.Run(bounded, d.c, keys, args...).Text()
+	if err == nil && token != "" {
+		return fenced(fence, token)
+	}
+	return d.wrap(ctx, err)
+}
+
 // know keeps the names of environments that are used.
 //
 //	KEYS  1 lease  2 known

@@ -73,7 +73,34 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 		}
 	}
 	l.watchLedger(live)
-	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token))
+	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token), l.forget(ctx, live, token))
+}
+
+const (
+	// forgetAfter is how long the record of an undeployed unit outlives the report that
+	// it is gone. By then nobody has its commands or reports on the way.
+	forgetAfter = 7 * 24 * time.Hour
+	forgetMost  = 1000 // units of an environment at once
+)
+
+// forget drops the records of units that went long ago.
+func (l *Loop) forget(ctx context.Context, live plan.Live, token int64) error {
+	var errs []error
+	for env, units := range live.Units {
+		gone := map[string]int64{}
+		for id, u := range units {
+			st := live.Statuses[env][id]
+			ms, _ := splitStreamID(st.ReportID)
+			old := ms > 0 && l.Now().Sub(time.UnixMilli(int64(ms))) > forgetAfter //nolint:gosec // a time
+			if !u.Runs() && st.Condition == oprc.Deleted && st.Generation == u.Generation && old && len(gone) < forgetMost {
+				gone[id] = u.Generation
+			}
+		}
+		if len(gone) > 0 {
+			errs = append(errs, l.Store.Forget(ctx, env, gone, token))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // watchLedger wakes the sources that a change of the ledger is about: who owns a

@@ -39,6 +39,9 @@ type SourceStore interface {
 	// Emit appends events, all or none; a stale fence is an oprc.ErrFenced.
 	Emit(ctx context.Context, events []oprc.Event, fence int64) error
 	UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error)
+	// Forget drops what is kept of units that were undeployed in these generations, and
+	// reported to be gone; what has changed since is left.
+	Forget(ctx context.Context, env string, generations map[string]int64, fence int64) error
 }
 
 // A Loop keeps sources, and everything that was applied by hand, true. Fields are
