@@ -208,6 +208,9 @@ func (s *Source) files(ctx context.Context, rev Revision) ([]oprc.File, error) {
 		return nil, fmt.Errorf("%s: commit %s has no package file in %q: %w", s.remote.shown, short(rev.ID), cmp.Or(s.o.Path, "/"), oprc.ErrNotFound)
 	}
 	s.cache, s.notes = w.fresh, w.notes
+	if w.more > 0 {
+		s.notes = append(s.notes, fmt.Sprintf("and %d more files are odd", w.more))
+	}
 	slices.SortFunc(w.files, func(a, b oprc.File) int { return cmp.Compare(a.Path, b.Path) })
 	return w.files, nil
 }

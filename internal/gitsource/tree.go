@@ -46,6 +46,7 @@ type walk struct {
 
 	files   []oprc.File
 	notes   []string
+	more    int // notes that are only counted
 	entries int
 	bytes   int
 }
@@ -116,7 +117,15 @@ func (w *walk) file(e object.TreeEntry, name string) error {
 
 var errTooMuch = fmt.Errorf("%w revision", oprc.ErrInvalid)
 
-func (w *walk) note(name, text string) { w.notes = append(w.notes, name+": "+text) }
+// note keeps what is odd about a file: a status that everybody reads holds so much.
+func (w *walk) note(name, text string) {
+	const most = 50
+	if len(w.notes) == most {
+		w.more++
+		return
+	}
+	w.notes = append(w.notes, name+": "+text)
+}
 
 // blob returns the content of a blob. Of one that is too large only the size is
 // true: its content is not even looked at.

@@ -202,3 +202,26 @@ func TestNamesThatNoFileMayHave(t *testing.T) {
 		t.Errorf("notes: -want +got:\n%s", diff)
 	}
 }
+
+// However many files are odd, the notes stay few.
+func TestManyOddFiles(t *testing.T) {
+	w := newWork(t)
+	w.Write("a.yaml", "name: a\n")
+	for i := range 70 {
+		if err := os.Symlink("a.yaml", filepath.Join(w.Dir, fmt.Sprintf("link%d.yaml", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Commit("links")
+	s := open(t, gitsource.Options{URL: w.Dir})
+	rev, err := s.Poll(t.Context(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Files(t.Context(), rev); err != nil {
+		t.Fatal(err)
+	}
+	if notes := s.Notes(); len(notes) != 51 || notes[50] != "and 20 more files are odd" {
+		t.Errorf("%d notes: %q", len(notes), notes)
+	}
+}
