@@ -237,7 +237,7 @@ func TestOutcomeOf(t *testing.T) {
 		"invalid":                 {reconcile.Step{Plan: bad, Err: bad.Diagnostics.Err()}, "failure InvalidPackages E002: "},
 		"held":                    {reconcile.Step{Err: fmt.Errorf("plan x: %w", oprc.ErrHeld)}, "failure ApprovalNeeded plan x: held"},
 		"not signed":              {reconcile.Step{Err: oprc.ErrUnverified}, "failure VerificationFailed not verified"},
-		"unreachable":             {reconcile.Step{Err: errors.New("no route")}, "error Unreachable no route"},
+		"tried again":             {reconcile.Step{Err: errors.New("no space")}, "error ApplyFailed no space"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, ok := notify.OutcomeOf(tc.step, time.Now())
