@@ -5,6 +5,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -80,14 +81,39 @@ func (o Output) Remarks(f Findings) error {
 
 func (f Findings) text(mask []string) string {
 	var b strings.Builder
+	older, said := f.older(), map[saying]bool{}
 	for _, d := range f.Diagnostics {
-		b.WriteString(f.finding(d, mask))
+		key := saying{d.File, d.Message}
+		lines := older[key]
+		if d.Code != oprc.CodeLegacy || len(lines) < 2 {
+			b.WriteString(f.finding(d, mask))
+		} else if !said[key] {
+			said[key] = true
+			b.WriteString(f.finding(d, mask))
+			b.WriteString("      " + faint("= also: ") + "on line " + strings.Join(lines[1:], ", ") + "\n")
+		}
 	}
 	if len(f.Diagnostics) > 0 {
 		b.WriteString("\n")
 	}
 	b.WriteString(f.line(true) + "\n")
 	return b.String()
+}
+
+// A saying is what findings of one file say, wherever.
+type saying struct{ file, message string }
+
+// older lists the lines of each finding about an older spelling. A file that has one
+// has many of them: text says each once, with the lines.
+func (f Findings) older() map[saying][]string {
+	lines := map[saying][]string{}
+	for _, d := range f.Diagnostics {
+		if d.Code == oprc.CodeLegacy {
+			key := saying{d.File, d.Message}
+			lines[key] = append(lines[key], strconv.Itoa(d.Line))
+		}
+	}
+	return lines
 }
 
 // finding is one diagnostic with the line it is about and a caret below it.

@@ -217,3 +217,20 @@ func TestColour(t *testing.T) {
 		})
 	}
 }
+
+// A file of an older platform has the same older word many times: text says so once.
+func TestOlderSpellingsAreSaidOnce(t *testing.T) {
+	finding := func(line int, message string) oprc.Diagnostic {
+		return oprc.Diagnostic{Code: oprc.CodeLegacy, Severity: oprc.SeverityWarning, Position: oprc.Position{File: "a.yaml", Line: line, Column: 5}, Message: message, Hint: "write NORMAL"}
+	}
+	var b strings.Builder
+	f := view.Findings{Files: 1, Packages: 1, Diagnostics: oprc.Diagnostics{finding(3, "FILES is old"), finding(5, "objectType is old"), finding(8, "FILES is old"), finding(13, "FILES is old")}}
+	if err := (view.Output{W: &b, Format: view.Text}).Findings(f); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{"FILES is old": 1, "objectType is old": 1, "on line 8, 13\n": 1, "4 warnings": 1} {
+		if got := strings.Count(b.String(), text); got != want {
+			t.Errorf("%q stands there %d times, want %d:\n%s", text, got, want, b.String())
+		}
+	}
+}
