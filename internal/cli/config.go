@@ -2,6 +2,8 @@ package cli
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +29,7 @@ type Config struct {
 	MQ         MQConfig       `koanf:"mq"`
 	Metrics    EndpointConfig `koanf:"metrics"`
 	Health     EndpointConfig `koanf:"health"`
+	Security   SecurityConfig `koanf:"security"`
 	Sources    []SourceConfig `koanf:"sources"`
 	// Policies are CUE files of transition policies, or patterns of such, relative
 	// to the configuration's directory.
@@ -56,6 +59,13 @@ type MQConfig struct {
 // EndpointConfig is the path of an HTTP endpoint.
 type EndpointConfig struct {
 	Endpoint string `koanf:"endpoint"`
+}
+
+// SecurityConfig says who may write through the HTTP API.
+type SecurityConfig struct {
+	// Tokens are the SHA-256 sums, in hex, of the bearer tokens that may; empty:
+	// everyone may.
+	Tokens []string `koanf:"tokens"`
 }
 
 // SourceConfig is a Git repository or a directory that says what should run.
@@ -171,6 +181,10 @@ func (c Config) check() error {
 	bad(strings.HasPrefix(c.Metrics.Endpoint, "/"), "metrics.endpoint: %q must start with /", c.Metrics.Endpoint)
 	bad(strings.HasPrefix(c.Health.Endpoint, "/"), "health.endpoint: %q must start with /", c.Health.Endpoint)
 	bad(c.sameBroker(), "mq.brokers: %q is not the Redis of the state; streams live beside the records that they are about", c.MQ.Brokers)
+	for i, sum := range c.Security.Tokens {
+		raw, err := hex.DecodeString(sum)
+		bad(err == nil && len(raw) == sha256.Size, "security.tokens[%d]: not the SHA-256 sum of a token in hex", i)
+	}
 	var names []string
 	for i, s := range c.Sources {
 		at := fmt.Sprintf("sources[%d]", i)

@@ -123,6 +123,7 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 		"bad port":                {file: "port: 70000\n", want: "port: 70000"},
 		"source without a URL":    {file: "sources: [{name: a}]\n", want: "sources[0].url"},
 		"two sources of one name": {file: "sources: [{name: a, url: b}, {name: a, url: c}]\n", want: "sources[1].name"},
+		"token in the clear":      {file: "security: {tokens: [hunter2]}\n", want: "security.tokens[0]"},
 		"not YAML":                {file: "port: [\n", want: "oprc.yaml"},
 		"unknown variable":        {environ: []string{"OAAS_PM_PROT=1"}, want: "OAAS_PM_PROT"},
 		"bad variable":            {environ: []string{"OAAS_PM_PORT=soon"}, want: "OAAS_PM_PORT"},

@@ -48,6 +48,7 @@ func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, lo
 	d.server = &rest.Server{
 		Control: ledger{newDirect(s.reconciler, s.db)}, Load: schema.Load, Ready: s.db.Ping, Log: log, Metrics: metrics,
 		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint,
+		Tokens: c.Security.Tokens,
 	}
 	return d
 }

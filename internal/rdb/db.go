@@ -10,7 +10,6 @@ package rdb
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -30,13 +29,13 @@ const (
 // Options say which Redis to use and under which names.
 type Options struct {
 	// URL is redis://, rediss://, unix:// or sentinel://HOST,HOST/DB?master=NAME;
-	// several addresses with commas between them make a Cluster.
+	// several addresses with commas between them make a Cluster. rediss:// and
+	// sentinels:// take ?ca_file=, ?cert_file= with &key_file=, and ?skip_verify=true.
 	URL      string
 	Keys     Keys
-	Group    string // consumer group for reports; default "package-manager"
-	Username string // over the URL's
-	Password string // over the URL's
-	TLS      *tls.Config
+	Group    string           // consumer group for reports; default "package-manager"
+	Username string           // over the URL's
+	Password string           // over the URL's
 	Now      func() time.Time // default time.Now
 }
 

@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -20,16 +19,21 @@ import (
 )
 
 func TestTLS(t *testing.T) {
-	cert, key, pool := certificate(t)
+	cert, key := certificate(t)
 	_, port, _ := net.SplitHostPort(closedPort(t))
 	plain := rdbtest.Server(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key,
 		"--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
 	secure := "rediss://127.0.0.1:" + port
+	_, strictPort, _ := net.SplitHostPort(closedPort(t))
+	rdbtest.Server(t, "--tls-port", strictPort, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
+	strict := "rediss://127.0.0.1:" + strictPort
 	tests := map[string]struct {
 		o     rdb.Options
 		cause string // "" when it works
 	}{
-		"trusted":           {rdb.Options{URL: secure, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}, ""},
+		"trusted":           {rdb.Options{URL: secure + "?ca_file=" + cert}, ""},
+		"not known to it":   {rdb.Options{URL: strict + "?ca_file=" + cert}, "certificate required"},
+		"known to it":       {rdb.Options{URL: strict + "?ca_file=" + cert + "&cert_file=" + cert + "&key_file=" + key}, ""},
 		"not verified":      {rdb.Options{URL: secure + "?skip_verify=true"}, ""},
 		"not trusted":       {rdb.Options{URL: secure}, "certificate"},
 		"TLS to plain":      {rdb.Options{URL: strings.Replace(plain, "redis:", "rediss:", 1)}, "no answer in time"},
@@ -52,7 +56,7 @@ func TestTLS(t *testing.T) {
 }
 
 // certificate makes a self-signed certificate for 127.0.0.1.
-func certificate(t testing.TB) (certFile, keyFile string, pool *x509.CertPool) {
+func certificate(t testing.TB) (certFile, keyFile string) {
 	t.Helper()
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{
@@ -69,9 +73,7 @@ func certificate(t testing.TB) (certFile, keyFile string, pool *x509.CertPool) {
 		}
 		return path
 	}
-	pool = x509.NewCertPool()
-	pool.AddCert(must(x509.ParseCertificate(der))(t))
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "EC PRIVATE KEY", must(x509.MarshalECPrivateKey(key))(t)), pool
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "EC PRIVATE KEY", must(x509.MarshalECPrivateKey(key))(t))
 }
 
 // stranger greets in a language of its own.

@@ -2,9 +2,11 @@ package rdb
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -41,9 +43,6 @@ func parseURL(o Options) (*redis.UniversalOptions, error) {
 	}
 	if o.Password != "" {
 		u.Password = o.Password
-	}
-	if o.TLS != nil {
-		u.TLSConfig = o.TLS
 	}
 	return u, nil
 }
@@ -89,7 +88,10 @@ func place(u *redis.UniversalOptions, scheme, rest string, params url.Values) er
 	switch scheme {
 	case "redis":
 	case "rediss", "sentinels":
-		u.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: params.Get("skip_verify") == "true"} //nolint:gosec // asked for by name
+		var err error
+		if u.TLSConfig, err = tlsConfig(params); err != nil {
+			return fmt.Errorf("redis URL: %w", err)
+		}
 	case "sentinel":
 	default:
 		return fmt.Errorf("redis URL: %w: unknown scheme %q; use redis, rediss, unix, sentinel or sentinels", oprc.ErrInvalid, scheme)
@@ -113,6 +115,30 @@ func place(u *redis.UniversalOptions, scheme, rest string, params url.Values) er
 		return fmt.Errorf("redis URL: %w: a Cluster has only database 0", oprc.ErrInvalid)
 	}
 	return database(u, db)
+}
+
+// tlsConfig trusts the system's authorities, or those in ca_file alone, and shows
+// the certificate in cert_file and key_file where a server asks for one.
+func tlsConfig(params url.Values) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: params.Get("skip_verify") == "true"} //nolint:gosec // asked for by name
+	if path := params.Get("ca_file"); path != "" {
+		bundle, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(bundle) {
+			return nil, fmt.Errorf("ca_file: %w: %s holds no certificate in PEM", oprc.ErrInvalid, path)
+		}
+	}
+	if cert, key := params.Get("cert_file"), params.Get("key_file"); cert != "" || key != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("cert_file, key_file: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
 }
 
 func database(u *redis.UniversalOptions, db string) error {
