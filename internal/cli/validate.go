@@ -70,9 +70,9 @@ func (o *validateOptions) run(ctx context.Context) error {
 			return err
 		}
 	} else {
-		found = plan.Make(plan.Input{
+		found = plan.Check(plan.Input{
 			Documents: docs, Diagnostics: found, Scope: plan.Scope{Origin: oprc.OriginCLI}, Live: assumed(docs),
-		}).Diagnostics
+		})
 	}
 	out := o.env.output(o.output)
 	out.MaxBytes, out.Mask = o.maxBytes, o.mask

@@ -480,6 +480,9 @@ func TestEnvironments(t *testing.T) {
 			l := settled(t, oprc.OriginCLI)
 			tt.in.Live = l.live
 			p := plan.Make(tt.in)
+			if diff := cmp.Diff(plan.Check(tt.in), p.Diagnostics); diff != "" {
+				t.Errorf("checked alone: -got +want\n%s", diff)
+			}
 			var codes []oprc.Code
 			for _, d := range p.Diagnostics.Errors() {
 				codes = append(codes, d.Code)
