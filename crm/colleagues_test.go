@@ -197,11 +197,17 @@ func TestDrainLetsCallsInFlightEnd(t *testing.T) {
 
 func TestDrainIsBounded(t *testing.T) {
 	t.Parallel()
-	w, h := newWorld(t), &recorder{block: make(chan struct{})}
+	w, h := newWorld(t), &recorder{}
 	stop := w.run(crm.Options{DrainTime: 200 * time.Millisecond}, h)
-	u := unit(0, "a")
+	first, u := unit(0, "a"), unit(1, "a")
+	w.dispatch(command(oprc.Deploy, 1, first))
+	w.saysLast(first.ID, "1 RUNNING crm-1") // the records are read: what follows comes by the stream
+	h.mu.Lock()
+	h.block = make(chan struct{})
+	h.mu.Unlock()
 	w.dispatch(command(oprc.Deploy, 1, u))
 	w.saysLast(u.ID, "1 DEPLOYING crm-1")
+	eventually(t, "pending commands, want 1", w.pending, func(n int64) bool { return n == 1 })
 	began := time.Now()
 	stop()
 	if took := time.Since(began); took > 5*time.Second {
