@@ -43,6 +43,7 @@ func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, lo
 	d.ingest.Changed = func(string) { d.loop.Replan() }
 	metrics.Reports(d.ingest.Counts)
 	d.loop.Ticked = metrics.Tick
+	d.loop.Resent = metrics.Resent
 	metrics.Leading(d.loop.Leading)
 	d.ingest.Lag = metrics.Lag
 	d.server = &rest.Server{

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
@@ -231,4 +233,52 @@ func TestBrokenRecordsStopNobody(t *testing.T) {
 		}
 		equal(t, must(db.Beats(t.Context(), "edge"))(t), []oprc.Heartbeat{{CRM: "broken", Time: at(0)}})
 	})
+}
+
+func TestHowFarCommandsHaveCome(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		db, ctx := open(t, url), t.Context()
+		come := func(read, last string, held map[string]int64) {
+			t.Helper()
+			r, l, err := db.CommandsRead(ctx, "edge")
+			if err != nil || r != read || l != last {
+				t.Errorf("read up to %s of %s, %v; want %s of %s", r, l, err, read, last)
+			}
+			h, err := db.CommandsHeld(ctx, "edge")
+			if err != nil {
+				t.Error(err)
+			}
+			equal(t, h, held)
+		}
+		come("0-0", "0-0", nil)
+		var cmds []oprc.Command
+		for i := range 3 {
+			cmds = append(cmds, command(unit("shop.cart", i, 0, "edge"), oprc.Deploy, 1))
+		}
+		dispatch(t, db, "edge", cmds...)
+		stream := must(raw(t, url).XRange(ctx, commandStream, "-", "+").Result())(t)
+		come("0-0", stream[2].ID, nil)
+		if err := db.Join(ctx, "edge"); err != nil {
+			t.Fatal(err)
+		}
+		come("0-0", stream[2].ID, nil)
+		if _, err := db.Commands(ctx, "edge", "a", 2, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		come(stream[1].ID, stream[2].ID, map[string]int64{cmds[0].ID: 1, cmds[1].ID: 1})
+		if err := db.AckCommands(ctx, "edge", stream[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		come(stream[1].ID, stream[2].ID, map[string]int64{cmds[1].ID: 1})
+	})
+}
+
+func TestAbandonedCommandsAreNotHeld(t *testing.T) {
+	url := rdbtest.Server(t)
+	db := open(t, url)
+	dispatch(t, db, "edge", command(unit("shop.cart", 0, 0, "edge"), oprc.Deploy, 1))
+	if err := (rdb.Probe{DB: db, Env: "edge"}).Abandon(t.Context(), "a", 2*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, must(db.CommandsHeld(t.Context(), "edge"))(t), nil)
 }

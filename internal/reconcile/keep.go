@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"hash/fnv"
 	"maps"
 	"slices"
 	"strings"
@@ -22,7 +21,7 @@ const (
 type keeperState struct {
 	standing map[string]string // of environments, as placement saw them
 	health   map[string]oprc.Health
-	resend   map[string]resend
+	resend   map[string]map[string]resend // by environment and unit
 	maintain planned
 	packages map[string]owned // nil before the first pass
 }
@@ -34,7 +33,7 @@ type owned struct {
 }
 
 func newKeeperState() keeperState {
-	return keeperState{standing: map[string]string{}, health: map[string]oprc.Health{}, resend: map[string]resend{}}
+	return keeperState{standing: map[string]string{}, health: map[string]oprc.Health{}, resend: map[string]map[string]resend{}}
 }
 
 // keep looks after what no source does: the health of environments, packages that
@@ -216,83 +215,4 @@ func (l *Loop) foreign(live plan.Live) []string {
 	}
 	slices.Sort(origins)
 	return origins
-}
-
-// A resend is when a command that nobody answered goes out again.
-type resend struct {
-	generation int64
-	tries      int
-	at         time.Time
-}
-
-const (
-	resendFirst = 15 * time.Second
-	resendMax   = 10 * time.Minute
-)
-
-// redeliver queues commands again that no report has answered, with exponential
-// backoff, in environments where someone is alive to hear them. The jitter is
-// derived from the unit's id, so that runs can be repeated.
-func (l *Loop) redeliver(ctx context.Context, live plan.Live, token int64) error {
-	var errs []error
-	for env, digests := range live.Units {
-		if h := live.Environments[env].Health; h != oprc.Healthy && h != oprc.Degraded {
-			continue
-		}
-		due := l.due(env, digests, live)
-		if len(due) == 0 {
-			continue
-		}
-		recs, err := l.Store.UnitRecords(ctx, env)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		now := l.Now().UTC()
-		var cmds []oprc.Command
-		for _, id := range due {
-			if r, ok := recs[id]; ok {
-				cmds = append(cmds, oprc.Command{
-					Type: r.Op, ID: id, Generation: r.Generation, SpecHash: r.SpecHash,
-					Revision: r.Revision, Time: now, Unit: r.Unit,
-				})
-			}
-		}
-		errs = append(errs, l.Reconciler.Ledger.Dispatch(ctx, env, cmds, token))
-		l.Log.Info("sent again", "env", env, "commands", len(cmds))
-	}
-	return errors.Join(errs...)
-}
-
-// due lists the units of env whose last command is unanswered and waited for long
-// enough, in order.
-func (l *Loop) due(env string, digests map[string]oprc.UnitDigest, live plan.Live) []string {
-	now := l.Now()
-	var due []string
-	for _, id := range slices.Sorted(maps.Keys(digests)) {
-		d := digests[id]
-		if live.Statuses[env][id].Generation >= d.Generation {
-			delete(l.keeper.resend, id)
-			continue
-		}
-		r, ok := l.keeper.resend[id]
-		switch {
-		case !ok || r.generation != d.Generation:
-			l.keeper.resend[id] = resend{generation: d.Generation, at: now.Add(resendFirst + jitter(id, resendFirst))}
-		case now.After(r.at):
-			r.tries++
-			pause := min(resendFirst<<min(r.tries, 10), resendMax)
-			r.at = now.Add(pause + jitter(id, pause))
-			l.keeper.resend[id] = r
-			due = append(due, id)
-		}
-	}
-	return due
-}
-
-// jitter spreads d by up to a quarter, the same for the same id.
-func jitter(id string, d time.Duration) time.Duration {
-	h := fnv.New32a()
-	h.Write([]byte(id))
-	return time.Duration(h.Sum32()%1000) * d / 4000
 }

@@ -39,6 +39,12 @@ type SourceStore interface {
 	// Emit appends events, all or none; a stale fence is an oprc.ErrFenced.
 	Emit(ctx context.Context, events []oprc.Event, fence int64) error
 	UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error)
+	// CommandsRead returns the stream ids of the last command that env's CRMs were given
+	// and of the last that there is; "0-0" where there is none.
+	CommandsRead(ctx context.Context, env string) (read, last string, err error)
+	// CommandsHeld returns the units whose commands a CRM of env was given and has not
+	// acknowledged, with their generations; except what it seems to have abandoned.
+	CommandsHeld(ctx context.Context, env string) (map[string]int64, error)
 	// Forget drops what is kept of units that were undeployed in these generations, and
 	// reported to be gone; what has changed since is left.
 	Forget(ctx context.Context, env string, generations map[string]int64, fence int64) error
@@ -54,8 +60,9 @@ type Loop struct {
 	Holder     string // unique per process
 	Now        func() time.Time
 	Log        *slog.Logger
-	Observe    func(Step) // may be nil
-	Ticked     func(Tick) // may be nil
+	Observe    func(Step)                     // may be nil
+	Ticked     func(Tick)                     // may be nil
+	Resent     func(env string, commands int) // commands that nobody had answered; may be nil
 
 	turn   sync.Mutex
 	fence  atomic.Int64

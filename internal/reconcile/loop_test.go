@@ -96,6 +96,7 @@ type daemon struct {
 	loop   *reconcile.Loop
 	store  reconcile.SourceStore // nil: db
 	lease  reconcile.Lease       // nil: db
+	now    func() time.Time      // nil: time.Now
 	others []reconcile.SourceConfig
 	loads  atomic.Int64 // of files
 }
@@ -140,6 +141,9 @@ func (d *daemon) start(change ...func(*reconcile.SourceConfig)) {
 	}
 	if d.store != nil {
 		d.loop.Store = d.store
+	}
+	if d.now != nil {
+		d.loop.Now, d.rec.Now = d.now, d.now
 	}
 	if d.lease != nil {
 		d.loop.Lease = d.lease

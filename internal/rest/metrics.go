@@ -32,6 +32,7 @@ type Metrics struct {
 	git      *prometheus.CounterVec
 	notified *prometheus.CounterVec
 	lag      *prometheus.HistogramVec
+	resent   *prometheus.CounterVec
 	leading  prometheus.Gauge
 	leads    func() bool
 
@@ -65,12 +66,15 @@ func NewMetrics() *Metrics {
 			Name: "oprc_report_lag_seconds", Help: "How long the oldest report of a batch waited in its stream.",
 			Buckets: []float64{.005, .025, .1, .5, 1, 5, 30, 300},
 		}, []string{"env"}),
+		resent: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "oprc_commands_resent_total", Help: "Commands that were sent again because no report had answered them.",
+		}, []string{"env"}),
 		leading: gauge("oprc_leading", "1 if this daemon is the one that acts."),
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.duration,
 		m.up, m.packages, m.drift, m.deployments, m.units, m.environments, m.crms, m.inflight,
-		m.git, m.notified, m.lag, m.leading,
+		m.git, m.notified, m.lag, m.resent, m.leading,
 	)
 	m.registry.MustRegister(m.sources.collectors()...)
 	return m
@@ -112,6 +116,11 @@ func (m *Metrics) Notified(kind string, err error) {
 
 // Lag observes how long reports of an environment waited.
 func (m *Metrics) Lag(env string, d time.Duration) { m.lag.WithLabelValues(env).Observe(d.Seconds()) }
+
+// Resent counts commands that were sent again.
+func (m *Metrics) Resent(env string, commands int) {
+	m.resent.WithLabelValues(env).Add(float64(commands))
+}
 
 // Leading shows whether this daemon is the one that acts.
 func (m *Metrics) Leading(leads func() bool) { m.leads = leads }

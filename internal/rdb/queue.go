@@ -1,0 +1,85 @@
+package rdb
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// CommandsRead returns the stream ids of the last command that the CRMs of an
+// environment were given and of the last that there is; "0-0" where there is none.
+func (d *DB) CommandsRead(ctx context.Context, env string) (read, last string, err error) {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	read, last = "0-0", "0-0"
+	groups, err := d.c.XInfoGroups(bounded, d.k.commands(env)).Result()
+	if noStream(err) {
+		return read, last, nil
+	}
+	if err != nil {
+		return "", "", d.wrap(ctx, err)
+	}
+	for _, g := range groups {
+		if g.Name == groupCRM {
+			given, err := parsePosition(g.LastDeliveredID)
+			if err != nil {
+				return "", "", err
+			}
+			read = given.String()
+		}
+	}
+	newest, err := d.c.XRevRangeN(bounded, d.k.commands(env), "+", "-", 1).Result()
+	if len(newest) > 0 {
+		last = newest[0].ID
+	}
+	return read, last, d.wrap(ctx, err)
+}
+
+// CommandsHeld returns the units whose commands a CRM of an environment was given and
+// has not acknowledged, with the highest generation of each. Those that nobody
+// touched for so long that colleagues should have claimed them are left out.
+func (d *DB) CommandsHeld(ctx context.Context, env string) (map[string]int64, error) {
+	held := map[string]int64{}
+	for start := "-"; ; {
+		bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+		pending, err := d.c.XPendingExt(bounded, &redis.XPendingExtArgs{
+			Stream: d.k.commands(env), Group: groupCRM, Start: start, End: "+", Count: chunk,
+		}).Result()
+		if err == nil {
+			err = d.readHeld(bounded, env, pending, held)
+		}
+		cancel()
+		if noGroup(err) {
+			return nil, nil
+		}
+		if err != nil || len(pending) < chunk {
+			return held, d.wrap(ctx, err)
+		}
+		start = "(" + pending[len(pending)-1].ID
+	}
+}
+
+// readHeld adds the units of pending entries to held.
+func (d *DB) readHeld(ctx context.Context, env string, pending []redis.XPendingExt, held map[string]int64) error {
+	entries, err := d.c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, e := range pending {
+			if e.Idle < 2*abandonedAfter {
+				p.XRange(ctx, d.k.commands(env), e.ID, e.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range entries {
+		for _, m := range c.(*redis.XMessageSliceCmd).Val() {
+			f := fields(m)
+			if g, err := strconv.ParseInt(f["generation"], 10, 64); err == nil {
+				held[f["id"]] = max(held[f["id"]], g)
+			}
+		}
+	}
+	return nil
+}
