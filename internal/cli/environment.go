@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,15 +31,17 @@ type envCreateOptions struct {
 	cpu    string
 	memory string
 	units  int
-	carry  carryOptions
+	take   bool
+	output view.Format
 }
 
 func newEnvCreate(e *env) *cobra.Command {
-	o := &envCreateOptions{env: e, carry: carryOptions{env: e}}
+	o := &envCreateOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Register an environment, or replace what is registered",
-		Long: "Registers an environment. One that exists gets exactly what the flags say." +
+		Long: `Registers an environment. One that exists gets exactly what the flags say, and what
+that changes is printed. Placement counts units; cpu and memory are for people.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc env create edge-1 --availability 0.95 --label zone=eu
   oprc env create cloud-1 --default --units 200`,
@@ -50,12 +53,13 @@ func newEnvCreate(e *env) *cobra.Command {
 	fs := cmd.Flags()
 	fs.Float64Var(&o.spec.Availability, "availability", 0, "declared availability, between 0 and 1")
 	fs.BoolVar(&o.spec.Default, "default", false, "deployments that name no environment go here")
-	fs.StringToStringVar(&o.spec.Labels, "label", nil, "`key=value`; repeats")
+	fs.StringToStringVar(&o.spec.Labels, "label", map[string]string{}, "`key=value`; repeats")
 	fs.StringSliceVar(&o.spec.Templates, "template", nil, "`name` of a template that its CRMs know; repeats")
 	fs.StringVar(&o.cpu, "cpu", "", "CPU that it has, as a Kubernetes `quantity`")
 	fs.StringVar(&o.memory, "memory", "", "memory that it has, as a Kubernetes `quantity`")
 	fs.IntVar(&o.units, "units", 0, "most units that it can run")
-	bindOutput(cmd, &o.carry.output, view.Text, view.JSON, view.YAML)
+	fs.BoolVar(&o.take, "take-ownership", false, "replace an environment that another origin owns, too")
+	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML)
 	return cmd
 }
 
@@ -64,11 +68,33 @@ func (o *envCreateOptions) run(ctx context.Context, s *state, name string) error
 	if capacity := (oprc.Capacity{CPU: o.cpu, Memory: o.memory, Units: o.units}); capacity != (oprc.Capacity{}) {
 		o.spec.Capacity = &capacity
 	}
-	res, err := s.declare(ctx, o.spec, o.actor(), false)
+	p, err := s.planEnvironment(ctx, o.spec, o.take)
+	if invalid, ok := errors.AsType[*oprc.InvalidError](err); ok {
+		return fmt.Errorf("environment %q: %w", name, wrongFlags(invalid))
+	}
 	if err != nil {
 		return ownership(err)
 	}
-	return o.env.output(o.carry.output).Applied(*res)
+	if o.output == view.Text && p.Summary.Update > 0 { // what no flag said any more is gone
+		if err := (view.Output{W: o.err}).Plan(p, ""); err != nil {
+			return err
+		}
+	}
+	res, err := s.Apply(ctx, p, o.actor())
+	if err != nil {
+		return err
+	}
+	return o.env.output(o.output).Applied(*res)
+}
+
+// wrongFlags tells all that is wrong with what flags say: they have no lines.
+func wrongFlags(invalid *oprc.InvalidError) error {
+	var all []string
+	for _, d := range invalid.Diagnostics.Errors() {
+		d.Position = oprc.Position{}
+		all = append(all, d.String())
+	}
+	return fmt.Errorf("%w: %s", oprc.ErrInvalid, strings.Join(all, "; "))
 }
 
 func newEnvList(e *env) *cobra.Command {

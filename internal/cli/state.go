@@ -203,23 +203,26 @@ func (s *state) bootstrap(ctx context.Context) error {
 		return err
 	}
 	local := oprc.Environment{Kind: oprc.KindEnvironment, Name: "local", Default: true, Availability: 0.99}
-	_, err = s.declare(ctx, local, reconcile.Actor{Name: "oprc", Message: "first use of the embedded state"}, false)
+	p, err := s.planEnvironment(ctx, local, false)
+	if err == nil {
+		_, err = s.Apply(ctx, p, reconcile.Actor{Name: "oprc", Message: "first use of the embedded state"})
+	}
 	if errors.Is(err, oprc.ErrConflict) { // another process was first
 		return nil
 	}
 	return err
 }
 
-// declare applies an environment.
-func (s *state) declare(ctx context.Context, spec oprc.Environment, by reconcile.Actor, take bool) (*reconcile.Result, error) {
+// planEnvironment plans the registration of an environment.
+func (s *state) planEnvironment(ctx context.Context, spec oprc.Environment, take bool) (*plan.Plan, error) {
 	file := oprc.File{Path: "environment/" + spec.Name, Data: oprc.MustCanonical(spec)}
 	p, err := s.Plan(ctx, reconcile.Request{
 		Files: []oprc.File{file}, Scope: plan.Scope{Origin: oprc.OriginCLI, TakeOwnership: take},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("environment %q: %w", spec.Name, err)
+		return p, fmt.Errorf("environment %q: %w", spec.Name, err)
 	}
-	return s.Apply(ctx, p, by)
+	return p, nil
 }
 
 // serveAlone does, while use runs, what a daemon would do for the embedded state:

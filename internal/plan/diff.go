@@ -57,6 +57,9 @@ func (d *diff) environments() {
 	for _, e := range d.attempt.environments {
 		name := e.Spec.Name
 		if !d.changedEnvs[name] {
+			if _, asked := d.envDocs[name]; asked {
+				d.unchanged++
+			}
 			continue
 		}
 		c := Change{Kind: oprc.KindEnv, Key: name, Actions: []Action{Update}, Reason: ReasonSpec}
@@ -318,7 +321,6 @@ func (d *diff) summary() Summary {
 			s.Commands.Undeploy++
 		case c.Kind == oprc.KindUnit:
 			s.Commands.Deploy++
-		case c.Kind == oprc.KindEnv:
 		case c.Actions[0] == Create:
 			s.Create++
 		case c.Actions[0] == Update:

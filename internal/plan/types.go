@@ -91,7 +91,7 @@ type Base struct {
 	Environments map[string]int64 `json:"environments"`
 }
 
-// A Summary counts objects of the kinds package, class, function and deployment.
+// A Summary counts objects of all kinds but units, of which it counts the commands.
 type Summary struct {
 	Create    int           `json:"create"`
 	Update    int           `json:"update"`

@@ -110,7 +110,7 @@ func (c *Commit) addEnvironment(p *plan.Plan, ch plan.Change, was oprc.Environme
 	}
 	ev := oprc.Event{
 		Time: now, Type: "applied", Kind: oprc.KindEnv, Key: ch.Key, Actor: by.Name,
-		Origin: p.Scope.Origin, PlanID: p.ID, Commit: by.Revision,
+		Origin: p.Scope.Origin, PlanID: p.ID, Commit: by.Revision, Message: string(ch.Reason),
 	}
 	if ch.After == nil {
 		ev.Type = "deleted"

@@ -99,8 +99,10 @@ type Actor struct {
 type Result struct {
 	PlanID  string           `json:"planId"`
 	Summary plan.Summary     `json:"summary"`
-	Revs    map[string]int64 `json:"revs"`    // package -> revision now; 0: deleted
-	Waiting []string         `json:"waiting"` // environments that got commands but have no live CRM
+	Revs    map[string]int64 `json:"revs"` // package -> revision now; 0: deleted
+	// Environments are the revisions of those that changed; 0: deleted.
+	Environments map[string]int64 `json:"environments"`
+	Waiting      []string         `json:"waiting"` // environments that got commands but have no live CRM
 	// Diverged lists what is not as the plan predicted, read back after applying: somebody
 	// else wrote in between. Empty is the proof that the plan told the truth.
 	Diverged []string `json:"diverged"`
@@ -168,15 +170,7 @@ func (r *Reconciler) Apply(ctx context.Context, p *plan.Plan, by Actor) (*Result
 	if err != nil {
 		return nil, err
 	}
-	res := &Result{PlanID: p.ID, Summary: p.Summary, Revs: map[string]int64{}, Waiting: []string{}, Diverged: []string{}}
-	for _, gone := range commit.Delete {
-		if gone.Kind == oprc.KindPackage {
-			res.Revs[gone.Key] = 0
-		}
-	}
-	for name, rec := range commit.Packages {
-		res.Revs[name] = rec.Rev
-	}
+	res := newResult(p, commit)
 	if r.DispatchOff {
 		return res, nil
 	}
@@ -189,6 +183,27 @@ func (r *Reconciler) Apply(ctx context.Context, p *plan.Plan, by Actor) (*Result
 	}
 	res.Diverged = append(res.Diverged, p.Diverged(after)...)
 	return res, nil
+}
+
+func newResult(p *plan.Plan, c Commit) *Result {
+	res := &Result{
+		PlanID: p.ID, Summary: p.Summary, Revs: map[string]int64{}, Environments: map[string]int64{}, Waiting: []string{}, Diverged: []string{},
+	}
+	for _, gone := range c.Delete {
+		switch gone.Kind {
+		case oprc.KindPackage:
+			res.Revs[gone.Key] = 0
+		case oprc.KindEnv:
+			res.Environments[gone.Key] = 0
+		}
+	}
+	for name, rec := range c.Packages {
+		res.Revs[name] = rec.Rev
+	}
+	for name, rec := range c.Environments {
+		res.Environments[name] = rec.Rev
+	}
+	return res
 }
 
 // commits is how often a plan is held against live state again because somebody

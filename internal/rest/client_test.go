@@ -44,7 +44,7 @@ func TestClientAnswersAsTheState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&reconcile.Result{PlanID: want.ID, Summary: want.Summary, Revs: map[string]int64{"shop": 1}, Waiting: []string{"east"}, Diverged: []string{}}, res); diff != "" {
+	if diff := cmp.Diff(&reconcile.Result{PlanID: want.ID, Summary: want.Summary, Revs: map[string]int64{"shop": 1}, Environments: map[string]int64{}, Waiting: []string{"east"}, Diverged: []string{}}, res); diff != "" {
 		t.Errorf("result: -want +got:\n%s", diff)
 	}
 	if o, err := w.state.Find(ctx, oprc.KindFunction, "shop.add"); err != nil || o.Doc.(*reconcile.FunctionView).Config.Env["DB_PASSWORD"] != "hunter2" {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
@@ -19,9 +20,10 @@ func (o Output) Applied(r reconcile.Result) error {
 			PlanID        string           `json:"planId"`
 			Summary       plan.Summary     `json:"summary"`
 			Revs          map[string]int64 `json:"revs"`
+			Environments  map[string]int64 `json:"environments"`
 			Waiting       []string         `json:"waiting"`
 			Diverged      []string         `json:"diverged"`
-		}{FormatVersion, r.PlanID, r.Summary, r.Revs, r.Waiting, r.Diverged})
+		}{FormatVersion, r.PlanID, r.Summary, r.Revs, r.Environments, r.Waiting, r.Diverged})
 	}
 	s := r.Summary
 	did := fmt.Sprintf("%d created, %d updated, %d deleted, %d unchanged", s.Create, s.Update, s.Delete, s.Unchanged)
@@ -32,13 +34,8 @@ func (o Output) Applied(r reconcile.Result) error {
 		did += "; " + count(n, "unit") + " sent to undeploy"
 	}
 	var b strings.Builder
-	for _, pkg := range slices.Sorted(maps.Keys(r.Revs)) {
-		if r.Revs[pkg] > 0 {
-			fmt.Fprintf(&b, "package/%s revision %d\n", clean(pkg), r.Revs[pkg])
-		} else {
-			fmt.Fprintf(&b, "package/%s deleted\n", clean(pkg))
-		}
-	}
+	writeRevs(&b, oprc.KindEnv, r.Environments)
+	writeRevs(&b, oprc.KindPackage, r.Revs)
 	if s.Create+s.Update+s.Delete+s.Commands.Deploy+s.Commands.Undeploy == 0 {
 		return o.print(bold("No changes.") + " Live state is what was asked for (" + count(s.Unchanged, "object") + " compared).\n")
 	}
@@ -50,4 +47,14 @@ func (o Output) Applied(r reconcile.Result) error {
 		b.WriteString("Read back: live state is what the plan predicted.\n")
 	}
 	return o.print(b.String())
+}
+
+func writeRevs(b *strings.Builder, kind oprc.Kind, revs map[string]int64) {
+	for _, name := range slices.Sorted(maps.Keys(revs)) {
+		if revs[name] > 0 {
+			fmt.Fprintf(b, "%s/%s revision %d\n", kind, clean(name), revs[name])
+		} else {
+			fmt.Fprintf(b, "%s/%s deleted\n", kind, clean(name))
+		}
+	}
 }
