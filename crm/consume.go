@@ -47,15 +47,17 @@ func (r *runner) consumeLoop(ctx context.Context) {
 var errLost = errors.New("the lease was lost")
 
 // session joins, makes the world like the records, and then follows the commands
-// until something fails. With full set it also says again what it runs.
+// until something fails. With full set, or if others may have acted meanwhile, it also
+// says again what it runs.
 func (r *runner) session(ctx context.Context, full bool) error {
 	if err := r.db.Join(ctx, r.Env); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
-	if _, _, err := r.db.SignIn(ctx, r.Env, r.ID); err != nil {
+	held, _, err := r.db.SignIn(ctx, r.Env, r.ID)
+	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
-	if err := r.resync(ctx, full); err != nil {
+	if err := r.resync(ctx, full || !held); err != nil {
 		return fmt.Errorf("read the records: %w", err)
 	}
 	r.event(Event{Type: EventJoined})

@@ -142,20 +142,22 @@ func (r *runner) deliver(ctx context.Context, batch []item) (int, error) {
 			settlements, index = append(settlements, it.settle), append(index, i)
 		}
 	}
-	written, err := r.db.Settle(ctx, r.Env, r.ID, settlements)
+	r.spare(settlements)
+	ids, err := r.db.Settle(ctx, r.Env, r.ID, settlements)
 	end := len(batch)
 	if err != nil {
-		if end = 0; len(written) < len(index) {
-			end = index[len(written)]
+		if end = 0; len(ids) < len(index) {
+			end = index[len(ids)]
 		}
 	}
 	var plain []string
-	for n, ok := range written {
-		if !ok { // the unit's new owner answers for it
+	for n, id := range ids {
+		if id == "" { // the unit's new owner answers for it
 			plain = append(plain, settlements[n].Acks...)
 			r.disown(ctx, settlements[n].Report.ID)
 		}
 	}
+	r.note(settlements, ids)
 	for _, it := range batch[:end] {
 		if it.settle.Report.Type == "" {
 			plain = append(plain, it.settle.Acks...)
@@ -171,6 +173,35 @@ func (r *runner) deliver(ctx context.Context, batch []item) (int, error) {
 		}
 	}
 	return end, err
+}
+
+// spare marks the reports that need not be written while the one before them on their
+// unit, which says the same, is unread. Until it is known how the writing of another went,
+// none is known to be there.
+func (r *runner) spare(settlements []rdb.Settlement) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range settlements {
+		s := r.units[settlements[i].Report.ID]
+		if s == nil {
+			continue
+		}
+		if !s.written.says(settlements[i].Report) {
+			s.written = written{}
+		}
+		settlements[i].Unless = s.written.streamID
+	}
+}
+
+// note keeps where the last report on each unit stands.
+func (r *runner) note(settlements []rdb.Settlement, streamIDs []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, id := range streamIDs {
+		if s := r.units[settlements[i].Report.ID]; s != nil {
+			s.written = written{settlements[i].Report, id}
+		}
+	}
 }
 
 func (r *runner) dropHolds(batch []item) {

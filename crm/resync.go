@@ -46,6 +46,11 @@ func (r *runner) resync(ctx context.Context, full bool) error {
 		}
 	}
 	if full {
+		r.mu.Lock()
+		for _, s := range r.units {
+			s.written = written{} // a colleague may have reported since
+		}
+		r.mu.Unlock()
 		r.repeat(func(*slot) bool { return true })
 	}
 	return nil
@@ -121,7 +126,7 @@ func (r *runner) unsaid(ctx context.Context, ended []string, digests map[string]
 }
 
 // repeatOld says again what was last said long ago: a report may have been lost
-// with a Redis that failed over.
+// with a Redis that failed over. What still waits to be read is not written twice.
 func (r *runner) repeatOld() {
 	now := time.Now()
 	r.repeat(func(s *slot) bool { return now.Sub(s.said) >= r.ReportEvery })

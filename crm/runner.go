@@ -101,8 +101,9 @@ func (r *runner) beatLoop(ctx context.Context) {
 	defer tick.Stop()
 	silent := false
 	colleagues := map[string]bool{}
+	var unread beats
 	for first := true; ; first = false {
-		held, others, err := r.beat(ctx)
+		held, others, err := r.beat(ctx, &unread)
 		switch {
 		case err != nil && ctx.Err() == nil && !silent:
 			silent = true
@@ -125,13 +126,22 @@ func (r *runner) beatLoop(ctx context.Context) {
 	}
 }
 
-func (r *runner) beat(ctx context.Context) (held bool, colleagues []string, err error) {
-	err = r.db.Report(ctx, r.Env, oprc.Report{
+// beats are the stream ids of the last heartbeats, the oldest first. While that one
+// waits unread no more are sent. One would not be enough: where the reader is some
+// seconds behind, it shall find that no heartbeat was missed.
+type beats [4]string
+
+func (r *runner) beat(ctx context.Context, last *beats) (held bool, colleagues []string, err error) {
+	id, err := r.db.Report(ctx, r.Env, oprc.Report{
 		Type: oprc.ReportHeartbeat, CRM: r.ID, Time: time.Now(),
 		Availability: r.Availability, Capacity: r.Capacity, Templates: r.Templates,
-	})
+	}, last[0])
 	if err != nil {
 		return false, nil, err
+	}
+	if id != "" {
+		copy(last[:], last[1:])
+		last[len(last)-1] = id
 	}
 	return r.db.SignIn(ctx, r.Env, r.ID)
 }

@@ -33,11 +33,24 @@ type slot struct {
 	state    State // last said
 	said     time.Time
 	saidOf   int64 // generation
+	written  written
 
 	busy    bool               // a worker is at it
 	cancel  context.CancelFunc // ends the call in flight
 	wake    chan struct{}      // ends the wait before another try
 	unknown time.Time          // since when the ledger has no record of it
+}
+
+// written is the last report on a unit that is in the stream, and where.
+type written struct {
+	report   oprc.Report
+	streamID string // "" when it is not known
+}
+
+// says reports whether r says nothing else.
+func (w written) says(r oprc.Report) bool {
+	r.Time = w.report.Time
+	return reflect.DeepEqual(w.report, r)
 }
 
 // normal fills in what a zero State means.

@@ -131,12 +131,12 @@ redis-cli -u $0 XACK 'oaas.pm.{env:conformance}.commands' crm $e; done; done`
 	want := map[string]string{
 		"join": "kept", "heartbeat": "BROKEN", "deploy": "BROKEN", "deploying": "BROKEN", "echo": "BROKEN", "ack-last": "BROKEN",
 		"repeat": "BROKEN", "newer": "BROKEN", "older": "BROKEN", "undeploy": "BROKEN", "malformed": "BROKEN", "forged": "BROKEN",
-		"records": "BROKEN", "records-gone": "BROKEN", "own-backlog": "BROKEN", "abandoned": "BROKEN", "loss": "BROKEN", "well-formed": "kept",
+		"unread": "BROKEN", "records": "BROKEN", "records-gone": "BROKEN", "own-backlog": "BROKEN", "abandoned": "BROKEN", "loss": "BROKEN", "well-formed": "kept",
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("verdicts (-got +want):\n%s\n%s", diff, out.String())
 	}
-	if !strings.Contains(out.String(), "18 rules, 14 broken") {
+	if !strings.Contains(out.String(), "19 rules, 14 broken") {
 		t.Errorf("summary: got\n%s", out.String())
 	}
 }

@@ -30,6 +30,7 @@ var rules = []rule{
 	{"undeploy", "undeploys, reports DELETED, deploys again", true, false, (*suite).checkUndeploy},
 	{"malformed", "puts what it cannot understand into dead, with a reason, and goes on", true, false, (*suite).checkMalformed},
 	{"forged", "refuses a command that the unit's record does not bear out", false, false, (*suite).checkForged},
+	{"unread", "says nothing again while nobody reads, and goes on when somebody does", false, false, (*suite).checkUnread},
 	{"records", "reads the records at its start: deploys what should run", true, true, (*suite).checkRecords},
 	{"records-gone", "reads the records at its start: reports what should not run as DELETED", true, true, (*suite).checkRecordsGone},
 	{"own-backlog", "finishes what it had read before it stopped", true, true, (*suite).checkBacklog},
@@ -305,6 +306,28 @@ func (s *suite) checkForged(ctx context.Context) error {
 		return err
 	}
 	return s.lastIs(ctx, c.ID, 1)
+}
+
+// checkUnread reads no report until the CRM is silent, and then all.
+func (s *suite) checkUnread(ctx context.Context) error {
+	said, since := 0, time.Now()
+	err := s.until(ctx, "silence while nobody reads", func() (bool, error) {
+		entries, err := s.p.Reports(ctx)
+		if len(entries) != said {
+			said, since = len(entries), time.Now()
+		}
+		return time.Since(since) > 2*oprc.HeartbeatInterval, err
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.p.ReadReports(ctx); err != nil {
+		return err
+	}
+	return s.until(ctx, "a heartbeat when the others were read", func() (bool, error) {
+		entries, err := s.p.Reports(ctx)
+		return len(entries) > said, err
+	})
 }
 
 // away runs what happens while the CRM is not there.

@@ -9,7 +9,7 @@ declare -A running # unit id -> generation; a real CRM asks its platform what it
 
 r() { redis-cli -e --raw -u "$URL" "$@" 2>/dev/null; }
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
-report() { r XADD "$REPORTS" '*' crm "$ME" ts "$(now)" "$@" >/dev/null; }
+report() { r XADD "$REPORTS" '*' crm "$ME" ts "$(now)" "$@"; }
 
 # make ID OP GENERATION SPECHASH: makes one unit so, and reports. To do it again changes nothing.
 make() {
@@ -45,19 +45,31 @@ handle() {
   if [[ ! $generation =~ ^[0-9]{1,15}$ || $# != 4 || $(field "$1" type) != @(deploy|undeploy) ]] || [ "$generation" -gt "$3" ]; then
     r XADD "$DEAD" MAXLEN '~' 10000 '*' stream commands id "$1" reason 'this was never dispatched' by "$ME" ts "$(now)" >/dev/null || return
   elif [ "$generation" = "$3" ]; then
-    make "$id" "$2" "$3" "$4" || return
+    make "$id" "$2" "$3" "$4" >/dev/null || return
   fi
   r XACK "$COMMANDS" crm "$1" >/dev/null # last
 }
 
-while kill -0 $$ 2>/dev/null; do report type heartbeat availability 0.99; sleep 5; done &
+# unread ENTRY: whether a report is there and no group was given it yet: to say it again would only fill Redis.
+unread() {
+  [ -n "$(r XRANGE "$REPORTS" "$1" "$1")" ] || return
+  for last in $(r XINFO GROUPS "$REPORTS" | awk 'name == "last-delivered-id" { print } { name = $0 }'); do
+    [ -n "$(r XRANGE "$REPORTS" "($last" "$1" COUNT 1)" ] || return
+  done
+}
+
+sent=(0 0 0 0) # the last four heartbeats
+while kill -0 $$ 2>/dev/null; do
+  unread "${sent[0]}" || { id=$(report type heartbeat availability 0.99) && sent=("${sent[@]:1}" "$id"); }
+  sleep 5
+done &
 trap 'kill %1' EXIT
 trap exit TERM INT
 while :; do
   r XGROUP CREATE "$COMMANDS" crm 0 MKSTREAM >/dev/null # an error if it is there
   for id in $(r HKEYS "$UNITS"); do # first the records, then the commands
     rec=$(record "$id")
-    [[ $rec == deploy* || $(r HGET "$STATUS" "$id") != *'"condition":"DELETED"'* ]] && make "$id" $rec
+    [[ $rec == deploy* || $(r HGET "$STATUS" "$id") != *'"condition":"DELETED"'* ]] && make "$id" $rec >/dev/null
   done
   while r XAUTOCLAIM "$COMMANDS" crm "$ME" 30000 0 JUSTID >/dev/null && # what a dead colleague left becomes mine
     r XREADGROUP GROUP crm "$ME" COUNT 100 BLOCK 1000 STREAMS "$COMMANDS" '>' >/dev/null; do

@@ -26,7 +26,7 @@ func (k Keys) ACL(env string) []string {
 		command cluster|slots cluster|shards cluster|nodes readonly
 		multi exec eval evalsha time
 		hget hmget hgetall hscan hkeys hlen hset hdel
-		xgroup|create xreadgroup xpending xclaim xautoclaim xack xadd xlen xrange xrevrange`) {
+		xgroup|create xreadgroup xpending xclaim xautoclaim xack xadd xlen xrange xrevrange xinfo|groups`) {
 		rules = append(rules, "+"+command)
 	}
 	return rules

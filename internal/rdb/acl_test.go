@@ -62,7 +62,10 @@ func serveEdge(t *testing.T, daemon *rdb.DB, crm *rdb.DB, direct redis.Universal
 	report := oprc.Report{
 		Type: oprc.ReportStatus, CRM: "a", Time: at(0), ID: u.ID, Generation: generation, SpecHash: oprc.Digest(u), Condition: oprc.Running,
 	}
-	do("report", crm.Report(ctx, "edge", report))
+	first, err := crm.Report(ctx, "edge", report, "")
+	do("report", err)
+	_, err = crm.Report(ctx, "edge", report, first)
+	do("report again", err)
 	if len(cmds) == 2 {
 		do("hand", crm.HandCommands(ctx, "edge", "a", cmds[0].StreamID))
 		_, err = crm.Settle(ctx, "edge", "a", []rdb.Settlement{{Report: report, Acks: []string{cmds[0].StreamID}}})

@@ -38,10 +38,12 @@ func everyCall(t *testing.T, db *rdb.DB) {
 		cmd := command(u, oprc.Deploy, 1)
 		want[env] = map[string]oprc.UnitDigest{u.ID: {Generation: 1, SpecHash: cmd.SpecHash}}
 		do("dispatch", db.Dispatch(ctx, env, []oprc.Command{cmd}, token))
-		do("report", db.Report(ctx, env, oprc.Report{
+		_, err := db.Report(ctx, env, oprc.Report{
 			Type: oprc.ReportStatus, CRM: "x", Time: at(1), ID: u.ID, Generation: 1, SpecHash: cmd.SpecHash, Condition: oprc.Running,
-		}))
-		do("report", db.Report(ctx, env, oprc.Report{Type: oprc.ReportHeartbeat, CRM: "x", Time: at(1), Availability: 7}))
+		}, "")
+		do("report", err)
+		_, err = db.Report(ctx, env, oprc.Report{Type: oprc.ReportHeartbeat, CRM: "x", Time: at(1), Availability: 7}, "")
+		do("report", err)
 		entries, err := db.Reports(ctx, env, "one", 10, 0)
 		do("reports", err)
 		equal(t, len(entries), 2)

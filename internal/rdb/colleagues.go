@@ -77,19 +77,21 @@ end
 return answer`)
 
 // settle appends a status report and acknowledges the commands that it answers, if
-// no other CRM owns the unit.
+// no other CRM owns the unit. A report that says what an earlier one says, which still
+// waits to be read, need not be appended.
 //
 //	KEYS  1 owners  2 reports  3 commands
-//	ARGV  1 crm  2 unit id  3 "1" to give the unit up  4 number of commands  5… their stream ids, then the report's fields
-//	      -> 1 done, 0 another CRM owns the unit and nothing was written
-var settle = redis.NewScript(`
+//	ARGV  1 crm  2 unit id  3 "1" to give the unit up  4 stream id of the earlier report, or ""
+//	      5 number of commands  6… their stream ids, then the report's fields
+//	      -> stream id of the report, or of the earlier one; "" if another CRM owns the unit and nothing was written
+var settle = redis.NewScript(waits + `
 local owner = redis.call("HGET", KEYS[1], ARGV[2])
-if owner and owner ~= ARGV[1] then return 0 end
-local acks = tonumber(ARGV[4])
-redis.call("XADD", KEYS[2], "*", unpack(ARGV, 5 + acks))
+if owner and owner ~= ARGV[1] then return "" end
+local id, acks = ARGV[4], tonumber(ARGV[5])
+if not waits(KEYS[2], id) then id = redis.call("XADD", KEYS[2], "*", unpack(ARGV, 6 + acks)) end
 if ARGV[3] == "1" then redis.call("HDEL", KEYS[1], ARGV[2]) end
-for i = 5, 4 + acks do redis.call("XACK", KEYS[3], "crm", ARGV[i]) end
-return 1`)
+for i = 6, 5 + acks do redis.call("XACK", KEYS[3], "crm", ARGV[i]) end
+return id`)
 
 // SignIn says that a CRM lives. held is false if its lease had run out or was never
 // there: units of it may have found another owner. colleagues are the other
@@ -153,13 +155,14 @@ type Settlement struct {
 	Report  oprc.Report
 	Acks    []string // stream ids
 	Release bool     // the unit is gone, and needs no owner any more
+	Unless  string   // stream id of a report that says the same; while it waits unread, that is enough
 }
 
 // Settle appends reports in order, and acknowledges what each of them answers:
-// both or neither. The answer says for each whether it was written; it is not when
-// another CRM owns the unit. Where err is set, so many settlements at the front
-// are done as there are answers.
-func (d *DB) Settle(ctx context.Context, env, crm string, batch []Settlement) ([]bool, error) {
+// both or neither. The answer has for each the stream id where that can be read, and
+// "" when another CRM owns the unit. Where err is set, so many settlements at the
+// front are done as there are answers.
+func (d *DB) Settle(ctx context.Context, env, crm string, batch []Settlement) ([]string, error) {
 	if len(batch) == 0 {
 		return nil, nil
 	}
@@ -173,18 +176,18 @@ func (d *DB) Settle(ctx context.Context, env, crm string, batch []Settlement) ([
 			if s.Release {
 				release = "1"
 			}
-			args := append([]any{crm, s.Report.ID, release, len(s.Acks)}, anys(s.Acks)...)
+			args := append([]any{crm, s.Report.ID, release, s.Unless, len(s.Acks)}, anys(s.Acks)...)
 			cmds = append(cmds, settle.Eval(bounded, p, keys, append(args, reportFields(s.Report)...)...))
 		}
 		return nil
 	})
-	done := make([]bool, 0, len(batch))
+	done := make([]string, 0, len(batch))
 	for _, c := range cmds {
-		if c.Err() != nil {
+		id, err := c.Text()
+		if err != nil {
 			break
 		}
-		n, _ := c.Int()
-		done = append(done, n == 1)
+		done = append(done, id)
 	}
 	return done, d.wrap(ctx, err)
 }

@@ -108,6 +108,18 @@ func (p Probe) Reports(ctx context.Context) ([]oprc.ReportEntry, error) {
 	return entries, nil
 }
 
+// ReadReports is given all reports, as the control plane is.
+func (p Probe) ReadReports(ctx context.Context) error {
+	stream := p.DB.k.reports(p.Env)
+	if err := p.DB.createGroup(ctx, stream, p.DB.group); err != nil {
+		return err
+	}
+	err := p.DB.c.XReadGroup(ctx, &redis.XReadGroupArgs{
+		Group: p.DB.group, Consumer: "crmtest", Streams: []string{stream, ">"}, Count: 1 << 30, Block: -1, NoAck: true,
+	}).Err()
+	return p.DB.wrap(ctx, ignoreNil(err))
+}
+
 // Abandon reads the next command in the name of a CRM that died with it long ago.
 func (p Probe) Abandon(ctx context.Context, crm string, ago time.Duration) error {
 	if err := p.DB.Join(ctx, p.Env); err != nil {

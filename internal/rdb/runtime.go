@@ -160,11 +160,35 @@ func (d *DB) AckCommands(ctx context.Context, env string, streamIDs ...string) e
 	return nil
 }
 
-// Report appends a CRM's message to its environment's reports.
-func (d *DB) Report(ctx context.Context, env string, r oprc.Report) error {
+// waits is Lua: whether an entry stands in a stream, and no group was given it yet.
+const waits = `
+local function waits(stream, id)
+  if id == "" or #redis.call("XRANGE", stream, id, id) == 0 then return false end
+  for _, g in ipairs(redis.call("XINFO", "GROUPS", stream)) do
+    local info = {}
+    for i = 1, #g, 2 do info[g[i]] = g[i + 1] end
+    if #redis.call("XRANGE", stream, "(" .. info["last-delivered-id"], id, "COUNT", 1) == 0 then return false end
+  end
+  return true
+end`
+
+// say appends a report, unless an earlier one still waits to be read.
+//
+//	KEYS  1 reports
+//	ARGV  1 stream id of the earlier one, or ""  2… fields
+//	      -> stream id; "" if it was left out
+var say = redis.NewScript(waits + `
+if waits(KEYS[1], ARGV[1]) then return "" end
+return redis.call("XADD", KEYS[1], "*", unpack(ARGV, 2))`)
+
+// Report appends a CRM's message to its environment's reports, and returns its
+// stream id. While the entry unless, if any, waits there unread, nothing is
+// appended and the id is empty: so nobody fills Redis while the control plane is away.
+func (d *DB) Report(ctx context.Context, env string, r oprc.Report, unless string) (streamID string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return d.wrap(ctx, d.c.XAdd(bounded, &redis.XAddArgs{Stream: d.k.reports(env), Values: reportFields(r)}).Err())
+	streamID, err = say.Run(bounded, d.c, []string{d.k.reports(env)}, append([]any{unless}, reportFields(r)...)...).Text()
+	return streamID, d.wrap(ctx, err)
 }
 
 // UnitDigests returns generation and specHash of every unit that was dispatched to

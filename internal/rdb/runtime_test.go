@@ -225,18 +225,91 @@ func TestSettleReportsAndAcknowledgesOrDoesNeither(t *testing.T) {
 		})
 	}
 	done, err := s.Settle(ctx, "edge", "crm-1", batch)
-	if err != nil || !slices.Equal(done, []bool{true, false}) {
-		t.Fatalf("got %v, %v", done, err)
+	if err != nil {
+		t.Fatal(err)
 	}
 	reports, err := s.Reports(ctx, "edge", "c", 10, 0)
 	if err != nil || len(reports) != 1 {
 		t.Fatalf("reports: %v, %v", reports, err)
+	}
+	if diff := cmp.Diff(done, []string{reports[0].ID, ""}); diff != "" {
+		t.Errorf("answers (-got +want):\n%s", diff)
 	}
 	if diff := cmp.Diff(reports[0].Report, batch[0].Report); diff != "" || reports[0].Err != nil {
 		t.Errorf("%v, report (-got +want):\n%s", reports[0].Err, diff)
 	}
 	if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != 1 {
 		t.Errorf("pending: got %d, want the colleague's 1", p.Count)
+	}
+}
+
+// What waits unread need not be said again: not to a group that was given it, not where
+// there is no group, and not when it is gone.
+func TestReportIsLeftOutWhileAnEarlierOneWaits(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		const stream = "oaas.pm.{env:edge}.reports"
+		db, c, ctx := open(t, url), raw(t, url), t.Context()
+		beat := oprc.Report{Type: oprc.ReportHeartbeat, CRM: "a", Time: at(1)}
+		say := func(unless string) string {
+			t.Helper()
+			return must(db.Report(ctx, "edge", beat, unless))(t)
+		}
+		first := say("")
+		if second := say(first); second != "" {
+			t.Errorf("nobody has ever read, and it was said again: %s", second)
+		}
+		equal(t, reportIDs(reports(t, db, "one")), []string{first})
+		second := say(first)
+		if second == "" {
+			t.Fatal("it was read, and not said again")
+		}
+		if third := say(second); third != "" {
+			t.Errorf("it waits, and was said again: %s", third)
+		}
+		if err := c.XGroupCreate(ctx, stream, "other", second).Err(); err != nil {
+			t.Fatal(err)
+		}
+		third := say(second) // one group was given it
+		if third == "" || say(third) != "" {
+			t.Errorf("got %q", third)
+		}
+		if err := c.XDel(ctx, stream, third).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if say(third) == "" {
+			t.Error("the one that should wait is gone, and it was not said again")
+		}
+	})
+}
+
+// A command is acknowledged also when the report that answers it waits already.
+func TestSettleAcknowledgesWithAReportThatWaits(t *testing.T) {
+	s, ctx := newCRMSide(t), t.Context()
+	c := edgeUnit(0)
+	s.dispatch(t, c, c)
+	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unless := ""
+	var got []string
+	for _, e := range read {
+		report := oprc.Report{Type: oprc.ReportStatus, CRM: "crm-1", Time: c.Time, ID: c.ID, Generation: 1, SpecHash: c.SpecHash, Condition: oprc.Running}
+		ids, err := s.Settle(ctx, "edge", "crm-1", []rdb.Settlement{{Report: report, Acks: []string{e.StreamID}, Unless: unless}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, unless = append(got, ids...), ids[0]
+	}
+	if len(got) != 2 || got[0] == "" || got[0] != got[1] {
+		t.Errorf("got %q, want one stream id twice", got)
+	}
+	left := map[string]int64{
+		"reports": s.c.XLen(ctx, "oaas.pm.{env:edge}.reports").Val(),
+		"pending": s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val().Count,
+	}
+	if diff := cmp.Diff(left, map[string]int64{"reports": 1, "pending": 0}); diff != "" {
+		t.Errorf("-got +want:\n%s", diff)
 	}
 }
 
@@ -264,7 +337,7 @@ func TestHeartbeatsArriveAsTheyWereSent(t *testing.T) {
 		Type: oprc.ReportHeartbeat, CRM: "crm-1", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Availability: 0.999, Capacity: &oprc.Capacity{CPU: "8", Units: 3}, Templates: []string{"gpu"},
 	}
-	if err := s.Report(ctx, "edge", want); err != nil {
+	if _, err := s.Report(ctx, "edge", want, ""); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Reports(ctx, "edge", "c", 10, 0)
