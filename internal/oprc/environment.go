@@ -113,6 +113,8 @@ type EnvironmentState struct {
 	// RecoveringUntil is set while computed placements do not return yet.
 	RecoveringUntil time.Time   `json:"recoveringUntil,omitzero"`
 	Beats           []Heartbeat `json:"crms,omitempty"`
+	// Read is when this was so, by the clock that stamps heartbeats.
+	Read time.Time `json:"-"`
 }
 
 // Standing stands for all that placement sees of the environment: while it is the

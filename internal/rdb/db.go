@@ -36,7 +36,7 @@ type Options struct {
 	Group    string           // consumer group for reports; default "package-manager"
 	Username string           // over the URL's
 	Password string           // over the URL's
-	Now      func() time.Time // default time.Now
+	Now      func() time.Time // for tests: over the clocks of this machine and of Redis
 }
 
 // A DB is a connection to the ledger. Its methods may be called concurrently.
@@ -46,6 +46,7 @@ type DB struct {
 	group string
 	addr  string // of Redis, for messages; never with a password
 	now   func() time.Time
+	given bool // now is not this machine's clock
 	cache catalogueCache
 
 	discovery discovery
@@ -65,6 +66,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		group: cmp.Or(o.Group, "package-manager"),
 		addr:  display(where),
 		now:   o.Now,
+		given: o.Now != nil,
 	}
 	if d.now == nil {
 		d.now = time.Now

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,11 +33,10 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 		Units:        map[string]map[string]oprc.UnitDigest{},
 		Statuses:     map[string]map[string]oprc.Status{},
 	}
-	states, err := d.readEnvironments(ctx, c.names())
+	states, now, err := d.readEnvironments(ctx, c.names())
 	if err != nil {
 		return plan.Live{}, err
 	}
-	now := d.now()
 	for name, s := range states {
 		if len(s.units) > 0 {
 			live.Units[name] = s.units
@@ -47,8 +47,8 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 		rec, declared := c.environments[name]
 		state := s.state(rec, now)
 		if !declared {
-			if state.Units == 0 && (state.Health == oprc.HealthUnknown || state.Health == oprc.EnvDown) {
-				continue // deleted, and nothing is left of it
+			if s.over(now) {
+				continue
 			}
 			state.Spec = oprc.Environment{Kind: oprc.KindEnvironment, Name: name}
 		}
@@ -64,6 +64,17 @@ type envReading struct {
 	beats    []oprc.Heartbeat
 }
 
+// over reports whether nothing is left of an environment that nobody declared: its
+// CRMs have been silent for long, and no unit is meant to run there.
+func (s envReading) over(now time.Time) bool {
+	for _, b := range s.beats {
+		if now.Sub(b.Time) <= forgetCRM {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(slices.Collect(maps.Values(s.units)), oprc.UnitDigest.Runs)
+}
+
 // state is what placement sees of the environment.
 func (s envReading) state(rec oprc.EnvironmentRecord, now time.Time) oprc.EnvironmentState {
 	state := oprc.EnvironmentState{
@@ -72,6 +83,7 @@ func (s envReading) state(rec oprc.EnvironmentRecord, now time.Time) oprc.Enviro
 		Availability:      cmp.Or(reported(s.beats, now), rec.Spec.Availability),
 		Beats:             s.beats,
 		RecoveringUntil:   oprc.RecoveringUntil(s.beats, now),
+		Read:              now,
 	}
 	for _, u := range s.units {
 		if u.Runs() {
@@ -100,15 +112,27 @@ func reported(beats []oprc.Heartbeat, now time.Time) float64 {
 	return cmp.Or(alive, ever)
 }
 
-func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]envReading, error) {
+// clock is the time by which heartbeats are stamped and judged. It is the server's:
+// commands and daemons on machines whose clocks differ come to the same decision.
+func (d *DB) clock(answer *redis.TimeCmd) time.Time {
+	if d.given {
+		return d.now()
+	}
+	return answer.Val()
+}
+
+// readEnvironments reads the slots of environments, and the time by their clock.
+func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]envReading, time.Time, error) {
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
 	type answers struct{ units, statuses, beats *redis.MapStringStringCmd }
 	got := map[string]answers{}
 	if len(names) == 0 {
-		return nil, nil
+		return nil, time.Time{}, nil
 	}
+	var now *redis.TimeCmd
 	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+		now = p.Time(bounded)
 		for _, e := range names {
 			got[e] = answers{
 				units:    p.HGetAll(bounded, d.k.unitDigests(e)),
@@ -119,7 +143,7 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 		return nil
 	})
 	if err := d.wrap(ctx, err); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	out := make(map[string]envReading, len(names))
 	for e, a := range got {
@@ -131,7 +155,7 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 		s.remember()
 		out[e] = s
 	}
-	return out, nil
+	return out, d.clock(now), nil
 }
 
 // remember shows a unit whose record was lost as undeployed at the generation that

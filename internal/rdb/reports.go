@@ -162,7 +162,8 @@ end
 return redis.status_reply("OK")`)
 
 // forgetCRM is the silence after which a CRM no longer belongs to its
-// environment, provided that a colleague is alive.
+// environment, provided that a colleague is alive, and the environment itself is
+// forgotten if nobody declared it and nothing is left there.
 const forgetCRM = 10 * time.Minute
 
 // Heartbeat keeps the last heartbeat of each CRM, and makes the environment known.
@@ -193,13 +194,19 @@ func sortable(t time.Time) string {
 	return strings.TrimSuffix(t.UTC().Format(time.RFC3339Nano), "Z")
 }
 
-// Beats returns the last heartbeat of each CRM of an environment, by name.
-func (d *DB) Beats(ctx context.Context, env string) ([]oprc.Heartbeat, error) {
+// Beats returns the last heartbeat of each CRM of an environment, by name, and what
+// time it is by the clock that they are to be stamped with.
+func (d *DB) Beats(ctx context.Context, env string) ([]oprc.Heartbeat, time.Time, error) {
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	docs, err := d.c.HGetAll(bounded, d.k.crms(env)).Result()
+	var docs *redis.MapStringStringCmd
+	var now *redis.TimeCmd
+	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+		docs, now = p.HGetAll(bounded, d.k.crms(env)), p.Time(bounded)
+		return nil
+	})
 	if err := d.wrap(ctx, err); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	return sortedBeats(docs), nil
+	return sortedBeats(docs.Val()), d.clock(now), nil
 }

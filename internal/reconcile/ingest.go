@@ -31,7 +31,8 @@ type Reports interface {
 	UnitDigests(ctx context.Context, env string) (map[string]oprc.UnitDigest, error)
 	UnitRecordsOf(ctx context.Context, env string, ids []string) (map[string]oprc.UnitRecord, error)
 	StatusesOf(ctx context.Context, env string, ids []string) (map[string]oprc.Status, error)
-	Beats(ctx context.Context, env string) ([]oprc.Heartbeat, error)
+	// Beats also says what time it is by the clock that stamps heartbeats.
+	Beats(ctx context.Context, env string) ([]oprc.Heartbeat, time.Time, error)
 
 	// Fold writes all statuses and runtimes if each stored status is still Old;
 	// otherwise it writes nothing and returns the ids of those that were not. A
@@ -236,13 +237,13 @@ func (in *Ingest) count(c Counts) {
 	in.counts.Heartbeats += c.Heartbeats
 }
 
-// heartbeats keeps the last heartbeat of each CRM, stamped with our clock: CRMs'
-// clocks are never compared. changed is true when the environment's health did.
+// heartbeats keeps the last heartbeat of each CRM, stamped with one clock for all that
+// write and read them: those of CRMs, daemons and commands may differ. changed is true when the environment's health did.
 func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err error) {
 	if len(b.beats) == 0 {
 		return false, nil
 	}
-	known, err := in.Reports.Beats(ctx, b.env)
+	known, now, err := in.Reports.Beats(ctx, b.env)
 	if err != nil {
 		return false, fmt.Errorf("read heartbeats: %w", err)
 	}
@@ -250,22 +251,23 @@ func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err e
 	for _, k := range known {
 		byID[k.CRM] = k
 	}
-	before := oprc.HealthOf(known, b.now)
+	now = now.UTC()
+	before := oprc.HealthOf(known, now)
 	fresh := map[string]oprc.Heartbeat{}
 	for _, e := range b.beats {
 		r := e.Report
 		since, returned := byID[r.CRM].Since, byID[r.CRM].Returned
-		if since.IsZero() || b.now.Sub(byID[r.CRM].Time) > oprc.HeartbeatTimeout {
-			since, returned = b.now, before == oprc.EnvDown
+		if since.IsZero() || now.Sub(byID[r.CRM].Time) > oprc.HeartbeatTimeout {
+			since, returned = now, before == oprc.EnvDown
 		}
 		fresh[r.CRM] = oprc.Heartbeat{
-			CRM: r.CRM, Time: b.now, Since: since, Returned: returned,
+			CRM: r.CRM, Time: now, Since: since, Returned: returned,
 			Availability: r.Availability, Capacity: r.Capacity, Templates: r.Templates,
 		}
 	}
 	maps.Copy(byID, fresh)
 	b.counts.Heartbeats += len(b.beats)
-	changed = oprc.HealthOf(slices.Collect(maps.Values(byID)), b.now) != before // the loop tells of it
+	changed = oprc.HealthOf(slices.Collect(maps.Values(byID)), now) != before // the loop tells of it
 	beats := make([]oprc.Heartbeat, 0, len(fresh))
 	for _, id := range slices.Sorted(maps.Keys(fresh)) {
 		beats = append(beats, fresh[id])

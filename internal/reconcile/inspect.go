@@ -134,7 +134,7 @@ func (r *Reconciler) documents(ctx context.Context, kind oprc.Kind, live plan.Li
 	case oprc.KindEnv:
 		return environments(live), nil
 	case oprc.KindCRM:
-		return crms(live, r.Now()), nil
+		return crms(live), nil
 	case oprc.KindSource:
 		sources, err := r.Reader.Sources(ctx)
 		return pointers(sources), err
@@ -179,11 +179,11 @@ func environments(live plan.Live) map[string]any {
 	return out
 }
 
-func crms(live plan.Live, now time.Time) map[string]any {
+func crms(live plan.Live) map[string]any {
 	out := map[string]any{}
 	for env, st := range live.Environments {
 		for _, b := range st.Beats {
-			age := now.Sub(b.Time)
+			age := st.Read.Sub(b.Time)
 			out[env+"/"+b.CRM] = &CRMView{Heartbeat: b, Env: env, Age: age, Alive: age <= oprc.HeartbeatTimeout}
 		}
 	}

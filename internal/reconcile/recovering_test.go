@@ -86,3 +86,14 @@ func TestNothingMovesBecauseNobodyListened(t *testing.T) {
 		t.Errorf("it fled: %+v", dep.Members)
 	}
 }
+
+// Heartbeats are stamped by one clock, not by that of whichever daemon takes them in.
+func TestHeartbeatsAreStampedByOneClock(t *testing.T) {
+	box := newInbox(beatOf("9-0", "a"))
+	box.beats, box.skew = map[string]oprc.Heartbeat{}, -time.Hour
+	ingest(t, box, func(string) {})
+	ours := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when synctest's clocks start
+	if b := box.beats["a"]; b.Time.After(ours.Add(-time.Minute)) || b.Since.After(ours.Add(-time.Minute)) {
+		t.Errorf("stamped %s, since %s: by the daemon's clock", b.Time, b.Since)
+	}
+}

@@ -30,6 +30,7 @@ type inbox struct {
 	lose     int // how many folds another daemon wins
 	deaf     int // how many answers to folds are lost
 	outbox   []oprc.Event
+	skew     time.Duration // of the clock that stamps heartbeats, before ours
 }
 
 func (b *inbox) EnvironmentNames(context.Context) ([]string, error) { return []string{"edge"}, nil }
@@ -75,14 +76,14 @@ func only[V any](all map[string]V, ids []string) map[string]V {
 	return out
 }
 
-func (b *inbox) Beats(context.Context, string) ([]oprc.Heartbeat, error) {
+func (b *inbox) Beats(context.Context, string) ([]oprc.Heartbeat, time.Time, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var out []oprc.Heartbeat
 	for _, h := range b.beats {
 		out = append(out, h)
 	}
-	return out, nil
+	return out, time.Now().Add(b.skew), nil
 }
 
 func (b *inbox) Fold(_ context.Context, _ string, writes []reconcile.StatusWrite, rts []oprc.ClassRuntime, events []oprc.Event) ([]string, error) {
