@@ -172,10 +172,15 @@ func (o *carryOptions) consent(ctx context.Context, p *plan.Plan) error {
 	if err := seen.Plan(p, ""); err != nil {
 		return err
 	}
+	return o.confirm(ctx, strings.Join(gone, ", "))
+}
+
+// confirm asks on the terminal whether to delete something.
+func (e *env) confirm(ctx context.Context, what string) error {
 	agreed := false
-	form := huh.NewForm(huh.NewGroup(huh.NewConfirm().Title("Delete " + strings.Join(gone, ", ") + "?").
+	form := huh.NewForm(huh.NewGroup(huh.NewConfirm().Title("Delete " + what + "?").
 		Affirmative("Delete").Negative("Keep").Value(&agreed))).
-		WithInput(o.in).WithOutput(o.rawErr).WithAccessible(o.getenv("TERM") == "dumb")
+		WithInput(e.in).WithOutput(e.rawErr).WithAccessible(e.getenv("TERM") == "dumb")
 	switch err := form.RunWithContext(ctx); {
 	case errors.Is(err, huh.ErrUserAborted):
 		return errInterrupted

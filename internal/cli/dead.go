@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +32,7 @@ type deadOptions struct {
 	*env
 	limit  int
 	all    bool
+	yes    bool
 	mask   []string
 	output view.Format
 }
@@ -42,7 +44,7 @@ func newDeadList(e *env) *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List dead letters, newest first",
 		Long: "Lists the dead letters of the environments, or of the named ones. -o json also prints what was in them." +
-			exits(exitOK, exitError, exitInvalid, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc dead list
   oprc dead list edge-1 -o json | jq -r '.items[].fields'`,
 		ValidArgsFunction: e.completeNames(oprc.KindEnv),
@@ -64,8 +66,10 @@ func newDeadRetry(e *env) *cobra.Command {
 		Long: `Puts dead letters back at the end of the stream that they came from, to be judged
 again. One that was too long to be kept whole can only be dropped.` +
 			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
-		Example: `  oprc dead retry edge-1 1719000000000-0`,
-		Args:    args(cobra.MinimumNArgs(1)),
+		Example: `  oprc dead retry edge-1 1719000000000-0
+  oprc dead retry edge-1 --all`,
+		Args:              args(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: o.completeLetters,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.retry(cmd.Context(), s, words[0], words[1:]) })
 		},
@@ -80,14 +84,17 @@ func newDeadDrop(e *env) *cobra.Command {
 		Use:   "drop ENV (ID... | --all)",
 		Short: "Delete dead letters",
 		Long: "Deletes dead letters for good." +
-			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
-		Example: `  oprc dead drop edge-1 --all`,
-		Args:    args(cobra.MinimumNArgs(1)),
+			exits(exitOK, exitError, exitInvalid, exitHeld, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example: `  oprc dead drop edge-1 1719000000000-0 1719000000001-0
+  oprc dead drop edge-1 --all --yes`,
+		Args:              args(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: o.completeLetters,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.drop(cmd.Context(), s, words[0], words[1:]) })
 		},
 	}
-	cmd.Flags().BoolVar(&o.all, "all", false, "all of the environment's")
+	cmd.Flags().BoolVar(&o.all, "all", false, "all of the environment's; asks before")
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "drop all without asking")
 	return cmd
 }
 
@@ -101,20 +108,26 @@ func (o *deadOptions) list(ctx context.Context, s *state, envs []string) error {
 	if err := s.needsRedis("dead letters are"); err != nil {
 		return err
 	}
+	names, err := s.db.EnvironmentNames(ctx)
+	if err != nil {
+		return err
+	}
 	if len(envs) == 0 {
-		names, err := s.db.EnvironmentNames(ctx)
-		if err != nil {
-			return err
-		}
 		envs = names
 	}
+	for _, name := range envs {
+		if err := knownIn(names, name); err != nil {
+			return err
+		}
+	}
+	cut := false
 	var all []oprc.DeadEntry
 	for _, name := range envs {
 		entries, err := s.db.Dead(ctx, name, o.limit)
 		if err != nil {
 			return err
 		}
-		all = append(all, entries...)
+		all, cut = append(all, entries...), cut || len(entries) == o.limit
 	}
 	slices.SortStableFunc(all, func(a, b oprc.DeadEntry) int { return b.Time.Compare(a.Time) })
 	out := o.env.output(o.output)
@@ -123,27 +136,60 @@ func (o *deadOptions) list(ctx context.Context, s *state, envs []string) error {
 		o.hint(fmt.Sprintf("There are no dead letters in the %s.", s.where))
 		return nil
 	}
-	return out.Dead(all)
+	if err := out.Dead(all); err != nil {
+		return err
+	}
+	if cut {
+		o.hint(fmt.Sprintf("These are the newest %d of an environment; there may be more: oprc dead list --limit %d", o.limit, 10*o.limit))
+	}
+	return nil
+}
+
+// knownIn refuses an environment that nobody declared or heard of.
+func knownIn(names []string, name string) error {
+	if slices.Contains(names, name) {
+		return nil
+	}
+	next := "oprc get environments lists those that there are."
+	if near := oprc.Nearest(name, names); near != "" {
+		next = fmt.Sprintf("Did you mean %s? %s", near, next)
+	}
+	return stepError{fmt.Errorf("environment %q: %w", name, oprc.ErrNotFound), next}
 }
 
 func (o *deadOptions) retry(ctx context.Context, s *state, name string, ids []string) error {
-	picked, err := o.pick(ctx, s, name, ids, true)
+	picked, left, err := o.pick(ctx, s, name, ids, true)
 	if err != nil {
 		return err
 	}
 	for i, id := range picked {
 		if err := s.db.RetryDead(ctx, name, id); err != nil {
-			return fmt.Errorf("%d of %d were put back: %w", i, len(picked), err)
+			return stepError{
+				fmt.Errorf("%d of %d were put back: %w", i, len(picked), err),
+				fmt.Sprintf("oprc dead list %s shows what is there.", name),
+			}
 		}
 	}
-	o.hint(fmt.Sprintf("Put back into the streams of %s: %d.", name, len(picked)))
+	o.hint(fmt.Sprintf("Put back into the streams of %s: %d. One that still cannot be used comes back as a new dead letter.", name, len(picked)))
+	if left > 0 {
+		o.hint(fmt.Sprintf("Not whole, so they can only be dropped: %d.", left))
+	}
 	return nil
 }
 
 func (o *deadOptions) drop(ctx context.Context, s *state, name string, ids []string) error {
-	picked, err := o.pick(ctx, s, name, ids, false)
+	picked, _, err := o.pick(ctx, s, name, ids, false)
 	if err != nil {
 		return err
+	}
+	if o.all && !o.yes && len(picked) > 0 {
+		what := fmt.Sprintf("%d dead letters of %s", len(picked), name)
+		if !o.terminal() {
+			return stepError{fmt.Errorf("this deletes %s: %w", what, oprc.ErrHeld), "Add --yes to drop them without being asked."}
+		}
+		if err := o.confirm(ctx, what); err != nil {
+			return err
+		}
 	}
 	dropped := int64(0)
 	for part := range slices.Chunk(picked, 1000) {
@@ -164,25 +210,58 @@ func (o *deadOptions) drop(ctx context.Context, s *state, name string, ids []str
 }
 
 // pick returns the ids that were named, or all; with whole set, without those of
-// which a part is missing.
-func (o *deadOptions) pick(ctx context.Context, s *state, name string, ids []string, whole bool) ([]string, error) {
+// which a part is missing, and how many those are.
+func (o *deadOptions) pick(ctx context.Context, s *state, name string, ids []string, whole bool) (picked []string, left int, err error) {
 	if o.all == (len(ids) > 0) {
-		return nil, usagef("name the ids of dead letters, or give --all")
+		return nil, 0, usagef("name the ids of dead letters, or give --all")
 	}
-	if err := s.needsRedis("dead letters are"); err != nil || !o.all {
-		return ids, err
+	if err := s.needsRedis("dead letters are"); err != nil {
+		return nil, 0, err
+	}
+	names, err := s.db.EnvironmentNames(ctx)
+	if err == nil {
+		err = knownIn(names, name)
+	}
+	if err != nil || !o.all {
+		return ids, 0, err
 	}
 	entries, err := s.db.Dead(ctx, name, everyLetter)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	slices.Reverse(entries) // in the order in which they came
 	for _, e := range entries {
-		if !whole || !e.Truncated {
-			ids = append(ids, e.ID)
+		if whole && e.Truncated {
+			left++
+			continue
 		}
+		picked = append(picked, e.ID)
 	}
-	return ids, nil
+	return picked, left, nil
+}
+
+// completeLetters offers environments, then the dead letters of the named one.
+func (o *deadOptions) completeLetters(cmd *cobra.Command, words []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(words) == 0 {
+		return o.completeNames(oprc.KindEnv)(cmd, words, prefix)
+	}
+	var out []cobra.Completion
+	err := o.with(cmd.Context(), func(s *state) error {
+		if err := s.needsRedis("dead letters are"); err != nil {
+			return err
+		}
+		entries, err := s.db.Dead(cmd.Context(), words[0], deadLimit)
+		for _, e := range entries {
+			if strings.HasPrefix(e.ID, prefix) && !slices.Contains(words[1:], e.ID) {
+				out = append(out, e.ID)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // needsRedis refuses what a server does not offer.

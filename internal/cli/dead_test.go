@@ -109,7 +109,7 @@ func TestDeadLetters(t *testing.T) {
 	if got, _ = u.letters("dead", "list"); !cmp.Equal(got, []string{"huge"}) {
 		t.Errorf("after retry --all: got %v", got)
 	}
-	u.must("dead", "drop", "edge", "--all")
+	u.must("dead", "drop", "edge", "--all", "--yes")
 	if got, _ = u.letters("dead", "list"); len(got) > 0 {
 		t.Errorf("after drop --all: got %v", got)
 	}

@@ -77,7 +77,7 @@ func (o *deleteOptions) run(ctx context.Context, words []string) error {
 func (s *state) planDeletion(ctx context.Context, refs []reconcile.Ref, take bool) (*plan.Plan, error) {
 	scope := plan.Scope{Origin: oprc.OriginCLI, TakeOwnership: take}
 	for _, ref := range refs {
-		if _, err := s.Find(ctx, ref.Kind, ref.Key); err != nil {
+		if _, err := s.find(ctx, ref.Kind, ref.Key); err != nil {
 			return nil, err
 		}
 		name := ref.Key

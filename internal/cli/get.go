@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -105,9 +106,30 @@ func (s *state) pick(ctx context.Context, kind oprc.Kind, names []string) ([]rec
 func (s *state) find(ctx context.Context, kind oprc.Kind, name string) (reconcile.Object, error) {
 	obj, err := s.Find(ctx, kind, name)
 	if errors.Is(err, oprc.ErrNotFound) {
-		return obj, stepError{err, fmt.Sprintf("oprc get %s lists what the %s has.", plural(kind), s.where)}
+		next := fmt.Sprintf("oprc get %s lists what the %s has.", plural(kind), s.where)
+		return obj, stepError{err, s.didYouMean(ctx, name, kind) + next}
 	}
 	return obj, err
+}
+
+// didYouMean is a question with the name among the kinds' that is most like a wrong
+// one, or "".
+func (s *state) didYouMean(ctx context.Context, name string, kinds ...oprc.Kind) string {
+	var known []string
+	for _, kind := range kinds {
+		list, err := s.List(ctx, kind)
+		if err != nil {
+			return "" // the error that is being explained says enough
+		}
+		for _, o := range list {
+			known = append(known, o.Key)
+		}
+	}
+	slices.Sort(known)
+	if near := oprc.Nearest(name, known); near != "" {
+		return fmt.Sprintf("Did you mean %s? ", near)
+	}
+	return ""
 }
 
 func plural(kind oprc.Kind) string {

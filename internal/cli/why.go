@@ -49,7 +49,8 @@ done the last line is the command.` +
 func (o *whyOptions) run(ctx context.Context, s *state, kind oprc.Kind, key string) error {
 	x, err := reconcile.Why(ctx, s, kind, key, o.now())
 	if errors.Is(err, oprc.ErrNotFound) {
-		return stepError{err, fmt.Sprintf("It explains packages, deployments, units, sources and environments of the %s: oprc get lists them.", s.where)}
+		near := s.didYouMean(ctx, key, oprc.KindPackage, oprc.KindDeployment, oprc.KindUnit, oprc.KindSource, oprc.KindEnv)
+		return stepError{err, near + fmt.Sprintf("It explains packages, deployments, units, sources and environments of the %s: oprc get lists them.", s.where)}
 	}
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package rdb
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -84,7 +83,12 @@ func parseDead(env string, m redis.XMessage) oprc.DeadEntry {
 		ID: m.ID, Env: env, Stream: f["stream"], Entry: f["id"], Reason: f["reason"], By: f["by"],
 		Truncated: f["truncated"] != "",
 	}
-	e.Time, _ = time.Parse(time.RFC3339Nano, f["ts"])
+	var err error
+	if e.Time, err = time.Parse(time.RFC3339Nano, f["ts"]); err != nil { // when it came is known all the same
+		if p, err := parsePosition(m.ID); err == nil {
+			e.Time = time.UnixMilli(int64(p.ms)).UTC() //nolint:gosec // a time
+		}
+	}
 	if json.Unmarshal([]byte(f["fields"]), &e.Fields) != nil {
 		e.Fields, e.Truncated = f, true
 	}
@@ -105,12 +109,12 @@ return 1`)
 // id that is not there is an oprc.ErrNotFound; a letter that is not whole is an
 // oprc.ErrInvalid.
 func (d *DB) RetryDead(ctx context.Context, env, id string) error {
-	if err := checkID(id); err != nil {
+	if err := checkLetter(id); err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	msgs, err := d.c.XRange(bounded, d.k.dead(env), cmp.Or(id, "-"), cmp.Or(id, "-")).Result()
+	msgs, err := d.c.XRange(bounded, d.k.dead(env), id, id).Result()
 	if err := d.wrap(ctx, err); err != nil {
 		return err
 	}
@@ -136,10 +140,18 @@ func (d *DB) RetryDead(ctx context.Context, env, id string) error {
 	return nil
 }
 
+// checkLetter refuses what is no id of a dead letter.
+func checkLetter(id string) error {
+	if !streamID.MatchString(id) {
+		return fmt.Errorf("%w: %q is no id of a dead letter, such as 1719000000000-0", oprc.ErrInvalid, clip(id))
+	}
+	return nil
+}
+
 // DropDead deletes dead letters and returns how many there were.
 func (d *DB) DropDead(ctx context.Context, env string, ids ...string) (int64, error) {
 	for _, id := range ids {
-		if err := checkID(id); err != nil {
+		if err := checkLetter(id); err != nil {
 			return 0, err
 		}
 	}

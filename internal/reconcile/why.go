@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/resolve"
 )
 
@@ -226,6 +228,7 @@ func (w *inquiry) source(s *oprc.SourceStatus) {
 func (w *inquiry) deployment(d *DeploymentView) {
 	w.because(oprc.KindDeployment, d.Key, fmt.Sprintf("%s, %d of %d units run", d.Condition, d.Running, d.Units), "")
 	w.moved(d)
+	w.leftBehind(d)
 	var worst *UnitView
 	for _, u := range w.units {
 		if u.Unit.ClsKey == d.Key && u.Op == oprc.Deploy && (worst == nil || Worst(worst.Condition, u.Condition) != worst.Condition) {
@@ -239,12 +242,9 @@ func (w *inquiry) deployment(d *DeploymentView) {
 
 // moved explains a deployment that names no environment and is not in the default one.
 func (w *inquiry) moved(d *DeploymentView) {
-	if !w.computed(d) {
-		return
-	}
 	for _, e := range w.environments {
 		here := slices.ContainsFunc(d.Members, func(m oprc.Member) bool { return m.Env == e.Name })
-		if !e.Spec.Default || here {
+		if !e.Spec.Default || here || !w.computed(d) || w.target(d) > 0 {
 			continue
 		}
 		state, reason := string(e.Health), "deployment "+d.Key+" names no environment: while this one is not usable it runs in "+strings.Join(d.TargetEnvs, ", ")
@@ -263,8 +263,48 @@ func (w *inquiry) moved(d *DeploymentView) {
 	}
 }
 
-// computed reports whether a deployment leaves it to us where it runs, and asks for
-// no availability.
+// leftBehind explains what a deployment moved away from: units that cannot be told to
+// go while nobody listens.
+func (w *inquiry) leftBehind(d *DeploymentView) {
+	behind := map[string]int{}
+	for _, u := range w.units {
+		if u.Unit.ClsKey == d.Key && u.Op == oprc.Undeploy {
+			behind[u.Unit.TargetEnv]++
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(behind)) {
+		e := w.health(name)
+		if e != nil && (e.Health == oprc.Healthy || e.Health == oprc.Degraded) {
+			continue // it will not be long
+		}
+		state, why := oprc.HealthUnknown, silence(e, w.now)
+		if e != nil {
+			state = e.Health
+		}
+		w.because(oprc.KindEnv, name, string(state), fmt.Sprintf("units of %s that have to go are left there: %d; they are told once a CRM is back: %s", d.Key, behind[name], why))
+	}
+}
+
+// target is the availability that a deployment's class asks for; 0: none.
+func (w *inquiry) target(d *DeploymentView) float64 {
+	live := plan.Live{
+		Packages: map[string]oprc.PackageRecord{}, Environments: map[string]oprc.EnvironmentState{},
+		Deployments: map[string]oprc.Deployment{d.Key: d.Deployment},
+	}
+	for _, p := range w.packages {
+		live.Packages[p.Name] = p.PackageRecord
+	}
+	for _, e := range w.environments {
+		live.Environments[e.Name] = e.EnvironmentState
+	}
+	placing, err := plan.ExplainPlacement(live, d.Key, nil)
+	if err != nil {
+		return 0 // nothing can be said of it
+	}
+	return placing.Target
+}
+
+// computed reports whether a deployment leaves it to us where it runs.
 func (w *inquiry) computed(d *DeploymentView) bool {
 	for _, p := range w.packages {
 		if p.Name != d.Pkg {
@@ -315,8 +355,22 @@ func (w *inquiry) health(name string) *EnvironmentView {
 }
 
 func (w *inquiry) environment(e *EnvironmentView) {
+	var reasons, next []string
+	if e.Health == oprc.Degraded {
+		var silent []string
+		for _, b := range e.Beats {
+			if e.read(w.now).Sub(b.Time) > oprc.HeartbeatTimeout {
+				silent = append(silent, b.CRM)
+			}
+		}
+		reasons = append(reasons, fmt.Sprintf("of its %d CRMs these are silent for more than %s: %s; the others carry on", len(e.Beats), oprc.HeartbeatTimeout, strings.Join(silent, ", ")))
+		next = []string{"get", "crms"}
+	}
+	if until := e.RecoveringUntil; !until.IsZero() {
+		reasons = append(reasons, "it was DOWN: computed placements return at "+until.UTC().Format(time.RFC3339)+" if no heartbeat is missed until then")
+	}
 	if e.Health == oprc.Healthy || e.Health == oprc.Degraded {
-		w.because(oprc.KindEnv, e.Name, string(e.Health), "")
+		w.because(oprc.KindEnv, e.Name, string(e.Health), strings.Join(reasons, "; "), next...)
 		return
 	}
 	w.silent(e.Name, e)
@@ -324,13 +378,29 @@ func (w *inquiry) environment(e *EnvironmentView) {
 
 // silent explains an environment from which nobody reports.
 func (w *inquiry) silent(name string, e *EnvironmentView) {
-	state, reason := "unknown", "no CRM has ever reported from it"
+	state := "unknown"
 	if e != nil {
 		state = strings.ToLower(cmp.Or(string(e.Health), "unknown"))
-		if n := len(e.Beats); n > 0 {
-			last := slices.MaxFunc(e.Beats, func(a, b oprc.Heartbeat) int { return a.Time.Compare(b.Time) })
-			reason = fmt.Sprintf("CRM %s was heard last %s ago", last.CRM, w.now.Sub(last.Time).Round(time.Second))
-		}
 	}
-	w.because(oprc.KindEnv, name, state, reason, "crm", "run", "--env", name)
+	w.because(oprc.KindEnv, name, state, silence(e, w.now), "crm", "run", "--env", name)
+}
+
+// silence says what was heard last of an environment.
+func silence(e *EnvironmentView, now time.Time) string {
+	switch {
+	case e == nil:
+		return "it is not registered, and no CRM was heard from it lately"
+	case len(e.Beats) == 0:
+		return "no CRM has ever reported from it"
+	}
+	last := slices.MaxFunc(e.Beats, func(a, b oprc.Heartbeat) int { return a.Time.Compare(b.Time) })
+	return fmt.Sprintf("CRM %s was heard last %s ago, and counts as gone after %s", last.CRM, e.read(now).Sub(last.Time).Round(time.Second), oprc.HeartbeatTimeout)
+}
+
+// read is when the environment was seen so. What came from far away does not say.
+func (e *EnvironmentView) read(now time.Time) time.Time {
+	if e.Read.IsZero() {
+		return now
+	}
+	return e.Read
 }

@@ -37,6 +37,21 @@ func elsewhere(home oprc.Health, until time.Time) listing {
 	}
 }
 
+// demanding makes the class ask for an availability: then nothing goes to the default
+// environment for want of another.
+func demanding(l listing) listing {
+	pkg := l[0].Doc.(*reconcile.PackageView)
+	pkg.Spec.Classes = []oprc.Class{{Name: "cart", Requirements: &oprc.Requirements{Availability: 0.9}}}
+	return l
+}
+
+// leftBehind is a unit of shop.cart that has to go.
+func leftBehind(env string) reconcile.Object {
+	v := &reconcile.UnitView{Condition: oprc.Pending}
+	v.Unit, v.Op = oprc.DeploymentUnit{ID: "shop.cart/0/0@" + env, ClsKey: "shop.cart", TargetEnv: env}, oprc.Undeploy
+	return reconcile.Object{Kind: oprc.KindUnit, Key: v.Unit.ID, Doc: v}
+}
+
 func TestWhy(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	environment := func(h oprc.Health, beats ...oprc.Heartbeat) reconcile.Object {
@@ -135,6 +150,23 @@ func TestWhy(t *testing.T) {
 			elsewhere(oprc.Healthy, now), oprc.KindDeployment, "shop.cart",
 			[]string{"deployment shop.cart RUNNING", "environment home HEALTHY, back since a short time deployment shop.cart names no environment: while this one is not usable it runs in edge, and returns at 2026-03-01T12:00:00Z"},
 			"",
+		},
+		"chosen for an availability, not moved": {
+			demanding(elsewhere(oprc.EnvDown, time.Time{})), oprc.KindDeployment, "shop.cart",
+			[]string{"deployment shop.cart RUNNING"}, "",
+		},
+		"left something behind": {
+			append(demanding(elsewhere(oprc.Healthy, time.Time{})), leftBehind("gone")), oprc.KindDeployment, "shop.cart",
+			[]string{"deployment shop.cart RUNNING", "environment gone UNKNOWN units of shop.cart that have to go are left there: 1; they are told once a CRM is back: it is not registered"},
+			"",
+		},
+		"degraded": {
+			listing{environment(oprc.Degraded, oprc.Heartbeat{CRM: "a", Time: now}, oprc.Heartbeat{CRM: "b", Time: now.Add(-time.Minute)})}, "", "edge",
+			[]string{"environment edge DEGRADED of its 2 CRMs these are silent for more than 17.5s: b; the others carry on"}, "get crms",
+		},
+		"recovering": {
+			elsewhere(oprc.Healthy, now), oprc.KindEnv, "home",
+			[]string{"environment home HEALTHY it was DOWN: computed placements return at 2026-03-01T12:00:00Z"}, "",
 		},
 		"all is well": {listing{source(func(*oprc.SourceStatus) {})}, "", "main", []string{"source main applied abc"}, ""},
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -103,7 +104,7 @@ func (o Output) details(obj reconcile.Object) string {
 		for _, c := range d.Beats {
 			t.add(clean(c.CRM), fraction(c.Availability), o.age(c.Time), o.age(c.Since))
 		}
-		return section("CRMs", t)
+		return o.standing(d) + section("CRMs", t)
 	case *oprc.SourceStatus:
 		t := table{header: []string{"CONDITION", "STATUS", "REASON", "SINCE", "REVISION", "MESSAGE"}}
 		for _, c := range d.Conditions {
@@ -112,6 +113,18 @@ func (o Output) details(obj reconcile.Object) string {
 		return section("Conditions", t) + sourceDetails(d)
 	}
 	return ""
+}
+
+// standing says of an environment what its health alone does not.
+func (o Output) standing(d *reconcile.EnvironmentView) string {
+	var out string
+	if until := d.RecoveringUntil; !until.IsZero() {
+		out += fmt.Sprintf("\nIt was DOWN: computed placements return at %s if no heartbeat is missed until then.\n", until.UTC().Format(time.RFC3339))
+	}
+	if d.Rev == 0 {
+		out += "\nNobody declared it: its CRMs made it known. `oprc env create " + clean(d.Name) + "` declares it.\n"
+	}
+	return out
 }
 
 // sourceDetails are the packages of a source that are not as its revision says.
