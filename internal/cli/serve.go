@@ -88,7 +88,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	s.reconciler.Judge = judge
-	if err := declareAll(ctx, s, c); err != nil {
+	if err := declareAll(ctx, s, c, log); err != nil {
 		return err
 	}
 	log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
@@ -125,20 +125,30 @@ func (o *serveOptions) connect(ctx context.Context, c Config, log *slog.Logger) 
 	}
 }
 
-// declareAll applies the environments of the configuration.
-func declareAll(ctx context.Context, s *state, c Config) error {
+// declareAll applies the environments of the configuration, and deletes those that it
+// had once, unless something still runs there.
+func declareAll(ctx context.Context, s *state, c Config, log *slog.Logger) error {
 	files, err := c.EnvironmentFiles()
 	if err != nil || len(files) == 0 {
 		return err
 	}
-	p, err := s.Plan(ctx, reconcile.Request{Files: files, Scope: plan.Scope{Origin: "config", TakeOwnership: true}})
+	req := reconcile.Request{Files: files, Scope: plan.Scope{Origin: "config", TakeOwnership: true}}
+	p, err := s.Plan(ctx, req)
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	if p.Empty() {
-		return nil
+	by := reconcile.Actor{Name: "oprc serve", Message: "environments of the configuration"}
+	if _, err := s.Apply(ctx, p, by); err != nil {
+		return err
 	}
-	_, err = s.Apply(ctx, p, reconcile.Actor{Name: "oprc serve", Message: "environments of the configuration"})
+	req.KeepGoing, req.Scope.Complete = true, true
+	if p, err = s.Plan(ctx, req); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	for _, d := range p.Diagnostics.Errors() {
+		log.Warn("the configuration has it no more", "finding", d.String())
+	}
+	_, err = s.Apply(ctx, p, by)
 	return err
 }
 

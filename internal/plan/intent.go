@@ -149,7 +149,7 @@ func (it *intent) delete() {
 	}
 }
 
-// prune takes up the origin's live packages that no document names. An empty
+// prune takes up the origin's live packages and environments that no document names. An empty
 // source prunes nothing, nor does one in which an error belongs to no package:
 // it may be the missing one.
 func (it *intent) prune() {
@@ -165,6 +165,11 @@ func (it *intent) prune() {
 			it.remove[name] = true
 		}
 		it.scope[name] = true
+	}
+	for name, env := range it.Live.Environments {
+		if _, named := it.envDocs[name]; safe && !named && env.Rev > 0 && env.Origin == it.Scope.Origin {
+			it.envGone[name] = true
+		}
 	}
 }
 

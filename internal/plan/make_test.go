@@ -431,6 +431,27 @@ func TestPruning(t *testing.T) {
 	}
 }
 
+// A source that has an environment no more deletes it, unless something runs there.
+func TestPruningEnvironments(t *testing.T) {
+	l := settled(t, "git:a")
+	for name, origin := range map[string]string{"edge": "git:a", "cloud": "git:a", "mars": oprc.OriginCLI} {
+		env := environment(name, 0.9)
+		env.Rev, env.Origin = 1, origin
+		l.live.Environments[name] = env
+	}
+	p := plan.Make(plan.Input{Documents: documents(shop("pay:1")), Live: l.live, KeepGoing: true, Scope: plan.Scope{Origin: "git:a", Complete: true}})
+	var got []string
+	for _, c := range p.Changes {
+		got = append(got, string(c.Kind)+"/"+c.Key+" "+string(c.Actions[0]))
+	}
+	if diff := cmp.Diff(got, []string{"environment/cloud delete"}); diff != "" {
+		t.Errorf("-got +want:\n%s", diff)
+	}
+	if diff := cmp.Diff(p.Kept, []string{"environment/edge"}); diff != "" {
+		t.Errorf("kept (-got +want):\n%s", diff)
+	}
+}
+
 func TestEnvironments(t *testing.T) {
 	cli := plan.Scope{Origin: oprc.OriginCLI}
 	onMars := edited(shop("pay:1"), func(p *oprc.Package) { p.Deployments[0].TargetEnvs = []string{"mars"} })

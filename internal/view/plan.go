@@ -34,7 +34,7 @@ func planText(p *plan.Plan, next string, wide bool) string {
 		b.WriteString("\n")
 	}
 	for _, name := range p.Kept {
-		b.WriteString(yellow("!") + " package " + clean(name) + " stays at its last good state: it, or a package it needs, has errors\n")
+		b.WriteString(yellow("!") + " " + kept(name) + "\n")
 	}
 	if p.Empty() {
 		b.WriteString(bold("No changes.") + " Live state is what the files ask for (" + count(p.Summary.Unchanged, "object") + " compared).\n")
@@ -46,6 +46,14 @@ func planText(p *plan.Plan, next string, wide bool) string {
 		b.WriteString("\nTo carry it out: " + bold(next) + "\n")
 	}
 	return b.String()
+}
+
+// kept says why a package or environment does not change.
+func kept(name string) string {
+	if env, is := strings.CutPrefix(name, string(oprc.KindEnv)+"/"); is {
+		return "environment " + clean(env) + " stays as it is: it has errors, is in use, or another origin owns it"
+	}
+	return "package " + clean(name) + " stays at its last good state: it, or a package it needs, has errors"
 }
 
 // PlanSummary is the plan in one line: what changes and which commands go where.
