@@ -71,9 +71,7 @@ func TestReportsThatWereLostAreRepeated(t *testing.T) {
 	w.dispatch(command(oprc.Deploy, 1, u))
 	w.saysLast(u.ID, "1 RUNNING crm-1")
 	w.settles()
-	if err := w.c.XTrimMaxLen(t.Context(), reports, 0).Err(); err != nil {
-		t.Fatal(err)
-	}
+	w.forget()
 	w.saysLast(u.ID, "1 RUNNING crm-1")
 }
 
@@ -95,4 +93,26 @@ func TestReportIsRepeatedAfterTheLeaseWasLost(t *testing.T) {
 	}
 	w.c.HDel(t.Context(), leases, "crm-1")
 	w.saysLast(u.ID, "1 RUNNING crm-1")
+}
+
+// Who asks again has heard nothing.
+func TestRepeatedCommandIsAnswered(t *testing.T) {
+	t.Parallel()
+	w, h := newWorld(t), &recorder{}
+	w.run(crm.Options{ReportEvery: time.Hour}, h)
+	c := command(oprc.Deploy, 1, unit(0, "a"))
+	w.dispatch(c)
+	w.saysLast(c.ID, "1 RUNNING crm-1")
+	w.settles()
+	w.forget()
+	w.inject(entry(c))
+	w.saysLast(c.ID, "1 RUNNING crm-1")
+}
+
+// forget drops the reports, as if they had been taken in.
+func (w *world) forget() {
+	w.t.Helper()
+	if err := w.c.XTrimMaxLen(w.t.Context(), reports, 0).Err(); err != nil {
+		w.t.Fatal(err)
+	}
 }

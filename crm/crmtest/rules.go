@@ -296,14 +296,20 @@ func (s *suite) checkForged(ctx context.Context) error {
 	if err := s.says(ctx, c, oprc.Running, oprc.Down); err != nil {
 		return err
 	}
-	future := c
+	future, other, unknown := c, c, c
 	future.Generation = 9
-	id, err := s.p.Inject(ctx, rdb.CommandFields(future))
-	if err != nil {
-		return err
-	}
-	if err := s.buried(ctx, id); err != nil {
-		return err
+	other.Unit = s.unit("forged", "b")
+	other.SpecHash = oprc.Digest(other.Unit)
+	unknown.Unit = s.unit("forged-unknown", "a")
+	unknown.ID, unknown.SpecHash = unknown.Unit.ID, oprc.Digest(unknown.Unit)
+	for _, forged := range []oprc.Command{future, other, unknown} {
+		id, err := s.p.Inject(ctx, rdb.CommandFields(forged))
+		if err != nil {
+			return err
+		}
+		if err := s.buried(ctx, id); err != nil {
+			return err
+		}
 	}
 	return s.lastIs(ctx, c.ID, 1)
 }
@@ -383,22 +389,22 @@ func (s *suite) checkBacklog(ctx context.Context) error {
 	if err != nil || len(beats) == 0 {
 		return broken("without heartbeats its name is not known")
 	}
-	return s.leftBy(ctx, "own-backlog", beats[len(beats)-1].CRM)
+	return s.leftBy(ctx, "own-backlog", beats[len(beats)-1].CRM, 0)
 }
 
 func (s *suite) checkAbandoned(ctx context.Context) error {
-	return s.leftBy(ctx, "abandoned", "crmtest-dead")
+	return s.leftBy(ctx, "abandoned", "crmtest-dead", time.Hour)
 }
 
-// leftBy has a command read by a CRM that does not finish it.
-func (s *suite) leftBy(ctx context.Context, rule, crm string) error {
+// leftBy has a command read by a CRM, some time ago, that does not finish it.
+func (s *suite) leftBy(ctx context.Context, rule, crm string, ago time.Duration) error {
 	var c oprc.Command
 	var id string
 	err := s.away(ctx, func() (err error) {
 		if c, id, err = s.dispatch(ctx, oprc.Deploy, 1, s.unit(rule, "a")); err != nil {
 			return err
 		}
-		return s.p.Abandon(ctx, crm, time.Hour)
+		return s.p.Abandon(ctx, crm, ago)
 	})
 	if err != nil {
 		return err

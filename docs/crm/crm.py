@@ -43,10 +43,11 @@ def make(uid, rec):
     report(condition="RUNNING", functions=json.dumps(functions), replicas=json.dumps([ME]), **about)
 
 def handle(entry, fields):
-    """Carries out one command. The unit's record is the truth: older commands are dropped, others refused."""
+    # carries out one command; the unit's record is the truth: older commands are dropped, others refused
     try:
         rec, generation = json.loads(r.hget(UNITS, fields["id"]) or "{}"), int(fields["generation"])
-        if fields["type"] not in ("deploy", "undeploy") or generation > rec.get("generation", 0):
+        forged = generation > rec.get("generation", 0) or generation == rec["generation"] and fields["specHash"] != rec["specHash"]
+        if forged or fields["type"] not in ("deploy", "undeploy"):
             raise ValueError("this was never dispatched")
         if generation == rec["generation"]:
             make(fields["id"], rec)

@@ -42,7 +42,7 @@ handle() {
   local id generation rec
   id=$(field "$1" id) && generation=$(field "$1" generation) && rec=$(record "$id") || return
   set -- "$1" $rec # op $2, generation $3, specHash $4
-  if [[ ! $generation =~ ^[0-9]{1,15}$ || $# != 4 || $(field "$1" type) != @(deploy|undeploy) ]] || [ "$generation" -gt "$3" ]; then
+  if [[ ! $generation =~ ^[0-9]{1,15}$ || $# != 4 || $(field "$1" type) != @(deploy|undeploy) ]] || [ "$generation" -gt "$3" ] || { [ "$generation" = "$3" ] && [ "$(field "$1" specHash)" != "$4" ]; }; then
     r XADD "$DEAD" MAXLEN '~' 10000 '*' stream commands id "$1" reason 'this was never dispatched' by "$ME" ts "$(now)" >/dev/null || return
   elif [ "$generation" = "$3" ]; then
     make "$id" "$2" "$3" "$4" >/dev/null || return

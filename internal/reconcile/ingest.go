@@ -86,7 +86,9 @@ func (in *Ingest) Counts() Counts {
 }
 
 const (
-	batchSize      = 500
+	firstBatch     = 16
+	mostBatch      = 1000
+	batchBytes     = 8 << 20
 	readBlock      = time.Second // a blocked read does not hear a cancel
 	discoverEvery  = 2 * time.Second
 	retryAfter     = time.Second
@@ -117,10 +119,10 @@ func (in *Ingest) Run(ctx context.Context) error {
 }
 
 func (in *Ingest) runEnv(ctx context.Context, env string) error {
-	count := batchSize
+	count := firstBatch
 	for batch := 0; ctx.Err() == nil; batch++ {
-		err := in.step(ctx, env, count)
-		count = min(2*count, batchSize)
+		next, err := in.step(ctx, env, count)
+		count = next
 		if err == nil && batch%trimEveryBatch == 0 {
 			err = in.Reports.Trim(ctx, env)
 		}
@@ -133,11 +135,12 @@ func (in *Ingest) runEnv(ctx context.Context, env string) error {
 	return nil
 }
 
-// step takes one batch of one environment from the stream into live state.
-func (in *Ingest) step(ctx context.Context, env string, count int) error {
+// step takes one batch of one environment from the stream into live state. It returns
+// how many entries to read next.
+func (in *Ingest) step(ctx context.Context, env string, count int) (next int, err error) {
 	entries, err := in.Reports.Reports(ctx, env, in.Consumer, count, readBlock)
 	if err != nil || len(entries) == 0 {
-		return err
+		return count, err
 	}
 	b := &batch{env: env, now: in.Now().UTC()}
 	for _, e := range entries {
@@ -151,7 +154,26 @@ func (in *Ingest) step(ctx context.Context, env string, count int) error {
 		}
 		b.statuses = append(b.statuses, e)
 	}
-	return in.carryOut(ctx, b)
+	return pace(count, entries), in.carryOut(ctx, b)
+}
+
+// pace is how many entries to read after a batch: more where many wait, fewer where
+// they are huge. It begins low, so that a process that ran out of memory on a batch
+// does not do so again.
+func pace(count int, batch []oprc.ReportEntry) int {
+	size := 0
+	for _, e := range batch {
+		for name, value := range e.Raw {
+			size += len(name) + len(value)
+		}
+	}
+	switch {
+	case size > batchBytes:
+		return max(1, count/4)
+	case len(batch) == count:
+		return min(2*count, mostBatch)
+	}
+	return count
 }
 
 // A batch is what one read of a stream amounts to.
@@ -240,9 +262,6 @@ func (in *Ingest) count(c Counts) {
 // heartbeats keeps the last heartbeat of each CRM, stamped with one clock for all that
 // write and read them: those of CRMs, daemons and commands may differ. changed is true when the environment's health did.
 func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err error) {
-	if len(b.beats) == 0 {
-		return false, nil
-	}
 	known, now, err := in.Reports.Beats(ctx, b.env)
 	if err != nil {
 		return false, fmt.Errorf("read heartbeats: %w", err)
@@ -253,17 +272,17 @@ func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err e
 	}
 	now = now.UTC()
 	before := oprc.HealthOf(known, now)
-	fresh := map[string]oprc.Heartbeat{}
-	for _, e := range b.beats {
-		r := e.Report
-		since, returned := byID[r.CRM].Since, byID[r.CRM].Returned
-		if since.IsZero() || now.Sub(byID[r.CRM].Time) > oprc.HeartbeatTimeout {
-			since, returned = now, before == oprc.EnvDown
+	fresh := b.signsOfLife(byID, now)
+	if len(fresh) == 0 {
+		return false, nil
+	}
+	for id, beat := range fresh {
+		was := byID[id]
+		beat.Time, beat.Since, beat.Returned = now, was.Since, was.Returned
+		if was.Since.IsZero() || now.Sub(was.Time) > oprc.HeartbeatTimeout {
+			beat.Since, beat.Returned = now, before == oprc.EnvDown
 		}
-		fresh[r.CRM] = oprc.Heartbeat{
-			CRM: r.CRM, Time: now, Since: since, Returned: returned,
-			Availability: r.Availability, Capacity: r.Capacity, Templates: r.Templates,
-		}
+		fresh[id] = beat
 	}
 	maps.Copy(byID, fresh)
 	b.counts.Heartbeats += len(b.beats)
@@ -276,6 +295,23 @@ func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err e
 		return false, fmt.Errorf("keep heartbeats: %w", err)
 	}
 	return changed, nil
+}
+
+// signsOfLife are the last heartbeat of each CRM in the batch, and the known ones of
+// CRMs that only reported on units: who speaks is alive, and its heartbeat may stand
+// behind many reports that have to be read first.
+func (b *batch) signsOfLife(known map[string]oprc.Heartbeat, now time.Time) map[string]oprc.Heartbeat {
+	fresh := map[string]oprc.Heartbeat{}
+	for _, e := range b.statuses {
+		if was, ok := known[e.Report.CRM]; ok && now.Sub(was.Time) >= oprc.HeartbeatInterval {
+			fresh[e.Report.CRM] = was
+		}
+	}
+	for _, e := range b.beats {
+		r := e.Report
+		fresh[r.CRM] = oprc.Heartbeat{CRM: r.CRM, Availability: r.Availability, Capacity: r.Capacity, Templates: r.Templates}
+	}
+	return fresh
 }
 
 var errRace = errors.New("statuses changed under us")
