@@ -80,6 +80,7 @@ func everyCall(t *testing.T, db *rdb.DB) {
 	do("watch", err)
 	equal(t, len(must(db.History(ctx, "other", 10))(t)), 1)
 	do("source", db.PutSource(ctx, oprc.SourceStatus{Name: "main"}, nil, token))
+	do("sources", db.DropSources(ctx, []string{"gone"}, token))
 	equal(t, len(must(db.Sources(ctx))(t)), 1)
 	do("fence", db.Fence(ctx, token))
 	do("release", db.Release(ctx, "a", token))

@@ -127,3 +127,25 @@ func (d *DB) PutSource(ctx context.Context, s oprc.SourceStatus, refused map[str
 	}
 	return nil
 }
+
+// dropSources forgets sources.
+//
+//	KEYS  1 lease  2 sources
+//	ARGV  1 fence  2… names
+//	      -> "" done, else the token that outran the fence
+var dropSources = redis.NewScript(`
+local token = redis.call("HGET", KEYS[1], "token")
+if token ~= ARGV[1] then return token or "0" end
+for i = 2, #ARGV do redis.call("HDEL", KEYS[2], ARGV[i]) end
+return ""`)
+
+// DropSources forgets the status of sources. A stale fence is an [oprc.ErrFenced].
+func (d *DB) DropSources(ctx context.Context, names []string, fence int64) error {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	token, err := dropSources.Run(bounded, d.c, []string{d.k.lease(), d.k.sources()}, append([]any{fence}, anys(names)...)...).Text()
+	if err == nil && token != "" {
+		return fenced(fence, token)
+	}
+	return d.wrap(ctx, err)
+}

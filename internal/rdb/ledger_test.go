@@ -82,6 +82,7 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 			"commit":   db.Commit(t.Context(), c),
 			"dispatch": db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Deploy, 3)}, old),
 			"source":   db.PutSource(t.Context(), oprc.SourceStatus{Name: "main"}, nil, old),
+			"sources":  db.DropSources(t.Context(), []string{"main"}, old),
 			"event":    db.Emit(t.Context(), []oprc.Event{{Type: "x"}}, old),
 			"new env":  db.Dispatch(t.Context(), "new", []oprc.Command{command(unit("shop.record", 0, 0, "new"), oprc.Deploy, 1)}, old),
 		} {

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ type keeperState struct {
 	resend   map[string]map[string]resend // by environment and unit
 	maintain planned
 	packages map[string]owned // nil before the first pass
+	swept    int64            // token under which sources that are gone were dropped
 }
 
 // owned is what makes a package's record another one.
@@ -66,6 +68,9 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 	if err := l.watchEnvironments(ctx, live, token); err != nil {
 		return err
 	}
+	if err := l.sweep(ctx, token); err != nil {
+		return err
+	}
 	for _, c := range l.Sources {
 		if l.board.report(c.Name, progressOf(live, c.origin())) {
 			l.wake(c.Name, look{})
@@ -73,6 +78,33 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 	}
 	l.watchLedger(live)
 	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token), l.forget(ctx, live, token))
+}
+
+// sweep drops, once in each leadership, the status of sources that the configuration
+// does not name any more: it would look as if they were followed. Their packages stay.
+func (l *Loop) sweep(ctx context.Context, token int64) error {
+	if l.keeper.swept == token {
+		return nil
+	}
+	all, err := l.Store.Sources(ctx)
+	if err != nil {
+		return fmt.Errorf("read sources: %w", err)
+	}
+	for _, c := range l.Sources {
+		delete(all, c.Name)
+	}
+	if len(all) > 0 {
+		gone := slices.Sorted(maps.Keys(all))
+		if err := l.Store.DropSources(ctx, gone, token); err != nil {
+			return err
+		}
+		l.Log.Info("no longer followed", "sources", strings.Join(gone, ", "))
+		for _, name := range gone {
+			l.say(ctx, oprc.Event{Type: "source", Key: name, Message: "no longer followed: the configuration does not name it"})
+		}
+	}
+	l.keeper.swept = token
+	return nil
 }
 
 const (

@@ -30,6 +30,8 @@ type SourceStore interface {
 	// PutSource keeps a status and, with it or not at all, what was refused, by package.
 	PutSource(ctx context.Context, s oprc.SourceStatus, refused map[string]oprc.HistoryEntry, fence int64) error
 	Sources(ctx context.Context) (map[string]oprc.SourceStatus, error)
+	// DropSources forgets the status of sources that nobody follows any more.
+	DropSources(ctx context.Context, names []string, fence int64) error
 
 	// Requests returns what people ask of the daemon; DropRequest takes one back, if
 	// it is still that one.

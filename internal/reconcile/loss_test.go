@@ -94,6 +94,8 @@ func (l *lossy) PutSource(_ context.Context, _ oprc.SourceStatus, _ map[string]o
 
 func (l *lossy) Sources(context.Context) (map[string]oprc.SourceStatus, error) { return nil, nil }
 
+func (l *lossy) DropSources(context.Context, []string, int64) error { return nil }
+
 func (l *lossy) Emit(context.Context, []oprc.Event, int64) error { return nil }
 
 func (l *lossy) Requests(context.Context) (oprc.Requests, error) { return oprc.Requests{}, nil }
