@@ -45,6 +45,7 @@ const (
 	CodeReplicas    Code = "W105" // replicas below the availability target
 	CodeSystemField Code = "W106"
 	CodeDefault     Code = "W107" // default applied (info)
+	CodeIdle        Code = "W108" // deployment of what is disabled
 )
 
 // Severity orders findings by what they stop.

@@ -57,6 +57,10 @@ func (w *world) resolveDeployment(d *deployment) {
 		w.report(p, oprc.CodeShards, at("deployments", d.index, "partitionCount"), "set it to 1, or leave it out",
 			"class "+quote(d.out.Key)+" is a SINGLETON: partitionCount must be 1, not "+itoa(d.spec.PartitionCount))
 	}
+	if !p.spec.Disabled && !deployed(d) {
+		w.warn(p, oprc.CodeIdle, pointer, "enable the class, or remove the deployment",
+			"class "+quote(d.out.Key)+" is disabled or about to be removed: this deploys nothing")
+	}
 	w.resolveMembers(d)
 }
 

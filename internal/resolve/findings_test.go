@@ -192,6 +192,14 @@ func TestFindings(t *testing.T) {
 				"p E004 /deployments/3/_key: class 'p.c' is deployed twice; first in p.yaml:8912:1 (keep one of the deployments)",
 			},
 		},
+		"W108": {
+			[]string{`{'name':'p','classes':[{'name':'off','disabled':true},{'name':'going','markForRemoval':true},{'name':'on'}],
+				'deployments':[{'_key':'.off'},{'_key':'.going'},{'_key':'.on'}]}`, `{'name':'q','disabled':true,'classes':[{'name':'c'}],'deployments':[{'_key':'.c'}]}`},
+			[]string{
+				"p W108 /deployments/0/_key: class 'p.off' is disabled or about to be removed: this deploys nothing (enable the class, or remove the deployment)",
+				"p W108 /deployments/1/_key: class 'p.going' is disabled or about to be removed: this deploys nothing (enable the class, or remove the deployment)",
+			},
+		},
 		"E017": {
 			[]string{`{'name':'p','functions':[{'name':'f',` + task + `}],'classes':[{'name':'c','parents':['builtin.base'],'functions':[{'name':'one','function':'.f'},{'name':'two','function':'.f'}]}],
 				'deployments':[{'_key':'.c','members':[{'id':1,'env':'a','disabledFn':['one','gte'],'standbyFn':['.f','get']}]}]}`},

@@ -192,7 +192,7 @@ func TestMacroDependsOnWhatItCalls(t *testing.T) {
 func TestNothingDisabledNeedsAnImage(t *testing.T) {
 	for _, class := range []string{`'disabled':true`, `'markForRemoval':true`} {
 		_, found := resolve.Packages(docs(t, `{'name':'p','functions':[{'name':'f'}],'classes':[{'name':'c',`+class+`,'functions':[{'function':'.f'}]}],'deployments':[{'_key':'.c'}]}`), nil)
-		if len(found) != 1 || found[0].Code != oprc.CodeImage || found[0].Severity != oprc.SeverityWarning {
+		if len(found) != 2 || found.Err() != nil || found[0].Code != oprc.CodeImage || found[1].Code != oprc.CodeIdle {
 			t.Errorf("%s: got %v", class, brief(found))
 		}
 	}
