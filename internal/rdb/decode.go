@@ -39,11 +39,10 @@ func parseReport(env string, f map[string]string) (oprc.Report, error) {
 	if r.CRM == "" || len(r.CRM) > oprc.MaxNameLen {
 		return oprc.Report{}, fmt.Errorf("crm: %q is no name", clip(r.CRM))
 	}
-	ts, err := time.Parse(time.RFC3339Nano, f["ts"])
-	if err != nil || ts.Year() < 1 || ts.Year() > 9999 {
-		return oprc.Report{}, fmt.Errorf("ts: %q is no RFC 3339 time", clip(f["ts"]))
+	var err error
+	if r.Time, err = parseTime(f["ts"]); err != nil {
+		return oprc.Report{}, fmt.Errorf("ts: %w", err)
 	}
-	r.Time = ts.UTC()
 	switch r.Type {
 	case oprc.ReportStatus:
 		err = parseStatus(&r, env, f)
@@ -56,6 +55,15 @@ func parseReport(env string, f map[string]string) (oprc.Report, error) {
 		return oprc.Report{}, err
 	}
 	return r, nil
+}
+
+// parseTime reads a time that can also be written: its year in UTC has four digits.
+func parseTime(text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if t = t.UTC(); err != nil || t.Year() < 1 || t.Year() > 9999 {
+		return time.Time{}, fmt.Errorf("%q is no RFC 3339 time", clip(text))
+	}
+	return t, nil
 }
 
 func parseStatus(r *oprc.Report, env string, f map[string]string) error {
@@ -107,6 +115,9 @@ func parseHeartbeat(r *oprc.Report, f map[string]string) error {
 	}
 	if err := list(f, "capacity", &r.Capacity); err != nil {
 		return err
+	}
+	if r.Capacity != nil && r.Capacity.Units < 0 {
+		return fmt.Errorf("capacity: %d units are less than none", r.Capacity.Units)
 	}
 	return list(f, "templates", &r.Templates)
 }

@@ -1,4 +1,25 @@
 package rdb
 
+import "github.com/oaas-platform/oprc/internal/oprc"
+
 // DispatchOnly is Dispatch without the look at the catalogue that comes before.
 var DispatchOnly = (*DB).dispatch
+
+// What decodes entries, and what writes them.
+var (
+	ParseReport   = parseReport
+	ReportFields  = reportFields
+	DecodeCommand = decodeCommand
+	ParseDead     = parseDead
+	Letter        = letter
+	ParseUnits    = parseUnits
+	ParseRuntime  = parseRuntime
+	SortedBeats   = sortedBeats
+	DecodeEvents  = decodeEvents
+)
+
+// DecodeRecords and DecodeStatuses read documents of hashes.
+var (
+	DecodeRecords  = decodeAll[oprc.UnitRecord]
+	DecodeStatuses = decodeAll[oprc.Status]
+)

@@ -112,6 +112,8 @@ func TestPoisonIsRefusedWithItsReason(t *testing.T) {
 		"binary":                   {with(ok, "errorMsg", "\xff\xfe"), `errorMsg: not UTF-8`},
 		"availability over 1":      {with(beat, "availability", "1.5"), `availability: "1.5" is not between 0 and 1`},
 		"availability NaN":         {with(beat, "availability", "NaN"), `availability: "NaN" is not between 0 and 1`},
+		"capacity below zero":      {with(beat, "capacity", `{"units":-1}`), `capacity: -1 units are less than none`},
+		"the end of time":          {with(ok, "ts", "9999-12-31T23:59:59-10:00"), `ts: "9999-12-31T23:59:59-10:00" is no RFC 3339 time`},
 		"capacity is a list":       {with(beat, "capacity", `[]`), `capacity: json: cannot unmarshal array into Go value of type oprc.Capacity`},
 		"crm's name is a novel":    {with(beat, "crm", strings.Repeat("x", 300)), `crm: "` + strings.Repeat("x", 80) + `…" is no name`},
 		"templates are a sentence": {with(beat, "templates", `"a"`), `templates: json: cannot unmarshal string into Go value of type []string`},

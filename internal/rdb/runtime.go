@@ -253,12 +253,12 @@ func decodeCommand(env string, raw map[string]string) (oprc.Command, error) {
 	case of != env:
 		return c, fmt.Errorf("id %q is of another environment", clip(c.ID))
 	}
-	if c.Generation, err = strconv.ParseInt(raw["generation"], 10, 64); err != nil || c.Generation < 1 {
+	if c.Generation, err = strconv.ParseInt(raw["generation"], 10, 64); err != nil || c.Generation < 1 || c.Generation >= 1<<53 {
 		return c, fmt.Errorf("generation %q is no positive whole number", clip(raw["generation"]))
 	}
 	if ts := raw["ts"]; ts != "" {
-		if c.Time, err = time.Parse(time.RFC3339, ts); err != nil {
-			return c, fmt.Errorf("ts %q is no RFC 3339 time", clip(ts))
+		if c.Time, err = parseTime(ts); err != nil {
+			return c, fmt.Errorf("ts: %w", err)
 		}
 	}
 	if raw["unit"] == "" && c.Type == oprc.Undeploy {

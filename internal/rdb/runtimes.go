@@ -126,7 +126,9 @@ func (d *DB) MergeRuntime(ctx context.Context, rt oprc.ClassRuntime) (merged opr
 		if p.Time.IsZero() {
 			p.Time = rt.LastUpdate
 		}
-		p.Time = p.Time.UTC()
+		if p.Time = p.Time.UTC(); p.Time.Year() > 9999 {
+			return oprc.ClassRuntime{}, false, fmt.Errorf("partition %d: %w: its time is in the year %d", p.ID, oprc.ErrInvalid, p.Time.Year())
+		}
 		args = append(args, fmt.Sprint(partitionField, p.ID), sortable(p.Time), oprc.MustCanonical(p))
 	}
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
