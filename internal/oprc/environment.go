@@ -110,11 +110,26 @@ type EnvironmentState struct {
 	Health       Health  `json:"health"`
 	Availability float64 `json:"availability,omitempty"` // reported, else declared; 0: unknown
 	Units        int     `json:"units"`                  // units that run or should run there now
+	// ReportedUnits is the most units at once, as its CRMs report it; 0: unknown.
+	ReportedUnits int `json:"reportedUnits,omitempty"`
 	// RecoveringUntil is set while computed placements do not return yet.
 	RecoveringUntil time.Time   `json:"recoveringUntil,omitzero"`
 	Beats           []Heartbeat `json:"crms,omitempty"`
 	// Read is when this was so, by the clock that stamps heartbeats.
 	Read time.Time `json:"-"`
+}
+
+// MaxUnits is the most units that the environment takes at once: what is declared, or
+// what its CRMs report, whichever is less; 0 where nobody says.
+func (s EnvironmentState) MaxUnits() int {
+	declared, reported := 0, max(0, s.ReportedUnits)
+	if s.Spec.Capacity != nil {
+		declared = max(0, s.Spec.Capacity.Units)
+	}
+	if declared == 0 || reported == 0 {
+		return max(declared, reported)
+	}
+	return min(declared, reported)
 }
 
 // Standing stands for all that placement sees of the environment: while it is the

@@ -283,11 +283,8 @@ func (d *decision) room(env string) int {
 	if e == nil {
 		return math.MaxInt
 	}
-	most := 0
-	if e.Spec.Capacity != nil {
-		most = e.Spec.Capacity.Units
-	}
-	if most <= 0 {
+	most := e.MaxUnits()
+	if most == 0 {
 		return math.MaxInt
 	}
 	own := d.own[env]

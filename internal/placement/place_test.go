@@ -135,6 +135,18 @@ func TestFindings(t *testing.T) {
 			placement.Input{Deployment: oprc.Deployment{PartitionCount: 3, TargetEnvs: []string{"full"}}, Environments: []oprc.EnvironmentState{filled(env("full", .9), 8, 10)}},
 			[]string{"E009 error /targetEnvs/0: environment 'full' has room for 2 units, not for 3 (raise its capacity, or name more environments)"},
 		},
+		"its CRMs report less room than is declared": {
+			placement.Input{Deployment: oprc.Deployment{PartitionCount: 3, TargetEnvs: []string{"full"}}, Environments: []oprc.EnvironmentState{reports(filled(env("full", .9), 8, 100), 10)}},
+			[]string{"E009 error /targetEnvs/0: environment 'full' has room for 2 units, not for 3 (raise its capacity, or name more environments)"},
+		},
+		"its CRMs report more room than is declared": {
+			placement.Input{Deployment: oprc.Deployment{PartitionCount: 3, TargetEnvs: []string{"full"}}, Environments: []oprc.EnvironmentState{reports(filled(env("full", .9), 8, 10), 100)}},
+			[]string{"E009 error /targetEnvs/0: environment 'full' has room for 2 units, not for 3 (raise its capacity, or name more environments)"},
+		},
+		"nothing is declared, and its CRMs report too little": {
+			placement.Input{Deployment: oprc.Deployment{PartitionCount: 3, TargetEnvs: []string{"full"}}, Environments: []oprc.EnvironmentState{reports(env("full", .9), 2)}},
+			[]string{"E009 error /targetEnvs/0: environment 'full' has room for 2 units, not for 3 (raise its capacity, or name more environments)"},
+		},
 		"members": {
 			placement.Input{Deployment: oprc.Deployment{Members: []oprc.Member{{ID: 0, Env: "e01"}, {ID: 2}, {ID: 2, Env: "e02", MaxShards: ptr(-2)}}}, Environments: five},
 			[]string{

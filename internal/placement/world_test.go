@@ -43,6 +43,12 @@ func filled(e oprc.EnvironmentState, used, most int) oprc.EnvironmentState {
 	return e
 }
 
+// reports is e with CRMs that report room for most units.
+func reports(e oprc.EnvironmentState, most int) oprc.EnvironmentState {
+	e.ReportedUnits = most
+	return e
+}
+
 func class(c oprc.Consistency) oprc.Class {
 	return oprc.Class{Key: cls, Name: "cart", Constraints: &oprc.Constraints{Consistency: c}}
 }

@@ -80,10 +80,16 @@ func (s envReading) state(rec oprc.EnvironmentRecord, now time.Time) oprc.Enviro
 	state := oprc.EnvironmentState{
 		EnvironmentRecord: rec,
 		Health:            oprc.HealthOf(s.beats, now),
-		Availability:      cmp.Or(reported(s.beats, now), rec.Spec.Availability),
-		Beats:             s.beats,
-		RecoveringUntil:   oprc.RecoveringUntil(s.beats, now),
-		Read:              now,
+		Availability:      cmp.Or(lowest(s.beats, now, func(b oprc.Heartbeat) float64 { return b.Availability }), rec.Spec.Availability),
+		ReportedUnits: lowest(s.beats, now, func(b oprc.Heartbeat) int {
+			if b.Capacity == nil {
+				return 0
+			}
+			return max(0, b.Capacity.Units)
+		}),
+		Beats:           s.beats,
+		RecoveringUntil: oprc.RecoveringUntil(s.beats, now),
+		Read:            now,
 	}
 	for _, u := range s.units {
 		if u.Runs() {
@@ -93,20 +99,21 @@ func (s envReading) state(rec oprc.EnvironmentRecord, now time.Time) oprc.Enviro
 	return state
 }
 
-// reported is the availability that an environment's CRMs report: the lowest, to
-// be on the safe side. While none is alive it is what they said last; 0 if they
-// never did.
-func reported(beats []oprc.Heartbeat, now time.Time) float64 {
-	var alive, ever float64
+// lowest is the least that an environment's CRMs report of something, to be on the
+// safe side: each speaks for the whole environment. While none is alive it is what they
+// said last; 0 if they never did.
+func lowest[T int | float64](beats []oprc.Heartbeat, now time.Time, of func(oprc.Heartbeat) T) T {
+	var alive, ever T
 	for _, b := range beats {
-		if b.Availability == 0 {
+		v := of(b)
+		if v == 0 {
 			continue
 		}
-		if ever == 0 || b.Availability < ever {
-			ever = b.Availability
+		if ever == 0 || v < ever {
+			ever = v
 		}
-		if now.Sub(b.Time) <= oprc.HeartbeatTimeout && (alive == 0 || b.Availability < alive) {
-			alive = b.Availability
+		if now.Sub(b.Time) <= oprc.HeartbeatTimeout && (alive == 0 || v < alive) {
+			alive = v
 		}
 	}
 	return cmp.Or(alive, ever)

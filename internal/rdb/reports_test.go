@@ -331,12 +331,14 @@ func TestHeartbeats(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		hear(beat("a", -1, 0.9), beat("b", -2, 0.8))
+		a, b := beat("a", -1, 0.9), beat("b", -2, 0.8)
+		a.Capacity, b.Capacity = &oprc.Capacity{Units: 7}, &oprc.Capacity{CPU: "8", Units: 9}
+		hear(a, b)
 		hear(beat("a", -5, 0.5)) // late
 		edge := must(db.Live(t.Context()))(t).Environments["edge"]
 		equal(t, edge, oprc.EnvironmentState{
 			EnvironmentRecord: oprc.EnvironmentRecord{Spec: oprc.Environment{Kind: "Environment", Name: "edge"}},
-			Health:            oprc.Healthy, Availability: 0.8, Beats: []oprc.Heartbeat{beat("a", -1, 0.9), beat("b", -2, 0.8)},
+			Health:            oprc.Healthy, Availability: 0.8, ReportedUnits: 7, Beats: []oprc.Heartbeat{a, b},
 		})
 		equal(t, must(db.EnvironmentNames(t.Context()))(t), []string{"edge"})
 		hear(beat("a", 700, 0.9)) // b was silent for more than ten minutes

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,12 +41,12 @@ func (o Output) row(obj reconcile.Object) []string {
 	case *reconcile.EnvironmentView:
 		return []string{
 			clean(d.Name), yes(d.Spec.Default), condition(d.Health), fraction(d.Availability), strconv.Itoa(len(d.Beats)), strconv.Itoa(d.Units),
-			capacity(d.Spec.Capacity), dash(d.Origin), rev(d.Rev), labels(d.Spec.Labels), dash(strings.Join(d.Spec.Templates, ",")),
+			capacity(d.Spec.Capacity, d.MaxUnits()), dash(d.Origin), rev(d.Rev), labels(d.Spec.Labels), dash(strings.Join(d.Spec.Templates, ",")),
 		}
 	case *reconcile.CRMView:
 		return []string{
 			clean(d.CRM), clean(d.Env), condition(strconv.FormatBool(d.Alive)), fraction(d.Availability), o.age(d.Time),
-			capacity(d.Capacity), dash(strings.Join(d.Templates, ",")), o.age(d.Since),
+			capacity(d.Capacity, 0), dash(strings.Join(d.Templates, ",")), o.age(d.Since),
 		}
 	case *oprc.SourceStatus:
 		return o.sourceRow(d)
@@ -149,10 +150,10 @@ func source(s *oprc.SourceRef) string {
 	return dash(at)
 }
 
-func capacity(c *oprc.Capacity) string {
-	if c == nil {
-		return "-"
-	}
+// capacity words what an environment can carry; units is the limit on those where
+// others have a say in it, too.
+func capacity(c *oprc.Capacity, units int) string {
+	c = cmp.Or(c, &oprc.Capacity{})
 	var parts []string
 	if c.CPU != "" {
 		parts = append(parts, "cpu="+c.CPU)
@@ -160,8 +161,8 @@ func capacity(c *oprc.Capacity) string {
 	if c.Memory != "" {
 		parts = append(parts, "memory="+c.Memory)
 	}
-	if c.Units > 0 {
-		parts = append(parts, "units="+strconv.Itoa(c.Units))
+	if units = cmp.Or(units, c.Units); units > 0 {
+		parts = append(parts, "units="+strconv.Itoa(units))
 	}
 	return dash(strings.Join(parts, ","))
 }
