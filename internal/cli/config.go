@@ -16,6 +16,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // Config is what the daemon is told: flags over environment over oprc.yaml over
@@ -30,6 +31,7 @@ type Config struct {
 	Metrics    EndpointConfig `koanf:"metrics"`
 	Health     EndpointConfig `koanf:"health"`
 	Security   SecurityConfig `koanf:"security"`
+	Resend     ResendConfig   `koanf:"resend"`
 	Sources    []SourceConfig `koanf:"sources"`
 	// Policies are CUE files of transition policies, or patterns of such, relative
 	// to the configuration's directory.
@@ -59,6 +61,12 @@ type MQConfig struct {
 // EndpointConfig is the path of an HTTP endpoint.
 type EndpointConfig struct {
 	Endpoint string `koanf:"endpoint"`
+}
+
+// ResendConfig says when a command that no CRM has answered goes out again.
+type ResendConfig struct {
+	First time.Duration `koanf:"first"` // the pauses double from this
+	Max   time.Duration `koanf:"max"`   // up to this
 }
 
 // SecurityConfig says who may write through the HTTP API.
@@ -126,6 +134,7 @@ func defaultConfig() map[string]any {
 		"redis.host": "localhost", "redis.port": 6379, "redis.name": "oaas_pm",
 		"mq.topicPrefix": "oaas.pm", "mq.groupId": "package-manager",
 		"metrics.endpoint": "/metrics", "health.endpoint": "/health",
+		"resend.first": reconcile.ResendFirst.String(), "resend.max": reconcile.ResendMax.String(),
 	}
 }
 
@@ -178,6 +187,8 @@ func (c Config) check() error {
 	bad(c.MQ.TopicPrefix != "" && !strings.ContainsAny(c.MQ.TopicPrefix, "{}"), "mq.topicPrefix: %q must be a name without braces", c.MQ.TopicPrefix)
 	bad(c.MQ.GroupID != "", "mq.groupId: must not be empty")
 	bad(c.Interval >= time.Second, "interval: %s is shorter than 1s", c.Interval)
+	bad(c.Resend.First >= time.Second, "resend.first: %s is shorter than 1s", c.Resend.First)
+	bad(c.Resend.Max >= c.Resend.First, "resend.max: %s is shorter than resend.first, which is %s", c.Resend.Max, c.Resend.First)
 	bad(strings.HasPrefix(c.Metrics.Endpoint, "/"), "metrics.endpoint: %q must start with /", c.Metrics.Endpoint)
 	bad(strings.HasPrefix(c.Health.Endpoint, "/"), "health.endpoint: %q must start with /", c.Health.Endpoint)
 	bad(c.sameBroker(), "mq.brokers: %q is not the Redis of the state; streams live beside the records that they are about", c.MQ.Brokers)

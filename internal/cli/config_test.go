@@ -19,6 +19,7 @@ func defaults() cli.Config {
 		Redis:   cli.RedisConfig{Host: "localhost", Port: 6379, Name: "oaas_pm"},
 		MQ:      cli.MQConfig{TopicPrefix: "oaas.pm", GroupID: "package-manager"},
 		Metrics: cli.EndpointConfig{Endpoint: "/metrics"}, Health: cli.EndpointConfig{Endpoint: "/health"},
+		Resend: cli.ResendConfig{First: 15 * time.Second, Max: 10 * time.Minute},
 	}
 }
 
@@ -87,6 +88,10 @@ func TestConfigLayers(t *testing.T) {
 				}}
 			},
 		},
+		"when commands go out again": {
+			file: "resend: {first: 1m}\n",
+			want: func(c *cli.Config) { c.Resend.First = time.Minute },
+		},
 		"environments": {
 			file: "environments:\n- {name: edge, availability: 0.9}\n",
 			want: func(c *cli.Config) {
@@ -120,6 +125,8 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 		"bad value":               {file: "port: soon\n", want: "port"},
 		"bad duration":            {file: "sources: [{name: a, url: b, interval: 5 parsecs}]\n", want: "interval"},
 		"short interval":          {file: "interval: 10ms\n", want: "interval: 10ms"},
+		"hasty resend":            {file: "resend: {first: 10ms}\n", want: "resend.first: 10ms"},
+		"resend that shrinks":     {file: "resend: {max: 5s}\n", want: "resend.max: 5s is shorter than resend.first, which is 15s"},
 		"bad port":                {file: "port: 70000\n", want: "port: 70000"},
 		"source without a URL":    {file: "sources: [{name: a}]\n", want: "sources[0].url"},
 		"two sources of one name": {file: "sources: [{name: a, url: b}, {name: a, url: c}]\n", want: "sources[1].name"},

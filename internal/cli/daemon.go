@@ -38,6 +38,7 @@ func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, lo
 	d := &daemon{ingest: e.ingest(s)}
 	d.loop = &reconcile.Loop{
 		Reconciler: s.reconciler, Sources: sources, Lease: s.db, Store: s.db, Holder: e.identity(), Now: e.now, Log: log,
+		Resend: reconcile.Resend(c.Resend),
 	}
 	d.ingest.Log = log
 	d.ingest.Changed = func(string) { d.loop.Replan() }

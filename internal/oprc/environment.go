@@ -1,6 +1,9 @@
 package oprc
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // KindEnvironment is the `kind` of a document that declares an environment. A
 // document without a kind is a package.
@@ -91,6 +94,19 @@ func RecoveringUntil(beats []Heartbeat, now time.Time) time.Time {
 		}
 	}
 	return until
+}
+
+// HeardSince is when the CRMs that are alive began to be heard without a break: the
+// first of them; zero where none is.
+func HeardSince(beats []Heartbeat, now time.Time) time.Time {
+	var first time.Time
+	for _, b := range beats {
+		since := cmp.Or(b.Since, b.Time)
+		if now.Sub(b.Time) <= HeartbeatTimeout && (first.IsZero() || since.Before(first)) {
+			first = since
+		}
+	}
+	return first
 }
 
 // An EnvironmentRecord is an environment as the ledger knows it.

@@ -22,7 +22,7 @@ const (
 type keeperState struct {
 	standing map[string]string // of environments, as placement saw them
 	health   map[string]oprc.Health
-	resend   map[string]map[string]resend // by environment and unit
+	resend   map[string]map[string]resend // by environment where somebody is alive, and unit
 	maintain planned
 	packages map[string]owned // nil before the first pass
 	swept    int64            // token under which sources that are gone were dropped
@@ -54,7 +54,7 @@ func (l *Loop) keep(ctx context.Context) error {
 				logged = err.Error()
 			}
 		}
-		if !wait(ctx, keepEvery, l.wakers[keeper].ch) {
+		if !wait(ctx, l.untilResend(), l.wakers[keeper].ch) {
 			return nil
 		}
 	}

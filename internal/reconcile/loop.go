@@ -40,7 +40,7 @@ type SourceStore interface {
 
 	// Emit appends events, all or none; a stale fence is an oprc.ErrFenced.
 	Emit(ctx context.Context, events []oprc.Event, fence int64) error
-	UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error)
+	UnitRecordsOf(ctx context.Context, env string, ids []string) (map[string]oprc.UnitRecord, error)
 	// CommandsRead returns the stream ids of the last command that env's CRMs were given
 	// and of the last that there is; "0-0" where there is none.
 	CommandsRead(ctx context.Context, env string) (read, last string, err error)
@@ -62,8 +62,9 @@ type Loop struct {
 	Holder     string // unique per process
 	Now        func() time.Time
 	Log        *slog.Logger
-	Observe    func(Step)                     // may be nil
-	Ticked     func(Tick)                     // may be nil
+	Observe    func(Step) // may be nil
+	Ticked     func(Tick) // may be nil
+	Resend     Resend
 	Resent     func(env string, commands int) // commands that nobody had answered; may be nil
 
 	turn   sync.Mutex
