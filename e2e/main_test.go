@@ -19,7 +19,7 @@ var bin string
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	if os.Getenv("E2E_CRM_DIR") != "" { // this is a child of TestKilledAtRandom
+	if os.Getenv("E2E_CRM_DIR") != "" { // this is a child of a test Killed…
 		if err := runDiskCRM(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

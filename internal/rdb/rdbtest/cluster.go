@@ -14,10 +14,12 @@ import (
 type Group struct {
 	URL     string
 	Servers []*Process // Cluster: the masters; Sentinels: the master, then its replica
+
+	sentinels []*Process
 }
 
-// Cluster starts a Redis Cluster of three masters.
-func Cluster(t testing.TB) *Group {
+// Cluster starts a Redis Cluster of three masters, with further arguments.
+func Cluster(t testing.TB, args ...string) *Group {
 	t.Helper()
 	const masters, slots = 3, 16384
 	g := &Group{}
@@ -25,7 +27,7 @@ func Cluster(t testing.TB) *Group {
 	var bus []int
 	for i := range masters {
 		bus = append(bus, freePort(t))
-		p := Start(t, "", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", strconv.Itoa(bus[i]))
+		p := Start(t, "", append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", strconv.Itoa(bus[i])}, args...)...)
 		g.Servers, addrs = append(g.Servers, p), append(addrs, p.Addr())
 	}
 	g.URL = "redis://" + strings.Join(addrs, ",")
@@ -43,11 +45,12 @@ func Cluster(t testing.TB) *Group {
 }
 
 // Sentinels starts a master, its replica, and three sentinels that watch over
-// them, under the master name "oprc".
-func Sentinels(t testing.TB) *Group {
+// them, under the master name "oprc". The two servers get further arguments.
+func Sentinels(t testing.TB, args ...string) *Group {
 	t.Helper()
-	master := Start(t, "", "--repl-diskless-sync-delay", "0")
-	replica := Start(t, "", "--replicaof", "127.0.0.1 "+strconv.Itoa(master.port))
+	args = append(args, "--repl-diskless-sync-delay", "0")
+	master := Start(t, "", args...)
+	replica := Start(t, "", append(args, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.port))...)
 	g := &Group{Servers: []*Process{master, replica}}
 	await(t, replica, "INFO replication", "master_link_status:up")
 	var addrs []string
@@ -58,11 +61,28 @@ func Sentinels(t testing.TB) *Group {
 			t.Fatal(err)
 		}
 		s := start(t, conf, []string{"--sentinel"})
-		addrs = append(addrs, s.Addr())
+		_, _ = ask(s.Addr(), "SENTINEL DEBUG info-period 500 min-link-reconnect-period 500") // since 7.0: they see sooner who is back
+		g.sentinels, addrs = append(g.sentinels, s), append(addrs, s.Addr())
 		defer await(t, s, "INFO sentinel", "slaves=1,sentinels=3")
 	}
 	g.URL = "sentinel://" + strings.Join(addrs, ",") + "/0?master=oprc"
 	return g
+}
+
+// FailOver kills the master, waits until the replica is promoted, and starts the old
+// master again as the replica of that one. It changes places with it in Servers.
+func (g *Group) FailOver() {
+	master, replica := g.Servers[0], g.Servers[1]
+	t := master.t
+	t.Helper()
+	for _, s := range g.sentinels { // or they would see nobody to promote
+		await(t, s, "SENTINEL REPLICAS oprc", "flags\r\n$5\r\nslave\r\n", "master-link-status\r\n$2\r\nok\r\n")
+	}
+	master.Kill()
+	await(t, replica, "INFO replication", "role:master")
+	master.Restart()
+	tell(t, master, fmt.Sprintf("REPLICAOF 127.0.0.1 %d", replica.port))
+	g.Servers[0], g.Servers[1] = replica, master
 }
 
 func tell(t testing.TB, p *Process, command string) {
