@@ -175,3 +175,92 @@ func TestOneDeadEnvironmentOfFifty(t *testing.T) {
 	}
 	check("its commands cannot be queued")
 }
+
+// More environments than anybody had so far, with a reader for each: all are heard at
+// once, and connections are kept, not made anew for every look.
+func TestSixHundredEnvironments(t *testing.T) {
+	t.Parallel()
+	const count = 600
+	store := rdbtest.Server(t)
+	c := chaosClient(t, store)
+	f := &fleetWorld{t: t, files: t.TempDir(), c: c, db: openLedger(t, store)}
+	for i := range count {
+		f.envs = append(f.envs, fmt.Sprintf("e%03d", i))
+	}
+	declare(t, f.files, f.envs...)
+	d := startDaemon(t, store, f.files)
+	within(t, 60*time.Second, "all are declared", func() string {
+		names, err := f.db.EnvironmentNames(t.Context())
+		if err != nil || len(names) < count {
+			return fmt.Sprint(len(names), err)
+		}
+		return ""
+	})
+	// heard sends a heartbeat to each and returns how long it takes until all were read.
+	heard := func() time.Duration {
+		began := time.Now()
+		if _, err := c.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+			for _, env := range f.envs {
+				p.XAdd(t.Context(), &redis.XAddArgs{Stream: "oaas.pm.{env:" + env + "}.reports", Values: map[string]string{
+					"type": "heartbeat", "crm": "x", "ts": time.Now().UTC().Format(time.RFC3339Nano),
+				}})
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		within(t, 60*time.Second, "all heartbeats are taken", func() string {
+			answers, err := c.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+				for _, env := range f.envs {
+					p.XInfoGroups(t.Context(), "oaas.pm.{env:"+env+"}.reports")
+				}
+				return nil
+			})
+			if err != nil {
+				return err.Error()
+			}
+			open := 0
+			for _, a := range answers {
+				if g := a.(*redis.XInfoGroupsCmd).Val(); len(g) != 1 || g[0].Lag != 0 || g[0].Pending != 0 {
+					open++
+				}
+			}
+			if open > 0 {
+				return fmt.Sprintf("%d are not", open)
+			}
+			return ""
+		})
+		return time.Since(began)
+	}
+	t.Logf("the first heartbeats were taken in %s", heard().Round(time.Millisecond))
+	before, at := connections(t, c), time.Now()
+	worst := time.Duration(0)
+	for range 5 {
+		time.Sleep(time.Second)
+		worst = max(worst, heard())
+	}
+	after := connections(t, c)
+	made := float64(after.ever-before.ever) / time.Since(at).Seconds()
+	t.Logf("later ones within %s; %d connections, %.1f new ones a second; the daemon has %.0f MB",
+		worst.Round(time.Millisecond), after.now, made, d.metric("process_resident_memory_bytes")/1e6)
+	if after.now < count {
+		t.Error("readers wait for each other's connections")
+	}
+	if made > count/10 {
+		t.Errorf("%.1f new connections a second", made)
+	}
+}
+
+// connections are those that Redis has, and has ever had.
+func connections(t *testing.T, c *redis.Client) (n struct{ now, ever int }) {
+	t.Helper()
+	info, err := c.Info(t.Context(), "clients", "stats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(info) {
+		_, _ = fmt.Sscanf(line, "connected_clients:%d", &n.now) // others do not match
+		_, _ = fmt.Sscanf(line, "total_connections_received:%d", &n.ever)
+	}
+	return n
+}

@@ -23,7 +23,7 @@ const (
 	answerTimeout = 3 * time.Second
 	bulkTimeout   = 30 * time.Second // for work that grows with the catalogue
 	maxBlock      = time.Second      // a blocked read does not see its context end
-	poolSize      = 256              // a blocked read per environment holds a connection
+	poolSize      = 4096             // at most; a blocked read per environment holds a connection
 )
 
 // Options say which Redis to use and under which names.

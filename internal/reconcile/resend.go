@@ -58,10 +58,11 @@ func (l *Loop) redeliver(ctx context.Context, live plan.Live, token int64) error
 			delete(l.keeper.resend, env)
 			continue
 		}
-		heard := oprc.HeardSince(state.Beats, l.Now())
+		heard := oprc.HeardSince(state.Beats, state.Read)
 		if heard.IsZero() { // it only counts as healthy for as long as we may have been deaf
 			continue
 		}
+		heard = l.Now().Add(heard.Sub(state.Read)) // by our clock, as records are
 		if err := l.redeliverTo(ctx, env, heard, live, token); err != nil {
 			errs = append(errs, fmt.Errorf("send again to %s: %w", env, err))
 		}

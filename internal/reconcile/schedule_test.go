@@ -24,9 +24,10 @@ type deafEnv struct {
 	lossy
 	records  map[string]oprc.UnitRecord
 	statuses map[string]oprc.Status
-	since    time.Time // of heartbeats
-	silent   bool      // no heartbeats
-	refuse   error     // what Dispatch says
+	since    time.Time     // of heartbeats
+	silent   bool          // no heartbeats
+	skew     time.Duration // of the clock that stamps heartbeats, before ours
+	refuse   error         // what Dispatch says
 	sent     map[string][]time.Duration
 	began    time.Time
 }
@@ -40,9 +41,10 @@ func (e *deafEnv) Live(context.Context) (plan.Live, error) {
 	for id, r := range e.records {
 		live.Units["edge"][id] = oprc.UnitDigest{Generation: r.Generation, SpecHash: r.SpecHash}
 	}
-	state := oprc.EnvironmentState{Health: oprc.EnvDown, Beats: []oprc.Heartbeat{{CRM: "x", Time: e.since, Since: e.since}}}
+	since := e.since.Add(e.skew)
+	state := oprc.EnvironmentState{Read: time.Now().Add(e.skew), Health: oprc.EnvDown, Beats: []oprc.Heartbeat{{CRM: "x", Time: since, Since: since}}}
 	if !e.silent {
-		state.Health, state.Beats[0].Time = oprc.Healthy, time.Now()
+		state.Health, state.Beats[0].Time = oprc.Healthy, state.Read
 	}
 	live.Environments["edge"] = state
 	return live, nil
@@ -189,6 +191,7 @@ func TestNobodyIsToldTwiceWhoIsNotThere(t *testing.T) {
 			t.Fatalf("sent to nobody: %s", diff)
 		}
 		e.silent, e.since, e.began = false, time.Now(), time.Now()
+		e.skew = -3 * time.Hour // Redis' clock
 		e.lead(t, time.Minute)
 		wantPauses(t, pauses(e.sent[cart]), 15*time.Second, 30*time.Second)
 	})
