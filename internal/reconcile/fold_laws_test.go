@@ -175,8 +175,9 @@ func TestFoldNeverGoesBack(t *testing.T) {
 
 // A CRM whose heartbeat stands behind many of its reports is not taken for dead.
 func TestReportsAreSignsOfLife(t *testing.T) {
-	box := newInbox(entry2(oprc.Running, "1-0"), entryOf("stranger", "2-0"))
 	long := time.Date(1999, 12, 31, 23, 59, 40, 0, time.UTC) // 20 s before synctest's clocks start
+	said := fmt.Sprintf("%d-0", long.Add(20*time.Second).UnixMilli())
+	box := newInbox(entry2(oprc.Running, said), entryOf("stranger", said))
 	box.beats = map[string]oprc.Heartbeat{"crm-1": {CRM: "crm-1", Time: long, Since: long, Availability: 0.9}}
 	ingest(t, box, func(string) {})
 	now := long.Add(20 * time.Second)

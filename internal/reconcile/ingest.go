@@ -279,7 +279,7 @@ func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err e
 	for id, beat := range fresh {
 		was := byID[id]
 		beat.Time, beat.Since, beat.Returned = now, was.Since, was.Returned
-		if was.Since.IsZero() || now.Sub(was.Time) > oprc.HeartbeatTimeout {
+		if was.Since.IsZero() || b.silent(id, was.Time, now) {
 			beat.Since, beat.Returned = now, before == oprc.EnvDown
 		}
 		fresh[id] = beat
@@ -312,6 +312,31 @@ func (b *batch) signsOfLife(known map[string]oprc.Heartbeat, now time.Time) map[
 		fresh[r.CRM] = oprc.Heartbeat{CRM: r.CRM, Availability: r.Availability, Capacity: r.Capacity, Templates: r.Templates}
 	}
 	return fresh
+}
+
+// silent reports whether a CRM fell silent between its last heartbeat and now. What
+// waited in the stream while nobody read it was said when it was written, by the same
+// clock: that nobody listened is no silence.
+func (b *batch) silent(crm string, last, now time.Time) bool {
+	var said []time.Time
+	for _, list := range [][]oprc.ReportEntry{b.beats, b.statuses} {
+		for _, e := range list {
+			if ms, _ := splitStreamID(e.ID); e.Report.CRM == crm && ms > 0 {
+				said = append(said, time.UnixMilli(int64(ms))) //nolint:gosec // a time
+			}
+		}
+	}
+	slices.SortFunc(said, time.Time.Compare)
+	if len(said) == 0 {
+		return now.Sub(last) > oprc.HeartbeatTimeout
+	}
+	for _, at := range said {
+		if at.Sub(last) > oprc.HeartbeatTimeout {
+			return true
+		}
+		last = at
+	}
+	return false
 }
 
 var errRace = errors.New("statuses changed under us")

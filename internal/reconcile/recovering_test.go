@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func TestRecovering(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when synctest's clocks start
-			box := newInbox(beatOf("9-0", tc.beat))
+			box := newInbox(beatOf(strconv.FormatInt(now.UnixMilli(), 10)+"-0", tc.beat))
 			box.beats = map[string]oprc.Heartbeat{}
 			for _, b := range tc.known {
 				b.Time, b.Since = now.Add(-time.Minute), now.Add(-time.Hour)
@@ -95,5 +96,32 @@ func TestHeartbeatsAreStampedByOneClock(t *testing.T) {
 	ours := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when synctest's clocks start
 	if b := box.beats["a"]; b.Time.After(ours.Add(-time.Minute)) || b.Since.After(ours.Add(-time.Minute)) {
 		t.Errorf("stamped %s, since %s: by the daemon's clock", b.Time, b.Since)
+	}
+}
+
+// A daemon that comes back to heartbeats which waited for it does not take the
+// environment for one that was DOWN.
+func TestHeartbeatsThatWaitedAreNoSilence(t *testing.T) {
+	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when synctest's clocks start
+	for name, tc := range map[string]struct {
+		ages []time.Duration // of the heartbeats that waited
+		want bool            // it is recovering
+	}{
+		"without a break": {[]time.Duration{50 * time.Second, 38 * time.Second, 24 * time.Second, 10 * time.Second}, false},
+		"with a break":    {[]time.Duration{50 * time.Second, 10 * time.Second}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var waiting []oprc.ReportEntry
+			for _, age := range tc.ages {
+				waiting = append(waiting, beatOf(strconv.FormatInt(now.Add(-age).UnixMilli(), 10)+"-0", "a"))
+			}
+			box := newInbox(waiting...)
+			box.beats = map[string]oprc.Heartbeat{"a": {CRM: "a", Time: now.Add(-time.Minute), Since: now.Add(-time.Hour)}}
+			ingest(t, box, func(string) {})
+			beats := slices.Collect(maps.Values(box.beats))
+			if until := oprc.RecoveringUntil(beats, now.Add(time.Second)); until.IsZero() == tc.want {
+				t.Errorf("recovering until %s, want %v: %+v", until, tc.want, beats)
+			}
+		})
 	}
 }
