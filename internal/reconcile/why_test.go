@@ -153,7 +153,8 @@ func TestWhy(t *testing.T) {
 		},
 		"chosen for an availability, not moved": {
 			demanding(elsewhere(oprc.EnvDown, time.Time{})), oprc.KindDeployment, "shop.cart",
-			[]string{"deployment shop.cart RUNNING"}, "",
+			[]string{"deployment shop.cart RUNNING"},
+			"",
 		},
 		"left something behind": {
 			append(demanding(elsewhere(oprc.Healthy, time.Time{})), leftBehind("gone")), oprc.KindDeployment, "shop.cart",
@@ -161,12 +162,15 @@ func TestWhy(t *testing.T) {
 			"",
 		},
 		"degraded": {
-			listing{environment(oprc.Degraded, oprc.Heartbeat{CRM: "a", Time: now}, oprc.Heartbeat{CRM: "b", Time: now.Add(-time.Minute)})}, "", "edge",
-			[]string{"environment edge DEGRADED of its 2 CRMs these are silent for more than 17.5s: b; the others carry on"}, "get crms",
+			listing{environment(oprc.Degraded, oprc.Heartbeat{CRM: "a", Time: now}, oprc.Heartbeat{CRM: "b", Time: now.Add(-time.Minute)})},
+			"", "edge",
+			[]string{"environment edge DEGRADED of its 2 CRMs these are silent for more than 17.5s: b; the others carry on"},
+			"get crms",
 		},
 		"recovering": {
 			elsewhere(oprc.Healthy, now), oprc.KindEnv, "home",
-			[]string{"environment home HEALTHY it was DOWN: computed placements return at 2026-03-01T12:00:00Z"}, "",
+			[]string{"environment home HEALTHY it was DOWN: computed placements return at 2026-03-01T12:00:00Z"},
+			"",
 		},
 		"all is well": {listing{source(func(*oprc.SourceStatus) {})}, "", "main", []string{"source main applied abc"}, ""},
 	}
