@@ -120,8 +120,7 @@ func (d *DB) unread(ctx context.Context, stream string, g redis.XInfoGroup) (pos
 		}
 	}
 	p, err := parsePosition(g.LastDeliveredID)
-	p.seq++
-	return p, err
+	return p.next(), err
 }
 
 // dismiss removes a group's consumers that have been idle for long and have nothing
@@ -147,6 +146,8 @@ type position struct{ ms, seq uint64 }
 func (p position) before(q position) bool {
 	return p.ms < q.ms || p.ms == q.ms && p.seq < q.seq
 }
+
+func (p position) next() position { return position{p.ms, p.seq + 1} }
 
 func (p position) String() string { return fmt.Sprintf("%d-%d", p.ms, p.seq) }
 
