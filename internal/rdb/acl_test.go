@@ -1,9 +1,11 @@
 package rdb_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,20 +13,27 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
-	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
 
-// asCRM makes a user for the CRMs of environment edge and returns a URL for it.
+// asCRM makes a user for the CRMs of environment edge, on each master as long as the
+// test runs, and returns a URL for it.
 func asCRM(t *testing.T, url string) string {
 	t.Helper()
-	args := []any{"ACL", "SETUSER", "edge", "on", ">secret"}
-	for _, rule := range (rdb.Keys{}).ACL("edge") {
-		args = append(args, rule)
-	}
-	if err := raw(t, url).Do(t.Context(), args...).Err(); err != nil {
+	setEdge(t, url, append([]string{"reset", "on", ">secret"}, (rdb.Keys{}).ACL("edge")...)...)
+	t.Cleanup(func() {
+		_ = rdb.EachMaster(context.Background(), raw(t, url), func(ctx context.Context, c *redis.Client) error { return c.ACLDelUser(ctx, "edge").Err() })
+	})
+	return strings.Replace(url, "://", "://edge:secret@", 1)
+}
+
+func setEdge(t *testing.T, url string, rules ...string) {
+	t.Helper()
+	err := rdb.EachMaster(t.Context(), raw(t, url), func(ctx context.Context, c *redis.Client) error {
+		return c.ACLSetUser(ctx, "edge", rules...).Err()
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return "redis://edge:secret@" + strings.TrimPrefix(url, "redis://")
 }
 
 // serveEdge does in environment edge all that a CRM does, and returns what failed.
@@ -92,97 +101,88 @@ func serveEdge(t *testing.T, daemon *rdb.DB, crm *rdb.DB, direct redis.Universal
 }
 
 func TestACLIsEnough(t *testing.T) {
-	t.Run("redis-server", func(t *testing.T) {
-		url := rdbtest.Server(t)
+	onServers(t, func(t *testing.T, url string) { // miniredis knows no ACL
 		crmURL := asCRM(t, url)
 		equal(t, serveEdge(t, open(t, url), open(t, crmURL), raw(t, crmURL), 1), nil)
-	})
-	t.Run("cluster", func(t *testing.T) {
-		g := rdbtest.Cluster(t)
-		var addrs []string
-		for _, p := range g.Servers {
-			asCRM(t, p.URL())
-			addrs = append(addrs, p.Addr())
-		}
-		crm := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, Username: "edge", Password: "secret"})
-		t.Cleanup(func() { _ = crm.Close() })
-		crmURL := strings.Replace(g.URL, "redis://", "redis://edge:secret@", 1)
-		equal(t, serveEdge(t, open(t, g.URL), open(t, crmURL), crm, 1), nil)
 	})
 }
 
 // Without any one of its rules a CRM cannot do all that it does.
 func TestACLRulesAreAllNeeded(t *testing.T) {
-	url := rdbtest.Server(t)
-	daemon, admin, crmURL := open(t, url), raw(t, url), asCRM(t, url)
-	crm, direct := open(t, crmURL), raw(t, crmURL)
-	rules, generation := (rdb.Keys{}).ACL("edge"), int64(0)
-	for i, rule := range rules {
-		if rule[0] != '+' && !strings.Contains(rule, "~") || slices.Contains(onConnecting, rule) {
-			continue
+	onServers(t, func(t *testing.T, url string) {
+		crmURL := asCRM(t, url)
+		daemon, crm, direct := open(t, url), open(t, crmURL), raw(t, crmURL)
+		rules, generation := (rdb.Keys{}).ACL("edge"), int64(0)
+		for i, rule := range rules {
+			if rule[0] != '+' && !strings.Contains(rule, "~") || slices.Contains(onConnecting, rule) {
+				continue
+			}
+			generation++
+			setEdge(t, url, slices.Concat(rules[:i], rules[i+1:])...)
+			if failed := serveEdge(t, daemon, crm, direct, generation); len(failed) == 0 {
+				t.Errorf("%s is in the rule, and nobody needs it", rule)
+			}
 		}
-		generation++
-		args := []any{"ACL", "SETUSER", "edge"}
-		for _, r := range slices.Concat(rules[:i], rules[i+1:]) {
-			args = append(args, r)
-		}
-		if err := admin.Do(t.Context(), args...).Err(); err != nil {
-			t.Fatal(err)
-		}
-		if failed := serveEdge(t, daemon, crm, direct, generation); len(failed) == 0 {
-			t.Errorf("%s is in the rule, and nobody needs it", rule)
-		}
-	}
+	})
 }
 
 // onConnecting are what clients ask when they connect, or of a cluster alone.
 var onConnecting = strings.Fields(`+hello +auth +select +client|setname +command +cluster|slots +cluster|shards +cluster|nodes +readonly`)
 
 func TestACLIsNoMore(t *testing.T) {
-	url := rdbtest.Server(t)
-	daemon, crmURL := open(t, url), asCRM(t, url)
-	if err := daemon.Commit(t.Context(), shop()); err != nil {
-		t.Fatal(err)
-	}
-	for _, env := range []string{"edge", "edge-2"} {
-		dispatch(t, daemon, env, command(unit("shop.record", 0, 0, env), oprc.Deploy, 1))
-	}
-	before := snapshot(t, url)
-	c := raw(t, crmURL)
-	forbidden := []string{
-		"HGETALL oaas_pm:{catalog}:packages", "HGETALL oaas_pm:{env:edge-2}:units", "HGETALL oaas_pm:{env:edge}:crms",
-		"HSET oaas_pm:{env:edge}:units x {}", "HSET oaas_pm:{env:edge}:digests x 9", "HSET oaas_pm:{env:edge}:status x {}",
-		"HDEL oaas_pm:{env:edge}:units shop.record/0/0@edge", "DEL oaas_pm:{env:edge}:units", "DEL oaas.pm.{env:edge}.commands",
-		"XADD oaas.pm.{env:edge-2}.reports * type heartbeat", "XADD oaas.pm.{catalog}.events * event {}",
-		"XTRIM oaas.pm.{env:edge}.commands MAXLEN 0", "XGROUP DESTROY oaas.pm.{env:edge}.commands crm",
-		"FLUSHALL", "FLUSHDB", "CONFIG GET *", "KEYS *", "SCAN 0", "ACL LIST", "SHUTDOWN", "OBJECT HELP", "SWAPDB 0 1",
-		"SCRIPT FLUSH", "CLIENT LIST", "MONITOR", "PUBLISH x y", "REPLICAOF NO ONE", "EVAL return(redis.call('FLUSHALL')) 0",
-		"EVAL return(redis.call('HGETALL','oaas_pm:{catalog}:packages')) 0", "EVAL return(1) 1 oaas_pm:{env:edge-2}:units",
-	}
-	for _, line := range forbidden {
-		args := []any{}
-		for _, word := range strings.Fields(line) {
-			args = append(args, word)
+	onServers(t, func(t *testing.T, url string) {
+		daemon, crmURL := open(t, url), asCRM(t, url)
+		if err := daemon.Commit(t.Context(), shop()); err != nil {
+			t.Fatal(err)
 		}
-		if err := c.Do(t.Context(), args...).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "executing the script can't") {
-			t.Errorf("%s: got %v, want it denied", line, err)
+		for _, env := range []string{"edge", "edge-2"} {
+			dispatch(t, daemon, env, command(unit("shop.record", 0, 0, env), oprc.Deploy, 1))
 		}
-	}
-	equal(t, snapshot(t, url), before)
-	db := open(t, crmURL)
-	if _, err := db.Live(t.Context()); !errors.Is(err, rdb.ErrDenied) {
-		t.Errorf("live state: got %v, want denied", err)
-	}
+		before := snapshot(t, url)
+		c := raw(t, crmURL)
+		forbidden := []string{
+			"HGETALL oaas_pm:{catalog}:packages", "HGETALL oaas_pm:{env:edge-2}:units", "HGETALL oaas_pm:{env:edge}:crms",
+			"HSET oaas_pm:{env:edge}:units x {}", "HSET oaas_pm:{env:edge}:digests x 9", "HSET oaas_pm:{env:edge}:status x {}",
+			"HDEL oaas_pm:{env:edge}:units shop.record/0/0@edge", "DEL oaas_pm:{env:edge}:units", "DEL oaas.pm.{env:edge}.commands",
+			"XADD oaas.pm.{env:edge-2}.reports * type heartbeat", "XADD oaas.pm.{catalog}.events * event {}",
+			"XTRIM oaas.pm.{env:edge}.commands MAXLEN 0", "XGROUP DESTROY oaas.pm.{env:edge}.commands crm",
+			"FLUSHALL", "FLUSHDB", "CONFIG GET *", "KEYS *", "SCAN 0", "ACL LIST", "SHUTDOWN", "OBJECT HELP", "SWAPDB 0 1",
+			"SCRIPT FLUSH", "CLIENT LIST", "MONITOR", "PUBLISH x y", "REPLICAOF NO ONE", "EVAL return(redis.call('FLUSHALL')) 0",
+			"EVAL return(redis.call('HGETALL','oaas_pm:{catalog}:packages')) 0", "EVAL return(1) 1 oaas_pm:{env:edge-2}:units",
+		}
+		for _, line := range forbidden {
+			args := []any{}
+			for _, word := range strings.Fields(line) {
+				args = append(args, word)
+			}
+			if err := c.Do(t.Context(), args...).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "executing the script can't") {
+				t.Errorf("%s: got %v, want it denied", line, err)
+			}
+		}
+		equal(t, snapshot(t, url), before)
+		db := open(t, crmURL)
+		if _, err := db.Live(t.Context()); !errors.Is(err, rdb.ErrDenied) {
+			t.Errorf("live state: got %v, want denied", err)
+		}
+	})
 }
 
 // snapshot is every key with its content.
 func snapshot(t *testing.T, url string) []string {
 	t.Helper()
-	c := raw(t, url)
+	var mu sync.Mutex
 	var out []string
-	for _, key := range must(c.Keys(t.Context(), "*").Result())(t) {
-		dump := must(c.Dump(t.Context(), key).Result())(t)
-		out = append(out, key+" "+dump)
+	err := rdb.EachMaster(t.Context(), raw(t, url), func(ctx context.Context, c *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		keys, err := c.Keys(ctx, "*").Result()
+		for _, key := range keys {
+			out = append(out, key+" "+c.Dump(ctx, key).Val())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	slices.Sort(out)
 	return out

@@ -25,7 +25,7 @@ var unreadReports = flag.Int("reports", 30_000, "how many reports wait for the d
 // wait for that.
 func TestCatchingUp(t *testing.T) {
 	const units = 1000
-	url := rdbtest.Server(t)
+	url := rdbtest.Server(t) // of its own: what is measured is the daemon's side
 	db, c := open(t, url), raw(t, url)
 	for _, env := range []string{"edge", "cloud"} {
 		var cmds []oprc.Command
@@ -90,7 +90,7 @@ func lastOf(partition int) oprc.Condition {
 }
 
 // flood appends n reports on 1000 units, round after round; the last round is true.
-func flood(t *testing.T, c *redis.Client, env string, n int) {
+func flood(t *testing.T, c redis.UniversalClient, env string, n int) {
 	t.Helper()
 	for i := 0; i < n; {
 		p := c.Pipeline()
@@ -115,7 +115,7 @@ func flood(t *testing.T, c *redis.Client, env string, n int) {
 }
 
 // heardFrom reports on a unit of environment cloud, and waits for the effect.
-func heardFrom(t *testing.T, statuses func(context.Context, string) (map[string]oprc.Status, error), c *redis.Client, n int) time.Duration {
+func heardFrom(t *testing.T, statuses func(context.Context, string) (map[string]oprc.Status, error), c redis.UniversalClient, n int) time.Duration {
 	t.Helper()
 	id := oprc.UnitID("shop.record", n%1000, 0, "cloud")
 	began := time.Now()

@@ -40,7 +40,7 @@ func TestHealthIsJudgedByTheServersClock(t *testing.T) {
 // An environment that nobody declared is listed while something is left of it, also
 // when all its CRMs are silent.
 func TestUndeclaredEnvironmentsStayWhileSomethingIsLeft(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		listed := func() bool {
 			t.Helper()

@@ -3,96 +3,74 @@ package rdb_test
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
-// everyCall uses every operation once, over several environments, so that keys of
-// different slots in one command would show.
-func everyCall(t *testing.T, db *rdb.DB) {
+// spread dispatches to eight environments, whose slots lie on all masters of a Cluster.
+func spread(t *testing.T, db *rdb.DB, fence int64) (units map[string]map[string]oprc.UnitDigest) {
 	t.Helper()
-	ctx := t.Context()
-	token, ok, err := db.Acquire(ctx, "a", time.Minute)
-	if err != nil || !ok {
-		t.Fatal(ok, err)
-	}
-	c := shop()
-	c.Fence = token
-	c.History["other"] = c.History["shop"]
-	do := func(what string, err error) {
-		t.Helper()
-		if err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	do("commit", db.Commit(ctx, c))
-	want := map[string]map[string]oprc.UnitDigest{}
+	units = map[string]map[string]oprc.UnitDigest{}
 	for i := range 8 {
 		env := fmt.Sprintf("env-%d", i)
 		u := unit("shop.record", 0, 0, env)
 		cmd := command(u, oprc.Deploy, 1)
-		want[env] = map[string]oprc.UnitDigest{u.ID: {Generation: 1, SpecHash: cmd.SpecHash}}
-		do("dispatch", db.Dispatch(ctx, env, []oprc.Command{cmd}, token))
-		_, err := db.Report(ctx, env, oprc.Report{
-			Type: oprc.ReportStatus, CRM: "x", Time: at(1), ID: u.ID, Generation: 1, SpecHash: cmd.SpecHash, Condition: oprc.Running,
-		}, "")
-		do("report", err)
-		_, err = db.Report(ctx, env, oprc.Report{Type: oprc.ReportHeartbeat, CRM: "x", Time: at(1), Availability: 7}, "")
-		do("report", err)
-		entries, err := db.Reports(ctx, env, "one", 10, 0)
-		do("reports", err)
-		equal(t, len(entries), 2)
-		rt := runtime(at(1), "a")
-		rt.Env = env
-		_, err = db.Fold(ctx, env, []reconcile.StatusWrite{{ID: u.ID, New: status(1, oprc.Running, entries[0].ID)}}, []oprc.ClassRuntime{rt}, nil)
-		do("fold", err)
-		do("heartbeat", db.Heartbeat(ctx, env, []oprc.Heartbeat{{CRM: "x", Time: at(1)}}))
-		do("bury", db.Bury(ctx, env, entries[1], "seven is too much"))
-		do("ack", db.Ack(ctx, env, entries[0].ID))
-		do("forget", db.Forget(ctx, env, map[string]int64{u.ID: 9}, token))
-		do("trim", db.Trim(ctx, env))
-		dead, err := db.Dead(ctx, env, 1)
-		do("dead", err)
-		do("retry", db.RetryDead(ctx, env, dead[0].ID))
-		_, err = db.DropDead(ctx, env, dead[0].ID)
-		do("drop", err)
-		_, _, err = db.MergeRuntime(ctx, rt)
-		do("merge", err)
-		_, err = db.Runtimes(ctx, env)
-		do("runtimes", err)
-		_, err = db.UnitRecords(ctx, env)
-		do("records", err)
+		if err := db.Dispatch(t.Context(), env, []oprc.Command{cmd}, fence); err != nil {
+			t.Fatal(err)
+		}
+		units[env] = map[string]oprc.UnitDigest{u.ID: {Generation: 1, SpecHash: cmd.SpecHash}}
 	}
-	live := must(db.Live(ctx))(t)
-	equal(t, live.Units, want)
-	equal(t, live.Packages, c.Packages)
-	equal(t, len(live.Statuses), 8)
-	do("discover", db.DiscoverEnvironments(ctx))
-	equal(t, len(must(db.EnvironmentNames(ctx))(t)), 9)
-	do("emit", db.Emit(ctx, []oprc.Event{{Type: "x"}, {Type: "y"}}, token))
-	equal(t, len(must(db.Events(ctx, "", 10))(t)), 3)
-	_, err = db.WatchEvents(ctx, "", 0)
-	do("watch", err)
-	equal(t, len(must(db.History(ctx, "other", 10))(t)), 1)
-	do("source", db.PutSource(ctx, oprc.SourceStatus{Name: "main"}, nil, token))
-	do("sources", db.DropSources(ctx, []string{"gone"}, token))
-	equal(t, len(must(db.Sources(ctx))(t)), 1)
-	do("fence", db.Fence(ctx, token))
-	do("release", db.Release(ctx, "a", token))
+	return units
 }
 
-func TestEveryCall(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) { everyCall(t, open(t, url)) })
+// What reads and writes several environments at once, or several histories.
+func TestManySlots(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, url string) {
+		db, ctx := open(t, url), t.Context()
+		old, _, err := db.Acquire(ctx, "a", time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		units := spread(t, db, old)
+		time.Sleep(5 * time.Millisecond)
+		token := must(func() (int64, error) { n, _, err := db.Acquire(ctx, "b", time.Minute); return n, err }())(t)
+		if err := db.Fence(ctx, token); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for env := range units {
+			names = append(names, env)
+			late := []oprc.Command{command(unit("shop.record", 0, 0, env), oprc.Deploy, 2)}
+			if err := rdb.DispatchOnly(db, ctx, env, late, old); !errors.Is(err, oprc.ErrFenced) {
+				t.Errorf("%s: got %v, want fenced", env, err)
+			}
+			if _, err := db.Report(ctx, "heard-of-"+env, oprc.Report{Type: oprc.ReportHeartbeat, CRM: "x", Time: at(1)}, ""); err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, "heard-of-"+env)
+		}
+		c := shop()
+		c.Fence = token
+		c.History["other"] = c.History["shop"]
+		if err := db.Commit(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, must(db.Live(ctx))(t).Units, units)
+		equal(t, len(must(db.History(ctx, "other", 10))(t)), 1)
+		slices.Sort(names)
+		equal(t, must(db.EnvironmentNames(ctx))(t), append([]string{"edge"}, names...))
+	})
 }
 
 func TestCluster(t *testing.T) {
 	g := rdbtest.Cluster(t)
-	everyCall(t, open(t, g.URL))
+	spread(t, open(t, g.URL), 0)
 	t.Run("one address is enough", func(t *testing.T) {
 		db := open(t, g.Servers[2].URL()+"?cluster=true")
 		equal(t, len(must(db.Live(t.Context()))(t).Units), 8)
@@ -129,6 +107,14 @@ func TestSentinelFailover(t *testing.T) {
 	if err := db.Commit(t.Context(), shop()); err != nil {
 		t.Fatal(err)
 	}
+	crmURL := strings.Replace(g.URL, "://", "://edge:secret@", 1)
+	for _, p := range g.Servers { // a user is not replicated
+		asCRM(t, p.URL())
+	}
+	crm := open(t, crmURL)
+	if n := must(raw(t, g.URL).Do(t.Context(), "WAIT", 1, 10_000).Int())(t); n != 1 {
+		t.Fatalf("%d replicas have the commit", n)
+	}
 	g.Servers[0].Kill()
 	start := time.Now()
 	for {
@@ -146,4 +132,7 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	t.Logf("writing again after %v", time.Since(start).Round(10*time.Millisecond))
 	equal(t, must(db.Live(t.Context()))(t).Packages, shop().Packages)
+	if err := crm.Join(t.Context(), "edge"); err != nil {
+		t.Errorf("a CRM whose user is known to the replica too: %v", err)
+	}
 }

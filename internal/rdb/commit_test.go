@@ -44,7 +44,7 @@ func shop() reconcile.Commit {
 }
 
 func TestCommitIsReadBack(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db, c := open(t, url), shop()
 		if err := db.Commit(t.Context(), c); err != nil {
 			t.Fatal(err)
@@ -73,7 +73,7 @@ func TestCommitIsReadBack(t *testing.T) {
 }
 
 func TestCommitDeletes(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		if err := db.Commit(t.Context(), shop()); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,7 @@ func TestCommitDeletes(t *testing.T) {
 }
 
 func TestCommitCountsRevisions(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db, c := open(t, url), shop()
 		for rev := range int64(3) {
 			c.Base = plan.Base{Packages: map[string]int64{"shop": rev}, Environments: map[string]int64{"edge": rev}}
@@ -121,7 +121,7 @@ func TestCommitCountsRevisions(t *testing.T) {
 }
 
 func TestCommitRefusesWhatMoved(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		if err := db.Commit(t.Context(), shop()); err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func TestCommitRefusesWhatMoved(t *testing.T) {
 }
 
 func TestConcurrentCommitsOnOneBase(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		const rivals = 8
 		var wg sync.WaitGroup
 		errs := make([]error, rivals)
@@ -178,89 +178,90 @@ func TestConcurrentCommitsOnOneBase(t *testing.T) {
 
 // A reading that falls into commits shows one of them, never half of two.
 func TestLiveIsNeverTorn(t *testing.T) {
-	url := rdbtest.Server(t)
-	writer, reader := open(t, url), open(t, url)
-	const names = 40
-	commit := func(rev int64) error {
-		c := reconcile.Commit{Base: base(map[string]int64{}), Packages: map[string]oprc.PackageRecord{}}
-		for i := range names {
-			name := fmt.Sprintf("p%d", i)
-			c.Base.Packages[name], c.Packages[name] = rev-1, record(name, rev, fmt.Sprint(rev))
+	onEveryRedis(t, func(t *testing.T, url string) {
+		writer, reader := open(t, url), open(t, url)
+		const names = 40
+		commit := func(rev int64) error {
+			c := reconcile.Commit{Base: base(map[string]int64{}), Packages: map[string]oprc.PackageRecord{}}
+			for i := range names {
+				name := fmt.Sprintf("p%d", i)
+				c.Base.Packages[name], c.Packages[name] = rev-1, record(name, rev, fmt.Sprint(rev))
+			}
+			return writer.Commit(t.Context(), c)
 		}
-		return writer.Commit(t.Context(), c)
-	}
-	if err := commit(1); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error)
-	go func() {
-		for rev := int64(2); rev < 60; rev++ {
-			if err := commit(rev); err != nil {
-				done <- err
+		if err := commit(1); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() {
+			for rev := int64(2); rev < 60; rev++ {
+				if err := commit(rev); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+		for {
+			live := must(reader.Live(t.Context()))(t)
+			for name, rec := range live.Packages {
+				if d := live.Digests["package/"+name]; d.Hash != rec.Digest || d.Rev != rec.Rev {
+					t.Fatalf("%s: got record %d %s with digest %v", name, rec.Rev, rec.Digest, d)
+				}
+				if rec.Rev != live.Packages["p0"].Rev {
+					t.Fatalf("%s is at %d, p0 at %d", name, rec.Rev, live.Packages["p0"].Rev)
+				}
+			}
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Fatal(err)
+				}
 				return
+			default:
 			}
 		}
-		done <- nil
-	}()
-	for {
-		live := must(reader.Live(t.Context()))(t)
-		for name, rec := range live.Packages {
-			if d := live.Digests["package/"+name]; d.Hash != rec.Digest || d.Rev != rec.Rev {
-				t.Fatalf("%s: got record %d %s with digest %v", name, rec.Rev, rec.Digest, d)
-			}
-			if rec.Rev != live.Packages["p0"].Rev {
-				t.Fatalf("%s is at %d, p0 at %d", name, rec.Rev, live.Packages["p0"].Rev)
-			}
-		}
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatal(err)
-			}
-			return
-		default:
-		}
-	}
+	})
 }
 
 func TestCommitOfThousands(t *testing.T) {
-	db := open(t, rdbtest.Server(t))
-	c := reconcile.Commit{
-		Base: base(map[string]int64{}), Packages: map[string]oprc.PackageRecord{},
-		Classes: map[string]oprc.Class{}, History: map[string]oprc.HistoryEntry{},
-	}
-	const n = 5000
-	for i := range n {
-		name := fmt.Sprintf("p%d", i)
-		c.Base.Packages[name], c.Packages[name] = 0, record(name, 1, "1")
-		c.Classes[name+".record"] = oprc.Class{Key: name + ".record", Name: "record", Pkg: name}
-		c.History[name] = oprc.HistoryEntry{Time: at(0), Rev: 1, Action: "create", Origin: "cli"}
-		c.Events = append(c.Events, oprc.Event{Time: at(0), Type: "applied", Key: name})
-	}
-	if err := db.Commit(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	live := must(db.Live(t.Context()))(t)
-	if diff := cmp.Diff(c.Packages, live.Packages); diff != "" {
-		t.Error(diff)
-	}
-	if len(live.Digests) != 2*n {
-		t.Errorf("got %d digests, want %d", len(live.Digests), 2*n)
-	}
+	onEveryRedis(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		c := reconcile.Commit{
+			Base: base(map[string]int64{}), Packages: map[string]oprc.PackageRecord{},
+			Classes: map[string]oprc.Class{}, History: map[string]oprc.HistoryEntry{},
+		}
+		const n = 5000
+		for i := range n {
+			name := fmt.Sprintf("p%d", i)
+			c.Base.Packages[name], c.Packages[name] = 0, record(name, 1, "1")
+			c.Classes[name+".record"] = oprc.Class{Key: name + ".record", Name: "record", Pkg: name}
+			c.History[name] = oprc.HistoryEntry{Time: at(0), Rev: 1, Action: "create", Origin: "cli"}
+			c.Events = append(c.Events, oprc.Event{Time: at(0), Type: "applied", Key: name})
+		}
+		if err := db.Commit(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		live := must(db.Live(t.Context()))(t)
+		if diff := cmp.Diff(c.Packages, live.Packages); diff != "" {
+			t.Error(diff)
+		}
+		if len(live.Digests) != 2*n {
+			t.Errorf("got %d digests, want %d", len(live.Digests), 2*n)
+		}
+	})
 }
 
 // After FLUSHALL the same names come back with the same revisions; nothing of
 // what was remembered may be shown.
 func TestCacheEndsWithTheCatalogue(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		if err := db.Commit(t.Context(), shop()); err != nil {
 			t.Fatal(err)
 		}
 		must(db.Live(t.Context()))(t)
-		if err := raw(t, url).FlushAll(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
+		rdbtest.Flush(t, raw(t, url))
 		equal(t, must(db.Live(t.Context()))(t), plan.Live{})
 		c := shop()
 		rec := c.Packages["shop"]
@@ -276,7 +277,7 @@ func TestCacheEndsWithTheCatalogue(t *testing.T) {
 // A record that somebody broke by hand is shown under its revision, so that the
 // next plan can replace it.
 func TestBrokenRecordCanBeReplaced(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		if err := db.Commit(t.Context(), shop()); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ package rdb
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -55,16 +56,15 @@ type DB struct {
 // Open connects to Redis and makes sure, in under four seconds, that it answers.
 // If it does not, the error is an [ErrUnavailable] that names the address.
 func Open(ctx context.Context, o Options) (*DB, error) {
-	where, err := parseURL(o)
+	c, addr, err := Client(o)
 	if err != nil {
 		return nil, err
 	}
-	quietClient()
 	d := &DB{
-		c:     redis.NewUniversalClient(where),
+		c:     c,
 		k:     o.Keys.orDefault(),
 		group: cmp.Or(o.Group, "package-manager"),
-		addr:  display(where),
+		addr:  addr,
 		now:   o.Now,
 		given: o.Now != nil,
 	}
@@ -76,6 +76,29 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// Client returns a client of the Redis that o names, whatever its kind, and where
+// that is, in words. It has not been asked anything yet.
+func Client(o Options) (c redis.UniversalClient, addr string, err error) {
+	where, err := parseURL(o)
+	if err != nil {
+		return nil, "", err
+	}
+	quietClient()
+	return redis.NewUniversalClient(where), display(where), nil
+}
+
+// EachMaster calls do for each master of a Cluster, for several at once, or for the
+// one that there is.
+func EachMaster(ctx context.Context, c redis.UniversalClient, do func(ctx context.Context, c *redis.Client) error) error {
+	switch c := c.(type) {
+	case *redis.ClusterClient:
+		return c.ForEachMaster(ctx, do)
+	case *redis.Client:
+		return do(ctx, c)
+	}
+	return fmt.Errorf("client of an unknown kind: %T", c)
 }
 
 // Ping asks Redis for an answer.

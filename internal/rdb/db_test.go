@@ -2,6 +2,7 @@ package rdb_test
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -33,23 +34,27 @@ func open(t testing.TB, url string) *rdb.DB {
 	return db
 }
 
-// raw is a plain client of a single server, to look behind the ledger's back.
-func raw(t testing.TB, url string) *redis.Client {
-	t.Helper()
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := redis.NewClient(o)
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
+// raw looks behind the ledger's back.
+func raw(t testing.TB, url string) redis.UniversalClient { return rdbtest.Client(t, url) }
 
-// onBoth runs a test against miniredis and against a real redis-server.
-func onBoth(t *testing.T, test func(t *testing.T, url string)) {
+var servers rdbtest.Shared
+
+func TestMain(m *testing.M) { os.Exit(servers.Run(m)) }
+
+// onEveryRedis runs a test on miniredis, which is what comes with the binary, and on
+// Redis in each way in which operators run it. It finds them empty.
+func onEveryRedis(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
 	t.Run("miniredis", func(t *testing.T) { test(t, "redis://"+miniredis.RunT(t).Addr()) })
-	t.Run("redis-server", func(t *testing.T) { test(t, rdbtest.Server(t)) })
+	onServers(t, test)
+}
+
+// onServers is onEveryRedis for what miniredis cannot do.
+func onServers(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	for _, kind := range rdbtest.Kinds {
+		t.Run(string(kind), func(t *testing.T) { test(t, servers.Empty(t, kind)) })
+	}
 }
 
 func must[T any](v T, err error) func(t testing.TB) T {
@@ -107,5 +112,3 @@ func short(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
-
-func miniredisAddr(t testing.TB) string { return miniredis.RunT(t).Addr() }

@@ -74,7 +74,7 @@ func (d *DB) DiscoverEnvironments(ctx context.Context) error {
 	defer cancel()
 	var mu sync.Mutex
 	found := map[string]bool{}
-	look := func(ctx context.Context, c redis.Cmdable) error {
+	err := EachMaster(bounded, d.c, func(ctx context.Context, c *redis.Client) error {
 		for cursor := uint64(0); ; {
 			keys, next, err := c.ScanType(ctx, cursor, d.k.anyReports(), 1000, "stream").Result()
 			if err != nil {
@@ -91,13 +91,7 @@ func (d *DB) DiscoverEnvironments(ctx context.Context) error {
 				return nil
 			}
 		}
-	}
-	var err error
-	if cluster, ok := d.c.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(bounded, func(ctx context.Context, c *redis.Client) error { return look(ctx, c) })
-	} else {
-		err = look(bounded, d.c)
-	}
+	})
 	if err != nil {
 		return d.wrap(ctx, err)
 	}

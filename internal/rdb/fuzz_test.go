@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
@@ -150,7 +152,7 @@ func TestTheLastHourOfTheCalendar(t *testing.T) {
 		}
 	}
 	last := time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -10*3600))
-	if _, _, err := open(t, "redis://"+miniredisAddr(t)).MergeRuntime(t.Context(), runtime(last, "a")); !errors.Is(err, oprc.ErrInvalid) {
+	if _, _, err := open(t, "redis://"+miniredis.RunT(t).Addr()).MergeRuntime(t.Context(), runtime(last, "a")); !errors.Is(err, oprc.ErrInvalid) {
 		t.Errorf("runtime: got %v", err)
 	}
 }

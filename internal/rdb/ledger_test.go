@@ -10,13 +10,14 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 func isNotFound(err error) bool { return errors.Is(err, oprc.ErrNotFound) }
 
 func TestLease(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		acquire := func(holder string, ttl time.Duration) (int64, bool) {
 			t.Helper()
@@ -60,7 +61,7 @@ func TestLease(t *testing.T) {
 }
 
 func TestFormerLeaderWritesNothing(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		old, _, _ := db.Acquire(t.Context(), "a", time.Millisecond)
 		u := unit("shop.record", 0, 0, "edge")
@@ -108,7 +109,7 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 // A new leader that has nothing to tell an environment keeps the old one from
 // writing there nevertheless.
 func TestFormerLeaderIsFencedEverywhere(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		old, _, _ := db.Acquire(t.Context(), "a", time.Millisecond)
 		u := unit("shop.record", 0, 0, "edge")
@@ -137,13 +138,11 @@ func TestFormerLeaderIsFencedEverywhere(t *testing.T) {
 // When Redis lost everything, tokens still grow: a leader that slept through it is
 // fenced off.
 func TestTokensGrowAcrossFlush(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		old, _, _ := db.Acquire(t.Context(), "a", time.Minute)
 		time.Sleep(2 * time.Millisecond)
-		if err := raw(t, url).FlushAll(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
+		rdbtest.Flush(t, raw(t, url))
 		if now, ok, err := db.Acquire(t.Context(), "b", time.Minute); err != nil || !ok || now <= old {
 			t.Errorf("got %d, %v, %v; want more than %d", now, ok, err, old)
 		}
@@ -151,7 +150,7 @@ func TestTokensGrowAcrossFlush(t *testing.T) {
 }
 
 func TestEventsAndHistory(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		equal(t, must(db.LastEvent(t.Context()))(t), "0-0")
 		if err := db.Commit(t.Context(), shop()); err != nil {
@@ -206,7 +205,7 @@ func TestEventsAndHistory(t *testing.T) {
 }
 
 func TestSources(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		s := oprc.SourceStatus{Name: "main", URL: "https://git.example/x.git", Revision: "abc", LastTick: at(3)}
 		if err := db.PutSource(t.Context(), s, nil, 0); err != nil {
@@ -221,7 +220,7 @@ func TestSources(t *testing.T) {
 }
 
 func TestDeadLetters(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		bad := with(statusFields("1", "GREAT"), "replicas", `["a"]`)
 		id := send(t, url, bad)
@@ -260,7 +259,7 @@ func TestDeadLetters(t *testing.T) {
 }
 
 func TestTrimKeepsWhatSomebodyNeeds(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db, c := open(t, url), raw(t, url)
 		trim := func() {
 			t.Helper()
@@ -316,7 +315,7 @@ func TestTrimKeepsWhatSomebodyNeeds(t *testing.T) {
 }
 
 func TestEnvironmentsAreDiscovered(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db, err := rdb.Open(t.Context(), rdb.Options{URL: url, Keys: rdb.Keys{T: "od[d]*"}, Now: func() time.Time { return epoch }})
 		if err != nil {
 			t.Fatal(err)

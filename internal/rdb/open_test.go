@@ -10,8 +10,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
@@ -184,25 +182,22 @@ func TestPausedServerTimesOut(t *testing.T) {
 }
 
 func TestCloseLeavesNothingRunning(t *testing.T) {
-	ignore := goleak.IgnoreCurrent()
-	m, err := miniredis.Run()
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := rdb.Open(t.Context(), rdb.Options{URL: m.Addr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	reports(t, db, "one")
-	must(db.Live(t.Context()))(t)
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Ping(t.Context()); !errors.Is(err, rdb.ErrUnavailable) {
-		t.Errorf("closed: got %v, want unavailable", err)
-	}
-	m.Close()
-	goleak.VerifyNone(t, ignore)
+	onServers(t, func(t *testing.T, url string) { // miniredis would run on in this process
+		ignore := goleak.IgnoreCurrent()
+		db, err := rdb.Open(t.Context(), rdb.Options{URL: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		reports(t, db, "one")
+		must(db.Live(t.Context()))(t)
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Ping(t.Context()); !errors.Is(err, rdb.ErrUnavailable) {
+			t.Errorf("closed: got %v, want unavailable", err)
+		}
+		goleak.VerifyNone(t, ignore)
+	})
 }
 
 func closedPort(t testing.TB) string {

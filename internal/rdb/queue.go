@@ -56,7 +56,9 @@ func (d *DB) CommandsHeld(ctx context.Context, env string) (map[string]int64, er
 		if err != nil || len(pending) < chunk {
 			return held, d.wrap(ctx, err)
 		}
-		start = "(" + pending[len(pending)-1].ID
+		if start, err = following(pending[len(pending)-1].ID); err != nil {
+			return nil, err
+		}
 	}
 }
 

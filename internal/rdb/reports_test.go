@@ -11,7 +11,6 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
-	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
@@ -51,7 +50,7 @@ func reportIDs(entries []oprc.ReportEntry) []string {
 }
 
 func TestReportsAreDecoded(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		send(t, url, with(statusFields("3", "RUNNING"), "errorMsg", "slow", "replicas", `["a","b"]`, "future", "field",
 			"functions", `{"shop.pay":{"condition":"RUNNING","invocationUrl":"http://x"}}`))
@@ -82,75 +81,77 @@ func TestReportsAreDecoded(t *testing.T) {
 }
 
 func TestPoisonIsRefusedWithItsReason(t *testing.T) {
-	ok := statusFields("1", "RUNNING")
-	beat := map[string]string{"type": "heartbeat", "crm": "edge-1", "ts": "2026-03-01T12:00:00Z"}
-	without := func(name string) map[string]string {
-		f := maps.Clone(ok)
-		delete(f, name)
-		return f
-	}
-	tests := map[string]struct {
-		fields map[string]string
-		reason string
-	}{
-		"nothing known":            {map[string]string{"hello": "world"}, `crm: "" is no name`},
-		"unknown type":             {with(ok, "type", "gossip"), `type: "gossip" is neither status nor heartbeat`},
-		"no time":                  {without("ts"), `ts: "" is no RFC 3339 time`},
-		"time of the year -1":      {with(ok, "ts", "-0001-01-01T00:00:00Z"), `ts: "-0001-01-01T00:00:00Z" is no RFC 3339 time`},
-		"no unit":                  {with(ok, "id", "shop.record"), `id: "shop.record" is no unit id`},
-		"another environment":      {with(ok, "id", "shop.record/0/0@cloud"), `id: unit shop.record/0/0@cloud is not of environment edge`},
-		"no generation":            {without("generation"), `generation: "" is no generation`},
-		"generation 0":             {with(ok, "generation", "0"), `generation: "0" is no generation`},
-		"generation past 2^53":     {with(ok, "generation", "9007199254740993"), `generation: "9007199254740993" is no generation`},
-		"no such condition":        {with(ok, "condition", "GREAT"), `condition: "GREAT" is none of PENDING, DEPLOYING, RUNNING, DOWN, DELETED`},
-		"no specHash":              {without("specHash"), `specHash: missing; echo the command's`},
-		"functions are no JSON":    {with(ok, "functions", "{"), `functions: unexpected end of JSON input`},
-		"function's condition":     {with(ok, "functions", `{"f":{"condition":"x"}}`), `functions: f: condition "x" is unknown`},
-		"replicas are an object":   {with(ok, "replicas", `{}`), `replicas: json: cannot unmarshal object into Go value of type []string`},
-		"huge":                     {with(ok, "errorMsg", strings.Repeat("x", 2<<20)), `2097272 bytes, more than the 1048576 that a report may have`},
-		"long message":             {with(ok, "errorMsg", strings.Repeat("x", 20<<10)), `errorMsg: more than 16384 bytes`},
-		"binary":                   {with(ok, "errorMsg", "\xff\xfe"), `errorMsg: not UTF-8`},
-		"availability over 1":      {with(beat, "availability", "1.5"), `availability: "1.5" is not between 0 and 1`},
-		"availability NaN":         {with(beat, "availability", "NaN"), `availability: "NaN" is not between 0 and 1`},
-		"capacity below zero":      {with(beat, "capacity", `{"units":-1}`), `capacity: -1 units are less than none`},
-		"the end of time":          {with(ok, "ts", "9999-12-31T23:59:59-10:00"), `ts: "9999-12-31T23:59:59-10:00" is no RFC 3339 time`},
-		"capacity is a list":       {with(beat, "capacity", `[]`), `capacity: json: cannot unmarshal array into Go value of type oprc.Capacity`},
-		"crm's name is a novel":    {with(beat, "crm", strings.Repeat("x", 300)), `crm: "` + strings.Repeat("x", 80) + `…" is no name`},
-		"templates are a sentence": {with(beat, "templates", `"a"`), `templates: json: cannot unmarshal string into Go value of type []string`},
-	}
-	url := "redis://" + miniredisAddr(t)
-	db := open(t, url)
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			id := send(t, url, tt.fields)
-			good := send(t, url, ok)
-			got := reports(t, db, "one")
-			equal(t, reportIDs(got), []string{id, good})
-			if got[0].Err == nil || got[0].Err.Error() != tt.reason {
-				t.Errorf("got %v, want %s", got[0].Err, tt.reason)
-			}
-			equal(t, got[0].Report, oprc.Report{})
-			equal(t, got[0].Raw, tt.fields)
-			if got[1].Err != nil {
-				t.Errorf("the next one: %v", got[1].Err)
-			}
-			if err := db.Ack(t.Context(), "edge", id, good); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
+	onEveryRedis(t, func(t *testing.T, url string) {
+		ok := statusFields("1", "RUNNING")
+		beat := map[string]string{"type": "heartbeat", "crm": "edge-1", "ts": "2026-03-01T12:00:00Z"}
+		without := func(name string) map[string]string {
+			f := maps.Clone(ok)
+			delete(f, name)
+			return f
+		}
+		tests := map[string]struct {
+			fields map[string]string
+			reason string
+		}{
+			"nothing known":            {map[string]string{"hello": "world"}, `crm: "" is no name`},
+			"unknown type":             {with(ok, "type", "gossip"), `type: "gossip" is neither status nor heartbeat`},
+			"no time":                  {without("ts"), `ts: "" is no RFC 3339 time`},
+			"time of the year -1":      {with(ok, "ts", "-0001-01-01T00:00:00Z"), `ts: "-0001-01-01T00:00:00Z" is no RFC 3339 time`},
+			"no unit":                  {with(ok, "id", "shop.record"), `id: "shop.record" is no unit id`},
+			"another environment":      {with(ok, "id", "shop.record/0/0@cloud"), `id: unit shop.record/0/0@cloud is not of environment edge`},
+			"no generation":            {without("generation"), `generation: "" is no generation`},
+			"generation 0":             {with(ok, "generation", "0"), `generation: "0" is no generation`},
+			"generation past 2^53":     {with(ok, "generation", "9007199254740993"), `generation: "9007199254740993" is no generation`},
+			"no such condition":        {with(ok, "condition", "GREAT"), `condition: "GREAT" is none of PENDING, DEPLOYING, RUNNING, DOWN, DELETED`},
+			"no specHash":              {without("specHash"), `specHash: missing; echo the command's`},
+			"functions are no JSON":    {with(ok, "functions", "{"), `functions: unexpected end of JSON input`},
+			"function's condition":     {with(ok, "functions", `{"f":{"condition":"x"}}`), `functions: f: condition "x" is unknown`},
+			"replicas are an object":   {with(ok, "replicas", `{}`), `replicas: json: cannot unmarshal object into Go value of type []string`},
+			"huge":                     {with(ok, "errorMsg", strings.Repeat("x", 2<<20)), `2097272 bytes, more than the 1048576 that a report may have`},
+			"long message":             {with(ok, "errorMsg", strings.Repeat("x", 20<<10)), `errorMsg: more than 16384 bytes`},
+			"binary":                   {with(ok, "errorMsg", "\xff\xfe"), `errorMsg: not UTF-8`},
+			"availability over 1":      {with(beat, "availability", "1.5"), `availability: "1.5" is not between 0 and 1`},
+			"availability NaN":         {with(beat, "availability", "NaN"), `availability: "NaN" is not between 0 and 1`},
+			"capacity below zero":      {with(beat, "capacity", `{"units":-1}`), `capacity: -1 units are less than none`},
+			"the end of time":          {with(ok, "ts", "9999-12-31T23:59:59-10:00"), `ts: "9999-12-31T23:59:59-10:00" is no RFC 3339 time`},
+			"capacity is a list":       {with(beat, "capacity", `[]`), `capacity: json: cannot unmarshal array into Go value of type oprc.Capacity`},
+			"crm's name is a novel":    {with(beat, "crm", strings.Repeat("x", 300)), `crm: "` + strings.Repeat("x", 80) + `…" is no name`},
+			"templates are a sentence": {with(beat, "templates", `"a"`), `templates: json: cannot unmarshal string into Go value of type []string`},
+		}
+		db := open(t, url)
+		for name, tt := range tests {
+			t.Run(name, func(t *testing.T) {
+				id := send(t, url, tt.fields)
+				good := send(t, url, ok)
+				got := reports(t, db, "one")
+				equal(t, reportIDs(got), []string{id, good})
+				if got[0].Err == nil || got[0].Err.Error() != tt.reason {
+					t.Errorf("got %v, want %s", got[0].Err, tt.reason)
+				}
+				equal(t, got[0].Report, oprc.Report{})
+				equal(t, got[0].Raw, tt.fields)
+				if got[1].Err != nil {
+					t.Errorf("the next one: %v", got[1].Err)
+				}
+				if err := db.Ack(t.Context(), "edge", id, good); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+	})
 }
 
 func TestDeletedNeedsNoSpecHash(t *testing.T) {
-	url := "redis://" + miniredisAddr(t)
-	send(t, url, with(statusFields("2", "DELETED"), "specHash", ""))
-	if got := reports(t, open(t, url), "one"); got[0].Err != nil {
-		t.Error(got[0].Err)
-	}
+	onEveryRedis(t, func(t *testing.T, url string) {
+		send(t, url, with(statusFields("2", "DELETED"), "specHash", ""))
+		if got := reports(t, open(t, url), "one"); got[0].Err != nil {
+			t.Error(got[0].Err)
+		}
+	})
 }
 
 func TestReportsComeAgainUntilAcknowledged(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		if got := reports(t, db, "one"); len(got) > 0 {
 			t.Fatalf("got %v from an empty stream", got)
@@ -168,7 +169,7 @@ func TestReportsComeAgainUntilAcknowledged(t *testing.T) {
 }
 
 func TestAbandonedReportsAreTakenOver(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		id := send(t, url, statusFields("1", "RUNNING"))
 		equal(t, reportIDs(reports(t, db, "dead")), []string{id})
@@ -193,7 +194,7 @@ func abandon(t testing.TB, url, id, consumer string, idle time.Duration) {
 // A blocked read comes back soon after its context ended, and does not lose what
 // arrives in that moment.
 func TestBlockedReadEndsWithItsContext(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		reports(t, db, "one")
 		ctx, cancel := context.WithCancel(t.Context())
@@ -209,7 +210,7 @@ func TestBlockedReadEndsWithItsContext(t *testing.T) {
 }
 
 func TestBlockedReadWakesUp(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		reports(t, db, "one")
 		sent := make(chan string, 1)
@@ -221,15 +222,16 @@ func TestBlockedReadWakesUp(t *testing.T) {
 
 // An entry that was trimmed while it was pending must not be pending for ever.
 func TestPendingEntryThatWasTrimmedIsForgotten(t *testing.T) {
-	url := rdbtest.Server(t)
-	db, c := open(t, url), raw(t, url)
-	id := send(t, url, statusFields("1", "RUNNING"))
-	reports(t, db, "one")
-	if err := c.XDel(t.Context(), reportStream, id).Err(); err != nil {
-		t.Fatal(err)
-	}
-	equal(t, reportIDs(reports(t, db, "one")), nil)
-	equal(t, must(c.XPending(t.Context(), reportStream, "package-manager").Result())(t).Count, int64(0))
+	onEveryRedis(t, func(t *testing.T, url string) {
+		db, c := open(t, url), raw(t, url)
+		id := send(t, url, statusFields("1", "RUNNING"))
+		reports(t, db, "one")
+		if err := c.XDel(t.Context(), reportStream, id).Err(); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, reportIDs(reports(t, db, "one")), nil)
+		equal(t, must(c.XPending(t.Context(), reportStream, "package-manager").Result())(t).Count, int64(0))
+	})
 }
 
 func status(generation int64, condition oprc.Condition, report string) oprc.Status {
@@ -256,7 +258,7 @@ func TestFold(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, url string) {
+			onEveryRedis(t, func(t *testing.T, url string) {
 				db := open(t, url)
 				fold := func(w ...reconcile.StatusWrite) []string {
 					return must(db.Fold(t.Context(), "edge", w, []oprc.ClassRuntime{runtime(at(9), "a")}, nil))(t)
@@ -281,7 +283,7 @@ func TestFold(t *testing.T) {
 }
 
 func TestEventsOfFoldsAreEmittedOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		write := []reconcile.StatusWrite{{ID: "u", New: status(1, oprc.Running, "1-0")}}
 		events := []oprc.Event{{Type: "condition", Key: "u", To: "DEPLOYING"}, {Type: "condition", Key: "u", To: "RUNNING"}}
@@ -305,7 +307,7 @@ func TestEventsOfFoldsAreEmittedOnce(t *testing.T) {
 }
 
 func TestFoldOfThousands(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		var writes []reconcile.StatusWrite
 		want := map[string]oprc.Status{}
@@ -320,7 +322,7 @@ func TestFoldOfThousands(t *testing.T) {
 }
 
 func TestHeartbeats(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		beat := func(crm string, seconds int, availability float64) oprc.Heartbeat {
 			return oprc.Heartbeat{CRM: crm, Time: at(seconds), Since: at(-900), Availability: availability}
@@ -347,18 +349,20 @@ func TestHeartbeats(t *testing.T) {
 }
 
 func TestSilentEnvironmentIsDown(t *testing.T) {
-	db := open(t, "redis://"+miniredisAddr(t))
-	err := db.Heartbeat(t.Context(), "edge", []oprc.Heartbeat{
-		{CRM: "a", Time: at(-60), Availability: 0.9}, {CRM: "b", Time: at(-60).Add(time.Millisecond), Availability: 0.7},
+	onEveryRedis(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		err := db.Heartbeat(t.Context(), "edge", []oprc.Heartbeat{
+			{CRM: "a", Time: at(-60), Availability: 0.9}, {CRM: "b", Time: at(-60).Add(time.Millisecond), Availability: 0.7},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := unit("shop.record", 0, 0, "edge")
+		dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
+		edge := must(db.Live(t.Context()))(t).Environments["edge"]
+		equal(t, edge.Health, oprc.EnvDown)
+		equal(t, edge.Availability, 0.7)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := unit("shop.record", 0, 0, "edge")
-	dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
-	edge := must(db.Live(t.Context()))(t).Environments["edge"]
-	equal(t, edge.Health, oprc.EnvDown)
-	equal(t, edge.Availability, 0.7)
 }
 
 func runtime(last time.Time, replicas ...string) oprc.ClassRuntime {
@@ -369,7 +373,7 @@ func runtime(last time.Time, replicas ...string) oprc.ClassRuntime {
 }
 
 func TestRuntimes(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1))
 		if _, _, err := db.MergeRuntime(t.Context(), runtime(at(1))); !isNotFound(err) {

@@ -81,11 +81,9 @@ func (d *DB) Backlog(ctx context.Context, env, crm string, busy func(streamID st
 			if !busy(p.ID) {
 				left = append(left, p.ID)
 			}
-			last, err := parsePosition(p.ID)
-			if err != nil {
+			if start, err = following(p.ID); err != nil {
 				return nil, err
 			}
-			start = last.next().String() // miniredis knows no "(" here
 		}
 		got, err := d.take(ctx, env, crm, left)
 		if err != nil {

@@ -19,23 +19,23 @@ import (
 // A crmSide is a CRM's view of an environment, and a client to look behind it.
 type crmSide struct {
 	*rdb.DB
-	c *redis.Client
+	c redis.UniversalClient
 }
 
-func newCRMSide(t *testing.T) crmSide {
+// onEveryCRMSide runs a test of the CRMs' end on every Redis.
+func onEveryCRMSide(t *testing.T, test func(t *testing.T, s crmSide)) {
 	t.Helper()
-	url := rdbtest.Server(t)
+	onEveryRedis(t, func(t *testing.T, url string) { test(t, newCRMSide(t, url)) })
+}
+
+func newCRMSide(t *testing.T, url string) crmSide {
+	t.Helper()
 	db, err := rdb.Open(t.Context(), rdb.Options{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := redis.NewClient(o)
-	t.Cleanup(func() { _ = c.Close(); _ = db.Close() })
-	return crmSide{db, c}
+	t.Cleanup(func() { _ = db.Close() })
+	return crmSide{db, raw(t, url)}
 }
 
 func edgeUnit(n int) oprc.Command {
@@ -68,185 +68,198 @@ func ids(entries []rdb.CommandEntry) []string {
 }
 
 func TestCommandsArriveAsTheyWereDispatched(t *testing.T) {
-	s := newCRMSide(t)
-	c := edgeUnit(0)
-	s.dispatch(t, c)
-	got, err := s.Commands(t.Context(), "edge", "crm-1", 10, 0)
-	if err != nil || len(got) != 1 {
-		t.Fatalf("got %v, %v", got, err)
-	}
-	if diff := cmp.Diff(got[0].Command, c); diff != "" || got[0].Err != nil {
-		t.Errorf("%v, command (-got +want):\n%s", got[0].Err, diff)
-	}
+	onEveryCRMSide(t, func(t *testing.T, s crmSide) {
+		c := edgeUnit(0)
+		s.dispatch(t, c)
+		got, err := s.Commands(t.Context(), "edge", "crm-1", 10, 0)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("got %v, %v", got, err)
+		}
+		if diff := cmp.Diff(got[0].Command, c); diff != "" || got[0].Err != nil {
+			t.Errorf("%v, command (-got +want):\n%s", got[0].Err, diff)
+		}
+	})
 }
 
 func TestBacklogHoldsWhatIsNotAcknowledged(t *testing.T) {
-	s, ctx := newCRMSide(t), t.Context()
-	const n = 1200 // more than one page
-	var cmds []oprc.Command
-	for i := range n {
-		cmds = append(cmds, edgeUnit(i))
-	}
-	s.dispatch(t, cmds...)
-	read, err := s.Commands(ctx, "edge", "crm-1", n, 0)
-	if err != nil || len(read) != n {
-		t.Fatalf("read %d, %v", len(read), err)
-	}
-	if err := s.AckCommands(ctx, "edge", read[0].StreamID, read[n-1].StreamID); err != nil {
-		t.Fatal(err)
-	}
-	s.c.XTrimMinID(ctx, "oaas.pm.{env:edge}.commands", read[2].StreamID) // entry 1 is gone, and pending
-	got, err := s.Backlog(ctx, "edge", "crm-1", func(id string) bool { return id == read[3].StreamID })
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := slices.Concat(ids(read[2:3]), ids(read[4:n-1]))
-	if diff := cmp.Diff(ids(got), want); diff != "" {
-		t.Errorf("backlog (-got +want):\n%s", diff)
-	}
-	if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != n-3 {
-		t.Errorf("pending: got %d, want %d without the trimmed one", p.Count, n-3)
-	}
-	if other, err := s.Backlog(ctx, "edge", "crm-2", func(string) bool { return false }); err != nil || len(other) > 0 {
-		t.Errorf("a colleague's backlog: %v, %v", ids(other), err)
-	}
-}
-
-func TestCommandsChangeHands(t *testing.T) {
-	s, ctx := newCRMSide(t), t.Context()
-	s.dispatch(t, edgeUnit(0), edgeUnit(1))
-	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := s.ClaimCommands(ctx, "edge", "crm-2", time.Minute); err != nil || len(got) > 0 {
-		t.Errorf("claimed what is fresh: %v, %v", ids(got), err)
-	}
-	if err := s.HandCommands(ctx, "edge", "crm-2", read[1].StreamID); err != nil {
-		t.Fatal(err)
-	}
-	none := func(string) bool { return false }
-	if got, err := s.Backlog(ctx, "edge", "crm-2", none); err != nil || !slices.Equal(ids(got), ids(read[1:])) {
-		t.Errorf("handed: %v, %v", ids(got), err)
-	}
-	time.Sleep(20 * time.Millisecond)
-	if got, err := s.ClaimCommands(ctx, "edge", "crm-3", 10*time.Millisecond); err != nil || !slices.Equal(ids(got), ids(read)) {
-		t.Errorf("claimed: %v, %v", ids(got), err)
-	}
-}
-
-func TestLostGroupIsTold(t *testing.T) {
-	s, ctx := newCRMSide(t), t.Context()
-	s.dispatch(t)
-	if err := s.Join(ctx, "edge"); err != nil {
-		t.Fatal(err)
-	}
-	time.AfterFunc(100*time.Millisecond, func() { s.c.FlushAll(context.Background()) })
-	_, blocked := s.Commands(ctx, "edge", "crm-1", 1, time.Second)
-	_, next := s.Commands(ctx, "edge", "crm-1", 1, 0)
-	_, backlog := s.Backlog(ctx, "edge", "crm-1", func(string) bool { return false })
-	_, claim := s.ClaimCommands(ctx, "edge", "crm-1", time.Minute)
-	for name, err := range map[string]error{"while it waits": blocked, "then": next, "backlog": backlog, "claim": claim} {
-		if !errors.Is(err, rdb.ErrNoGroup) {
-			t.Errorf("%s: got %v", name, err)
+	onEveryCRMSide(t, func(t *testing.T, s crmSide) {
+		ctx := t.Context()
+		const n = 1200 // more than one page
+		var cmds []oprc.Command
+		for i := range n {
+			cmds = append(cmds, edgeUnit(i))
 		}
-	}
-}
-
-func TestUnitsHaveOneLivingOwner(t *testing.T) {
-	s, ctx := newCRMSide(t), t.Context()
-	units := []string{"u1", "u2"}
-	for _, crm := range []string{"crm-1", "crm-2"} {
-		if held, _, err := s.SignIn(ctx, "edge", crm); held || err != nil {
-			t.Fatalf("first lease of %s: held %v, %v", crm, held, err)
+		s.dispatch(t, cmds...)
+		read, err := s.Commands(ctx, "edge", "crm-1", n, 0)
+		if err != nil || len(read) != n {
+			t.Fatalf("read %d, %v", len(read), err)
 		}
-	}
-	own := func(crm string) map[string]string {
-		t.Helper()
-		got, err := s.Own(ctx, "edge", crm, units, false)
+		if err := s.AckCommands(ctx, "edge", read[0].StreamID, read[n-1].StreamID); err != nil {
+			t.Fatal(err)
+		}
+		s.c.XTrimMinID(ctx, "oaas.pm.{env:edge}.commands", read[2].StreamID) // entry 1 is gone, and pending
+		got, err := s.Backlog(ctx, "edge", "crm-1", func(id string) bool { return id == read[3].StreamID })
 		if err != nil {
 			t.Fatal(err)
 		}
-		return got
-	}
-	own("crm-1")
-	if diff := cmp.Diff(own("crm-2"), map[string]string{"u1": "crm-1", "u2": "crm-1"}); diff != "" {
-		t.Errorf("while crm-1 lives (-got +want):\n%s", diff)
-	}
-	held, colleagues, err := s.SignIn(ctx, "edge", "crm-2")
-	if !held || !slices.Equal(colleagues, []string{"crm-1"}) || err != nil {
-		t.Errorf("second lease: %v, %v, %v", held, colleagues, err)
-	}
-	ago := time.Now().Add(-oprc.HeartbeatTimeout - time.Second).UnixMilli()
-	s.c.HSet(ctx, "oaas_pm:{env:edge}:leases", "crm-1", fmt.Sprint(ago))
-	if _, colleagues, _ = s.SignIn(ctx, "edge", "crm-2"); len(colleagues) > 0 {
-		t.Errorf("colleagues after the lease ran out: %v", colleagues)
-	}
-	if diff := cmp.Diff(own("crm-2"), map[string]string{"u1": "crm-2", "u2": "crm-2"}); diff != "" {
-		t.Errorf("after the lease ran out (-got +want):\n%s", diff)
-	}
-	if held, _, _ = s.SignIn(ctx, "edge", "crm-1"); held {
-		t.Error("a lease that ran out is said to be held")
-	}
-	if err := s.SignOut(ctx, "edge", "crm-2", []string{"u1"}); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(own("crm-1"), map[string]string{"u1": "crm-1", "u2": "crm-1"}); diff != "" {
-		t.Errorf("after crm-2 signed out (-got +want):\n%s", diff)
-	}
+		want := slices.Concat(ids(read[2:3]), ids(read[4:n-1]))
+		if diff := cmp.Diff(ids(got), want); diff != "" {
+			t.Errorf("backlog (-got +want):\n%s", diff)
+		}
+		if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != n-3 {
+			t.Errorf("pending: got %d, want %d without the trimmed one", p.Count, n-3)
+		}
+		if other, err := s.Backlog(ctx, "edge", "crm-2", func(string) bool { return false }); err != nil || len(other) > 0 {
+			t.Errorf("a colleague's backlog: %v, %v", ids(other), err)
+		}
+	})
+}
+
+func TestCommandsChangeHands(t *testing.T) {
+	onEveryCRMSide(t, func(t *testing.T, s crmSide) {
+		ctx := t.Context()
+		s.dispatch(t, edgeUnit(0), edgeUnit(1))
+		read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.ClaimCommands(ctx, "edge", "crm-2", time.Minute); err != nil || len(got) > 0 {
+			t.Errorf("claimed what is fresh: %v, %v", ids(got), err)
+		}
+		if err := s.HandCommands(ctx, "edge", "crm-2", read[1].StreamID); err != nil {
+			t.Fatal(err)
+		}
+		none := func(string) bool { return false }
+		if got, err := s.Backlog(ctx, "edge", "crm-2", none); err != nil || !slices.Equal(ids(got), ids(read[1:])) {
+			t.Errorf("handed: %v, %v", ids(got), err)
+		}
+		time.Sleep(20 * time.Millisecond)
+		if got, err := s.ClaimCommands(ctx, "edge", "crm-3", 10*time.Millisecond); err != nil || !slices.Equal(ids(got), ids(read)) {
+			t.Errorf("claimed: %v, %v", ids(got), err)
+		}
+	})
+}
+
+func TestLostGroupIsTold(t *testing.T) {
+	onEveryCRMSide(t, func(t *testing.T, s crmSide) {
+		ctx := t.Context()
+		s.dispatch(t)
+		if err := s.Join(ctx, "edge"); err != nil {
+			t.Fatal(err)
+		}
+		flushed := make(chan struct{})
+		time.AfterFunc(100*time.Millisecond, func() { defer close(flushed); rdbtest.Flush(t, s.c) })
+		_, blocked := s.Commands(ctx, "edge", "crm-1", 1, time.Second)
+		<-flushed
+		_, next := s.Commands(ctx, "edge", "crm-1", 1, 0)
+		_, backlog := s.Backlog(ctx, "edge", "crm-1", func(string) bool { return false })
+		_, claim := s.ClaimCommands(ctx, "edge", "crm-1", time.Minute)
+		for name, err := range map[string]error{"while it waits": blocked, "then": next, "backlog": backlog, "claim": claim} {
+			if !errors.Is(err, rdb.ErrNoGroup) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
+	})
+}
+
+func TestUnitsHaveOneLivingOwner(t *testing.T) {
+	onEveryCRMSide(t, func(t *testing.T, s crmSide) {
+		ctx := t.Context()
+		units := []string{"u1", "u2"}
+		for _, crm := range []string{"crm-1", "crm-2"} {
+			if held, _, err := s.SignIn(ctx, "edge", crm); held || err != nil {
+				t.Fatalf("first lease of %s: held %v, %v", crm, held, err)
+			}
+		}
+		own := func(crm string) map[string]string {
+			t.Helper()
+			got, err := s.Own(ctx, "edge", crm, units, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		own("crm-1")
+		if diff := cmp.Diff(own("crm-2"), map[string]string{"u1": "crm-1", "u2": "crm-1"}); diff != "" {
+			t.Errorf("while crm-1 lives (-got +want):\n%s", diff)
+		}
+		held, colleagues, err := s.SignIn(ctx, "edge", "crm-2")
+		if !held || !slices.Equal(colleagues, []string{"crm-1"}) || err != nil {
+			t.Errorf("second lease: %v, %v, %v", held, colleagues, err)
+		}
+		ago := time.Now().Add(-oprc.HeartbeatTimeout - time.Second).UnixMilli()
+		s.c.HSet(ctx, "oaas_pm:{env:edge}:leases", "crm-1", fmt.Sprint(ago))
+		if _, colleagues, _ = s.SignIn(ctx, "edge", "crm-2"); len(colleagues) > 0 {
+			t.Errorf("colleagues after the lease ran out: %v", colleagues)
+		}
+		if diff := cmp.Diff(own("crm-2"), map[string]string{"u1": "crm-2", "u2": "crm-2"}); diff != "" {
+			t.Errorf("after the lease ran out (-got +want):\n%s", diff)
+		}
+		if held, _, _ = s.SignIn(ctx, "edge", "crm-1"); held {
+			t.Error("a lease that ran out is said to be held")
+		}
+		if err := s.SignOut(ctx, "edge", "crm-2", []string{"u1"}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(own("crm-1"), map[string]string{"u1": "crm-1", "u2": "crm-1"}); diff != "" {
+			t.Errorf("after crm-2 signed out (-got +want):\n%s", diff)
+		}
+	})
 }
 
 func TestSettleReportsAndAcknowledgesOrDoesNeither(t *testing.T) {
-	s, ctx := newCRMSide(t), t.Context()
-	s.dispatch(t, edgeUnit(0), edgeUnit(1))
-	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, crm := range []string{"crm-1", "crm-2"} {
-		if _, _, err := s.SignIn(ctx, "edge", crm); err != nil {
+	onEveryCRMSide(t, func(t *testing.T, s crmSide) {
+		ctx := t.Context()
+		s.dispatch(t, edgeUnit(0), edgeUnit(1))
+		read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := s.Own(ctx, "edge", "crm-1", ids(read[:1]), false); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Own(ctx, "edge", "crm-2", ids(read[1:]), false); err != nil {
-		t.Fatal(err)
-	}
-	var batch []rdb.Settlement
-	for _, e := range read {
-		batch = append(batch, rdb.Settlement{
-			Report: oprc.Report{
-				Type: oprc.ReportStatus, CRM: "crm-1", Time: e.Time, ID: e.ID, Generation: 1, SpecHash: e.SpecHash,
-				Condition: oprc.Running, Replicas: []string{"r"}, Functions: map[string]oprc.FunctionStatus{"shop.add": {Condition: oprc.Running}},
-			},
-			Acks: []string{e.StreamID},
-		})
-	}
-	done, err := s.Settle(ctx, "edge", "crm-1", batch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	reports, err := s.Reports(ctx, "edge", "c", 10, 0)
-	if err != nil || len(reports) != 1 {
-		t.Fatalf("reports: %v, %v", reports, err)
-	}
-	if diff := cmp.Diff(done, []string{reports[0].ID, ""}); diff != "" {
-		t.Errorf("answers (-got +want):\n%s", diff)
-	}
-	if diff := cmp.Diff(reports[0].Report, batch[0].Report); diff != "" || reports[0].Err != nil {
-		t.Errorf("%v, report (-got +want):\n%s", reports[0].Err, diff)
-	}
-	if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != 1 {
-		t.Errorf("pending: got %d, want the colleague's 1", p.Count)
-	}
+		for _, crm := range []string{"crm-1", "crm-2"} {
+			if _, _, err := s.SignIn(ctx, "edge", crm); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.Own(ctx, "edge", "crm-1", ids(read[:1]), false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Own(ctx, "edge", "crm-2", ids(read[1:]), false); err != nil {
+			t.Fatal(err)
+		}
+		var batch []rdb.Settlement
+		for _, e := range read {
+			batch = append(batch, rdb.Settlement{
+				Report: oprc.Report{
+					Type: oprc.ReportStatus, CRM: "crm-1", Time: e.Time, ID: e.ID, Generation: 1, SpecHash: e.SpecHash,
+					Condition: oprc.Running, Replicas: []string{"r"}, Functions: map[string]oprc.FunctionStatus{"shop.add": {Condition: oprc.Running}},
+				},
+				Acks: []string{e.StreamID},
+			})
+		}
+		done, err := s.Settle(ctx, "edge", "crm-1", batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reports, err := s.Reports(ctx, "edge", "c", 10, 0)
+		if err != nil || len(reports) != 1 {
+			t.Fatalf("reports: %v, %v", reports, err)
+		}
+		if diff := cmp.Diff(done, []string{reports[0].ID, ""}); diff != "" {
+			t.Errorf("answers (-got +want):\n%s", diff)
+		}
+		if diff := cmp.Diff(reports[0].Report, batch[0].Report); diff != "" || reports[0].Err != nil {
+			t.Errorf("%v, report (-got +want):\n%s", reports[0].Err, diff)
+		}
+		if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != 1 {
+			t.Errorf("pending: got %d, want the colleague's 1", p.Count)
+		}
+	})
 }
 
 // What waits unread need not be said again: not to a group that was given it, not where
 // there is no group, and not when it is gone.
 func TestReportIsLeftOutWhileAnEarlierOneWaits(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		const stream = "oaas.pm.{env:edge}.reports"
 		db, c, ctx := open(t, url), raw(t, url), t.Context()
 		beat := oprc.Report{Type: oprc.ReportHeartbeat, CRM: "a", Time: at(1)}
@@ -284,95 +297,111 @@ func TestReportIsLeftOutWhileAnEarlierOneWaits(t *testing.T) {
 
 // A command is acknowledged also when the report that answers it waits already.
 func TestSettleAcknowledgesWithAReportThatWaits(t *testing.T) {
-	s, ctx := newCRMSide(t), t.Context()
-	c := edgeUnit(0)
-	s.dispatch(t, c, c)
-	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unless := ""
-	var got []string
-	for _, e := range read {
-		report := oprc.Report{Type: oprc.ReportStatus, CRM: "crm-1", Time: c.Time, ID: c.ID, Generation: 1, SpecHash: c.SpecHash, Condition: oprc.Running}
-		ids, err := s.Settle(ctx, "edge", "crm-1", []rdb.Settlement{{Report: report, Acks: []string{e.StreamID}, Unless: unless}})
+	onEveryCRMSide(t, func(t *testing.T, s crmSide) {
+		ctx := t.Context()
+		c := edgeUnit(0)
+		s.dispatch(t, c, c)
+		read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, unless = append(got, ids...), ids[0]
-	}
-	if len(got) != 2 || got[0] == "" || got[0] != got[1] {
-		t.Errorf("got %q, want one stream id twice", got)
-	}
-	left := map[string]int64{
-		"reports": s.c.XLen(ctx, "oaas.pm.{env:edge}.reports").Val(),
-		"pending": s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val().Count,
-	}
-	if diff := cmp.Diff(left, map[string]int64{"reports": 1, "pending": 0}); diff != "" {
-		t.Errorf("-got +want:\n%s", diff)
-	}
+		unless := ""
+		var got []string
+		for _, e := range read {
+			report := oprc.Report{Type: oprc.ReportStatus, CRM: "crm-1", Time: c.Time, ID: c.ID, Generation: 1, SpecHash: c.SpecHash, Condition: oprc.Running}
+			ids, err := s.Settle(ctx, "edge", "crm-1", []rdb.Settlement{{Report: report, Acks: []string{e.StreamID}, Unless: unless}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, unless = append(got, ids...), ids[0]
+		}
+		if len(got) != 2 || got[0] == "" || got[0] != got[1] {
+			t.Errorf("got %q, want one stream id twice", got)
+		}
+		left := map[string]int64{
+			"reports": s.c.XLen(ctx, "oaas.pm.{env:edge}.reports").Val(),
+			"pending": s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val().Count,
+		}
+		if diff := cmp.Diff(left, map[string]int64{"reports": 1, "pending": 0}); diff != "" {
+			t.Errorf("-got +want:\n%s", diff)
+		}
+	})
 }
 
 // A Redis that is full refuses the report, so the command stays.
 func TestSettleOnAFullRedis(t *testing.T) {
-	s, ctx := newCRMSide(t), t.Context()
-	s.dispatch(t, edgeUnit(0))
-	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.c.ConfigSet(ctx, "maxmemory", "1")
-	batch := []rdb.Settlement{{Report: oprc.Report{Type: oprc.ReportStatus, CRM: "crm-1", ID: read[0].ID, Generation: 1}, Acks: []string{read[0].StreamID}}}
-	if done, err := s.Settle(ctx, "edge", "crm-1", batch); err == nil || len(done) > 0 {
-		t.Errorf("got %v, %v", done, err)
-	}
-	if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != 1 {
-		t.Errorf("pending: got %d, want 1", p.Count)
-	}
+	onServers(t, func(t *testing.T, url string) { // memory of miniredis has no bound
+		s := newCRMSide(t, url)
+		ctx := t.Context()
+		s.dispatch(t, edgeUnit(0))
+		read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		memory := func(ctx context.Context, most string) {
+			err := rdb.EachMaster(ctx, s.c, func(ctx context.Context, c *redis.Client) error { return c.ConfigSet(ctx, "maxmemory", most).Err() })
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Cleanup(func() { memory(context.Background(), "0") })
+		memory(ctx, "1")
+		batch := []rdb.Settlement{{Report: oprc.Report{Type: oprc.ReportStatus, CRM: "crm-1", ID: read[0].ID, Generation: 1}, Acks: []string{read[0].StreamID}}}
+		if done, err := s.Settle(ctx, "edge", "crm-1", batch); err == nil || len(done) > 0 {
+			t.Errorf("got %v, %v", done, err)
+		}
+		if p := s.c.XPending(ctx, "oaas.pm.{env:edge}.commands", "crm").Val(); p.Count != 1 {
+			t.Errorf("pending: got %d, want 1", p.Count)
+		}
+	})
 }
 
 func TestHeartbeatsArriveAsTheyWereSent(t *testing.T) {
-	s, ctx := newCRMSide(t), t.Context()
-	want := oprc.Report{
-		Type: oprc.ReportHeartbeat, CRM: "crm-1", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		Availability: 0.999, Capacity: &oprc.Capacity{CPU: "8", Units: 3}, Templates: []string{"gpu"},
-	}
-	if _, err := s.Report(ctx, "edge", want, ""); err != nil {
-		t.Fatal(err)
-	}
-	got, err := s.Reports(ctx, "edge", "c", 10, 0)
-	if err != nil || len(got) != 1 {
-		t.Fatalf("got %v, %v", got, err)
-	}
-	if diff := cmp.Diff(got[0].Report, want); diff != "" || got[0].Err != nil {
-		t.Errorf("%v, heartbeat (-got +want):\n%s", got[0].Err, diff)
-	}
+	onEveryCRMSide(t, func(t *testing.T, s crmSide) {
+		ctx := t.Context()
+		want := oprc.Report{
+			Type: oprc.ReportHeartbeat, CRM: "crm-1", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+			Availability: 0.999, Capacity: &oprc.Capacity{CPU: "8", Units: 3}, Templates: []string{"gpu"},
+		}
+		if _, err := s.Report(ctx, "edge", want, ""); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Reports(ctx, "edge", "c", 10, 0)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("got %v, %v", got, err)
+		}
+		if diff := cmp.Diff(got[0].Report, want); diff != "" || got[0].Err != nil {
+			t.Errorf("%v, heartbeat (-got +want):\n%s", got[0].Err, diff)
+		}
+	})
 }
 
 func TestBuriedCommandCanBeSentAgain(t *testing.T) {
-	s, ctx := newCRMSide(t), t.Context()
-	s.dispatch(t, edgeUnit(0))
-	read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // two CRMs that were given it, or one that is not sure
-		if err := s.BuryCommand(ctx, "edge", "crm-1", read[0], "no room"); err != nil {
+	onEveryCRMSide(t, func(t *testing.T, s crmSide) {
+		ctx := t.Context()
+		s.dispatch(t, edgeUnit(0))
+		read, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	letters, err := s.Dead(ctx, "edge", 10)
-	if err != nil || len(letters) != 1 || letters[0].Reason != "no room" || letters[0].By != "crm-1" {
-		t.Fatalf("got %v, %v", letters, err)
-	}
-	if err := s.RetryDead(ctx, "edge", letters[0].ID); err != nil {
-		t.Fatal(err)
-	}
-	again, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
-	if err != nil || len(again) != 1 {
-		t.Fatalf("got %v, %v", again, err)
-	}
-	if diff := cmp.Diff(again[0].Command, read[0].Command); diff != "" {
-		t.Errorf("command (-got +want):\n%s", diff)
-	}
+		for range 2 { // two CRMs that were given it, or one that is not sure
+			if err := s.BuryCommand(ctx, "edge", "crm-1", read[0], "no room"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		letters, err := s.Dead(ctx, "edge", 10)
+		if err != nil || len(letters) != 1 || letters[0].Reason != "no room" || letters[0].By != "crm-1" {
+			t.Fatalf("got %v, %v", letters, err)
+		}
+		if err := s.RetryDead(ctx, "edge", letters[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		again, err := s.Commands(ctx, "edge", "crm-1", 10, 0)
+		if err != nil || len(again) != 1 {
+			t.Fatalf("got %v, %v", again, err)
+		}
+		if diff := cmp.Diff(again[0].Command, read[0].Command); diff != "" {
+			t.Errorf("command (-got +want):\n%s", diff)
+		}
+	})
 }

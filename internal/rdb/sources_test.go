@@ -8,7 +8,7 @@ import (
 )
 
 func TestRequests(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db, ctx := open(t, url), t.Context()
 		first := must(db.AskTick(ctx, "main"))(t)
 		second := must(db.AskTick(ctx, "main"))(t)

@@ -36,7 +36,7 @@ func (d dying) Ack(ctx context.Context, env string, ids ...string) error {
 func TestEventsOutliveTheDaemon(t *testing.T) {
 	for _, where := range []string{"before it tells", "before it acknowledges"} {
 		t.Run(where, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, url string) {
+			onEveryRedis(t, func(t *testing.T, url string) {
 				db := open(t, url)
 				dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1))
 				id := send(t, url, statusFields("1", "RUNNING"))

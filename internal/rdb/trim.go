@@ -147,6 +147,13 @@ func (p position) before(q position) bool {
 	return p.ms < q.ms || p.ms == q.ms && p.seq < q.seq
 }
 
+// following is the least stream id after one, for commands to which miniredis can say
+// no "(".
+func following(id string) (string, error) {
+	p, err := parsePosition(id)
+	return p.next().String(), err
+}
+
 func (p position) next() position { return position{p.ms, p.seq + 1} }
 
 func (p position) String() string { return fmt.Sprintf("%d-%d", p.ms, p.seq) }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
-	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
@@ -31,7 +30,7 @@ func commands(t testing.TB, url string) []string {
 }
 
 func TestDispatchRecordsAndQueues(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		u := unit("shop.record", 0, 0, "edge")
 		c := command(u, oprc.Deploy, 1)
@@ -79,7 +78,7 @@ func TestDispatchChecksGenerations(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, url string) {
+			onEveryRedis(t, func(t *testing.T, url string) {
 				db := open(t, url)
 				dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
 				dispatch(t, db, "edge", command(u, oprc.Deploy, 2))
@@ -105,7 +104,7 @@ func TestDispatchChecksGenerations(t *testing.T) {
 }
 
 func TestDispatchOfThousandsNamesEachRefused(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		var cmds []oprc.Command
 		for i := range 1203 {
@@ -128,7 +127,7 @@ func TestDispatchOfThousandsNamesEachRefused(t *testing.T) {
 // Records were lost, a CRM still reports generation 7: the way on is 8, or it would
 // take the commands for old ones.
 func TestDispatchGoesOnWhereTheCRMIs(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		u := unit("shop.record", 0, 0, "edge")
 		dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
@@ -148,68 +147,70 @@ func TestDispatchGoesOnWhereTheCRMIs(t *testing.T) {
 // A CRM is away while a hundred thousand commands come: the stream stays bounded,
 // the records are right.
 func TestCommandStreamIsBounded(t *testing.T) {
-	url := rdbtest.Server(t)
-	db, c := open(t, url), raw(t, url)
-	if err := db.Join(t.Context(), "edge"); err != nil {
-		t.Fatal(err)
-	}
-	pipe := c.Pipeline()
-	for i := range 130_000 {
-		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: commandStream, ID: fmt.Sprintf("1-%d", i+1), Values: []string{"type", "deploy"}})
-	}
-	if _, err := pipe.Exec(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1))
-	if err := db.Trim(t.Context(), "edge"); err != nil {
-		t.Fatal(err)
-	}
-	left := must(c.XLen(t.Context(), commandStream).Result())(t)
-	equal(t, left, 100_000)
-	newest := must(c.XRevRangeN(t.Context(), commandStream, "+", "-", 1).Result())(t)
-	equal(t, newest[0].Values["id"], any("shop.record/0/0@edge"))
+	onServers(t, func(t *testing.T, url string) { // miniredis can, in seconds
+		db, c := open(t, url), raw(t, url)
+		if err := db.Join(t.Context(), "edge"); err != nil {
+			t.Fatal(err)
+		}
+		pipe := c.Pipeline()
+		for i := range 130_000 {
+			pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: commandStream, ID: fmt.Sprintf("1-%d", i+1), Values: []string{"type", "deploy"}})
+		}
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1))
+		if err := db.Trim(t.Context(), "edge"); err != nil {
+			t.Fatal(err)
+		}
+		left := must(c.XLen(t.Context(), commandStream).Result())(t)
+		equal(t, left, 100_000)
+		newest := must(c.XRevRangeN(t.Context(), commandStream, "+", "-", 1).Result())(t)
+		equal(t, newest[0].Values["id"], any("shop.record/0/0@edge"))
+	})
 }
 
 // What somebody has pending is not dropped from a stream that is too long, in
 // whatever group; what is between and around it is.
 func TestPendingCommandsOutliveTheBound(t *testing.T) {
-	url := rdbtest.Server(t)
-	db, c := open(t, url), raw(t, url)
-	if err := db.Join(t.Context(), "edge"); err != nil {
-		t.Fatal(err)
-	}
-	fill := func(from, to int) {
-		t.Helper()
-		pipe := c.Pipeline()
-		for i := from; i <= to; i++ {
-			pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: commandStream, ID: fmt.Sprintf("1-%d", i), Values: []string{"type", "deploy"}})
+	onServers(t, func(t *testing.T, url string) { // miniredis can, in seconds
+		db, c := open(t, url), raw(t, url)
+		if err := db.Join(t.Context(), "edge"); err != nil {
+			t.Fatal(err)
 		}
-		must(pipe.Exec(t.Context()))(t)
-	}
-	fill(1, 2)
-	equal(t, len(must(db.Commands(t.Context(), "edge", "dead", 2, 0))(t)), 2)
-	if err := db.AckCommands(t.Context(), "edge", "1-1"); err != nil {
-		t.Fatal(err)
-	}
-	fill(3, 3001)
-	if err := c.XGroupCreate(t.Context(), commandStream, "auditor", "1-3000").Err(); err != nil {
-		t.Fatal(err)
-	}
-	must(c.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "auditor", Consumer: "x", Streams: []string{commandStream, ">"}, Count: 1}).Result())(t)
-	fill(3002, 112_000)
-	if err := db.Trim(t.Context(), "edge"); err != nil {
-		t.Fatal(err)
-	}
-	equal(t, must(c.XLen(t.Context(), commandStream).Result())(t), 100_000)
-	var kept []string
-	for _, m := range must(c.XRangeN(t.Context(), commandStream, "-", "+", 3).Result())(t) {
-		kept = append(kept, m.ID)
-	}
-	equal(t, kept, []string{"1-2", "1-3001", "1-12003"})
+		fill := func(from, to int) {
+			t.Helper()
+			pipe := c.Pipeline()
+			for i := from; i <= to; i++ {
+				pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: commandStream, ID: fmt.Sprintf("1-%d", i), Values: []string{"type", "deploy"}})
+			}
+			must(pipe.Exec(t.Context()))(t)
+		}
+		fill(1, 2)
+		equal(t, len(must(db.Commands(t.Context(), "edge", "dead", 2, 0))(t)), 2)
+		if err := db.AckCommands(t.Context(), "edge", "1-1"); err != nil {
+			t.Fatal(err)
+		}
+		fill(3, 3001)
+		if err := c.XGroupCreate(t.Context(), commandStream, "auditor", "1-3000").Err(); err != nil {
+			t.Fatal(err)
+		}
+		must(c.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "auditor", Consumer: "x", Streams: []string{commandStream, ">"}, Count: 1}).Result())(t)
+		fill(3002, 112_000)
+		if err := db.Trim(t.Context(), "edge"); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, must(c.XLen(t.Context(), commandStream).Result())(t), 100_000)
+		var kept []string
+		for _, m := range must(c.XRangeN(t.Context(), commandStream, "-", "+", 3).Result())(t) {
+			kept = append(kept, m.ID)
+		}
+		equal(t, kept, []string{"1-2", "1-3001", "1-12003"})
+	})
 }
 
 func TestBrokenRecordsStopNobody(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db, c := open(t, url), raw(t, url)
 		u := unit("shop.record", 0, 0, "edge")
 		dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
@@ -235,8 +236,48 @@ func TestBrokenRecordsStopNobody(t *testing.T) {
 	})
 }
 
+func TestForgetDropsWhatIsGone(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, url string) {
+		db, ctx := open(t, url), t.Context()
+		gone, running, again, older := unit("shop.record", 0, 0, "edge"), unit("shop.record", 0, 1, "edge"), unit("shop.record", 0, 2, "edge"), unit("shop.record", 0, 3, "edge")
+		var writes []reconcile.StatusWrite
+		deleted := map[string]int64{}
+		for _, u := range []oprc.DeploymentUnit{gone, running, again, older} {
+			dispatch(t, db, "edge", command(u, oprc.Deploy, 1), command(u, oprc.Undeploy, 2))
+			st := status(2, oprc.Deleted, "2-0")
+			if u.ID == running.ID {
+				st.Condition = oprc.Running
+			}
+			writes = append(writes, reconcile.StatusWrite{ID: u.ID, New: st})
+			deleted[u.ID] = 2
+		}
+		deleted[older.ID] = 1
+		must(db.Fold(ctx, "edge", writes, nil, nil))(t)
+		dispatch(t, db, "edge", command(again, oprc.Deploy, 3))
+		if err := db.Fence(ctx, 7); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Forget(ctx, "edge", deleted, 6); !errors.Is(err, oprc.ErrFenced) {
+			t.Errorf("a former leader: got %v, want fenced", err)
+		}
+		equal(t, len(must(db.Statuses(ctx, "edge"))(t)), 4)
+		if err := db.Forget(ctx, "edge", deleted, 7); err != nil {
+			t.Fatal(err)
+		}
+		left := must(db.Statuses(ctx, "edge"))(t)
+		for _, u := range []oprc.DeploymentUnit{running, again, older} {
+			if _, there := left[u.ID]; !there {
+				t.Errorf("%s was forgotten", u.ID)
+			}
+		}
+		equal(t, len(left), 3)
+		equal(t, len(must(db.UnitRecords(ctx, "edge"))(t)), 3)
+		equal(t, len(must(db.UnitDigests(ctx, "edge"))(t)), 3)
+	})
+}
+
 func TestHowFarCommandsHaveCome(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	onEveryRedis(t, func(t *testing.T, url string) {
 		db, ctx := open(t, url), t.Context()
 		come := func(read, last string, held map[string]int64) {
 			t.Helper()
@@ -270,15 +311,25 @@ func TestHowFarCommandsHaveCome(t *testing.T) {
 			t.Fatal(err)
 		}
 		come(stream[1].ID, stream[2].ID, map[string]int64{cmds[1].ID: 1})
+		cmds = nil
+		for i := range 1200 { // more than one page
+			cmds = append(cmds, command(unit("shop.cart", 3+i, 0, "edge"), oprc.Deploy, 1))
+		}
+		dispatch(t, db, "edge", cmds...)
+		if _, err := db.Commands(ctx, "edge", "a", 2000, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, len(must(db.CommandsHeld(ctx, "edge"))(t)), 1202)
 	})
 }
 
 func TestAbandonedCommandsAreNotHeld(t *testing.T) {
-	url := rdbtest.Server(t)
-	db := open(t, url)
-	dispatch(t, db, "edge", command(unit("shop.cart", 0, 0, "edge"), oprc.Deploy, 1))
-	if err := (rdb.Probe{DB: db, Env: "edge"}).Abandon(t.Context(), "a", 2*time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	equal(t, must(db.CommandsHeld(t.Context(), "edge"))(t), nil)
+	onEveryRedis(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		dispatch(t, db, "edge", command(unit("shop.cart", 0, 0, "edge"), oprc.Deploy, 1))
+		if err := (rdb.Probe{DB: db, Env: "edge"}).Abandon(t.Context(), "a", 2*time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, must(db.CommandsHeld(t.Context(), "edge"))(t), nil)
+	})
 }

@@ -45,8 +45,14 @@ func Cluster(t testing.TB, args ...string) *Group {
 }
 
 // Sentinels starts a master, its replica, and three sentinels that watch over
-// them, under the master name "oprc". The two servers get further arguments.
+// them, under the master name "oprc". Half a second after the master has died, they
+// say so. The two servers get further arguments.
 func Sentinels(t testing.TB, args ...string) *Group {
+	t.Helper()
+	return sentinels(t, 500*time.Millisecond, args...)
+}
+
+func sentinels(t testing.TB, patience time.Duration, args ...string) *Group {
 	t.Helper()
 	args = append(args, "--repl-diskless-sync-delay", "0")
 	master := Start(t, "", args...)
@@ -56,12 +62,13 @@ func Sentinels(t testing.TB, args ...string) *Group {
 	var addrs []string
 	for i := range 3 {
 		conf := filepath.Join(t.TempDir(), fmt.Sprintf("sentinel-%d.conf", i))
-		watch := fmt.Sprintf("sentinel monitor oprc 127.0.0.1 %d 2\nsentinel down-after-milliseconds oprc 500\nsentinel failover-timeout oprc 3000\n", master.port)
+		watch := fmt.Sprintf("sentinel monitor oprc 127.0.0.1 %d 2\nsentinel down-after-milliseconds oprc %d\nsentinel failover-timeout oprc 3000\n", master.port, patience.Milliseconds())
 		if err := os.WriteFile(conf, []byte(watch), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s := start(t, conf, []string{"--sentinel"})
-		_, _ = ask(s.Addr(), "SENTINEL DEBUG info-period 500 min-link-reconnect-period 500") // since 7.0: they see sooner who is back
+		// Since 7.0: they find each other in no time, and see sooner who is back.
+		_, _ = ask(s.Addr(), "SENTINEL DEBUG INFO-PERIOD 200 PUBLISH-PERIOD 100 ASK-PERIOD 100 MIN-LINK-RECONNECT-PERIOD 500")
 		g.sentinels, addrs = append(g.sentinels, s), append(addrs, s.Addr())
 		defer await(t, s, "INFO sentinel", "slaves=1,sentinels=3")
 	}

@@ -1,6 +1,6 @@
 // Package rdbtest starts real Redis servers for tests: one, one that survives its
 // death, a Cluster, or a master with its replica and sentinels. They listen on free loopback
-// ports and end with the test.
+// ports and end with the test, or are shared by the tests of a package.
 package rdbtest
 
 import (
@@ -167,9 +167,10 @@ func ask(addr, command string) (string, error) {
 	}
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(time.Second))
-	if _, err := fmt.Fprintf(c, "%s\r\nQUIT\r\n", command); err != nil {
+	if _, err := fmt.Fprintf(c, "%s\r\n", command); err != nil {
 		return "", err
 	}
+	_ = c.(*net.TCPConn).CloseWrite() // the end of the questions; a sentinel knows no QUIT
 	var answer strings.Builder
 	r := bufio.NewReader(c)
 	for {
