@@ -132,16 +132,21 @@ func (o *doctorOptions) redisServer(ctx context.Context, s *state) error {
 		return err
 	}
 	answers := fmt.Sprintf("version %s answers in %s", r.Version, r.Took.Round(10*time.Microsecond))
+	it := "it"
+	if r.Masters > 1 {
+		answers += fmt.Sprintf(", each of %d masters", r.Masters)
+		it = "one of its masters"
+	}
 	if r.Took > slowRedis {
 		o.warn("redis", answers+", which is slow", "look at its load, and at the way to it")
 	} else {
 		o.check("redis", nil, answers)
 	}
 	if !r.Durable {
-		o.warn("redis", "it keeps no append-only file: a crash loses what it did since its last snapshot", "set appendonly yes")
+		o.warn("redis", it+" keeps no append-only file: a crash loses what was done since the last snapshot", "set appendonly yes")
 	}
 	if r.Evicts != "" {
-		o.warn("redis", "it drops keys when memory runs out: "+r.Evicts, "set maxmemory-policy noeviction")
+		o.warn("redis", it+" drops keys when memory runs out: "+r.Evicts, "set maxmemory-policy noeviction")
 	}
 	if r.Leader == "" {
 		o.warn("daemon", "none leads: reports wait, and nothing is put back", "oprc serve --config oprc.yaml")

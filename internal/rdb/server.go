@@ -2,15 +2,19 @@ package rdb
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// A Server is what a Redis says of itself: of a cluster, one of its nodes.
+// A Server is what a Redis says of itself: of a Cluster, the worst of its masters.
 type Server struct {
-	Version string        // as in "7.0.15"
+	Masters int
+	Version string        // as in "7.0.15"; where masters differ, each
 	Took    time.Duration // of one answer
 	Durable bool          // it keeps an append-only file
 	Evicts  string        // the policy by which it drops keys when memory runs out; "" if it drops none
@@ -22,21 +26,34 @@ type Server struct {
 func (d *DB) Server(ctx context.Context) (Server, error) {
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	var s Server
-	start := d.now()
-	if err := d.c.Ping(bounded).Err(); err != nil {
-		return s, d.wrap(ctx, err)
-	}
-	s.Took = d.now().Sub(start)
-	info, err := d.c.Info(bounded).Result()
+	s := Server{Durable: true}
+	var mu sync.Mutex
+	versions := map[string]bool{}
+	err := EachMaster(bounded, d.c, func(ctx context.Context, c *redis.Client) error {
+		start := d.now()
+		if err := c.Ping(ctx).Err(); err != nil {
+			return err
+		}
+		took := d.now().Sub(start)
+		info, err := c.Info(ctx).Result()
+		if err != nil {
+			return err
+		}
+		facts := parseInfo(info)
+		mu.Lock()
+		defer mu.Unlock()
+		s.Masters++
+		versions[facts["redis_version"]] = true
+		s.Took, s.Durable = max(s.Took, took), s.Durable && facts["aof_enabled"] == "1"
+		if policy := facts["maxmemory_policy"]; policy != "noeviction" {
+			s.Evicts = policy
+		}
+		return nil
+	})
 	if err != nil {
-		return s, d.wrap(ctx, err)
+		return Server{}, d.wrap(ctx, err)
 	}
-	facts := parseInfo(info)
-	s.Version, s.Durable = facts["redis_version"], facts["aof_enabled"] == "1"
-	if policy := facts["maxmemory_policy"]; policy != "noeviction" {
-		s.Evicts = policy
-	}
+	s.Version = strings.Join(slices.Sorted(maps.Keys(versions)), ", ")
 	s.Leader, err = d.leader(bounded)
 	return s, d.wrap(ctx, err)
 }
