@@ -3,6 +3,7 @@ package crm_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"sync"
@@ -18,38 +19,68 @@ import (
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+var servers rdbtest.Shared
+
+// TestMain runs more tests at once than there are processors: mostly they wait.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(run(func() int { return servers.Run(m) }))
+}
+
+type run func() int
+
+func (r run) Run() int { return r() }
 
 // A world is one environment as the control plane sees it.
 type world struct {
-	t   *testing.T
-	url string
-	db  *rdb.DB
-	c   *redis.Client
+	t    *testing.T
+	url  string
+	keys rdb.Keys
+	db   *rdb.DB
+	c    redis.UniversalClient
 }
 
 const env = "edge"
 
-func newWorld(t *testing.T) *world {
+// everywhere runs a test on Redis in each way in which operators run it, under keys
+// of its own.
+func everywhere(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
-	return worldAt(t, rdbtest.Server(t))
+	for _, kind := range rdbtest.Kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			name := fmt.Sprintf("%s-%d", t.Name(), time.Now().UnixNano())
+			test(t, worldAt(t, servers.URL(t, kind), rdb.Keys{N: name, T: name}))
+		})
+	}
 }
 
-func worldAt(t *testing.T, url string) *world {
+// alone is everywhere with servers that the test may harm.
+func alone(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
-	db, err := rdb.Open(t.Context(), rdb.Options{URL: url})
-	if err != nil {
-		t.Fatal(err)
+	for _, kind := range rdbtest.Kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			test(t, worldAt(t, rdbtest.Servers(t, kind), rdb.Keys{N: "n", T: "t"}))
+		})
 	}
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.MaintNotificationsConfig = nil
-	c := redis.NewClient(o)
-	t.Cleanup(func() { _ = c.Close(); _ = db.Close() })
-	return &world{t, url, db, c}
 }
+
+func worldAt(t *testing.T, url string, keys rdb.Keys) *world {
+	t.Helper()
+	db, err := rdb.Open(t.Context(), rdb.Options{URL: url, Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return &world{t, url, keys, db, rdbtest.Client(t, url)}
+}
+
+func (w *world) hash(name string) string   { return w.keys.N + ":{env:" + env + "}:" + name }
+func (w *world) stream(name string) string { return w.keys.T + ".{env:" + env + "}." + name }
 
 func unit(n int, image string) oprc.DeploymentUnit {
 	return oprc.DeploymentUnit{
@@ -76,7 +107,7 @@ func (w *world) dispatch(cmds ...oprc.Command) {
 // run starts a CRM; the function it returns ends it and waits.
 func (w *world) run(o crm.Options, h crm.Handler) (stop func()) {
 	w.t.Helper()
-	o.Redis, o.Env = w.url, env
+	o.Redis, o.Env, o.Database, o.Topic = w.url, env, w.keys.N, w.keys.T
 	if o.ID == "" {
 		o.ID = "crm-1"
 	}
@@ -97,7 +128,7 @@ func (w *world) run(o crm.Options, h crm.Handler) (stop func()) {
 // repetitions.
 func (w *world) said(id string) []string {
 	w.t.Helper()
-	entries, err := w.c.XRange(context.Background(), "oaas.pm.{env:"+env+"}.reports", "-", "+").Result()
+	entries, err := w.c.XRange(context.Background(), w.stream("reports"), "-", "+").Result()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -112,7 +143,7 @@ func (w *world) said(id string) []string {
 
 func (w *world) pending() int64 {
 	w.t.Helper()
-	p, err := w.c.XPending(context.Background(), "oaas.pm.{env:"+env+"}.commands", "crm").Result()
+	p, err := w.c.XPending(context.Background(), w.stream("commands"), "crm").Result()
 	if err != nil {
 		w.t.Fatal(err)
 	}

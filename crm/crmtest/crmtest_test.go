@@ -54,9 +54,13 @@ func startChild(t *testing.T, args ...string) func(context.Context) (func() erro
 }
 
 func TestGo(t *testing.T) {
-	t.Parallel()
-	url := rdbtest.Server(t)
-	crmtest.Test(t, crmtest.Options{Redis: url, Start: startGo(url, sim.New(sim.Options{StartDelay: 20 * time.Millisecond}))})
+	for _, kind := range rdbtest.Kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			url := rdbtest.Servers(t, kind)
+			crmtest.Test(t, crmtest.Options{Redis: url, Start: startGo(url, sim.New(sim.Options{StartDelay: 20 * time.Millisecond}))})
+		})
+	}
 }
 
 func TestPython(t *testing.T) {
