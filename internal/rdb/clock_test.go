@@ -1,10 +1,14 @@
 package rdb_test
 
 import (
+	"context"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
@@ -62,5 +66,35 @@ func TestUndeclaredEnvironmentsStayWhileSomethingIsLeft(t *testing.T) {
 		equal(t, listed(), false)
 		dispatch(t, db, "edge", command(unit("shop.cart", 0, 0, "edge"), oprc.Deploy, 1))
 		equal(t, listed(), true)
+	})
+}
+
+// The clocks of a Cluster's masters differ: each environment has that of its own.
+func TestAnEnvironmentHasOneClock(t *testing.T) {
+	onServers(t, func(t *testing.T, url string) {
+		db, c, ctx := open(t, url), raw(t, url), t.Context()
+		if err := db.Heartbeat(ctx, "edge", []oprc.Heartbeat{{CRM: "a", Time: epoch}}); err != nil {
+			t.Fatal(err)
+		}
+		var asked atomic.Int64
+		each := func(do func(ctx context.Context, c *redis.Client) error) {
+			t.Helper()
+			if err := rdb.EachMaster(ctx, c, do); err != nil {
+				t.Fatal(err)
+			}
+		}
+		each(func(ctx context.Context, c *redis.Client) error { return c.ConfigResetStat(ctx).Err() })
+		for range 9 {
+			beats(t, db)
+			must(db.Live(ctx))(t)
+		}
+		each(func(ctx context.Context, c *redis.Client) error {
+			stats, err := c.Info(ctx, "commandstats").Result()
+			if strings.Contains(stats, "cmdstat_time:") {
+				asked.Add(1)
+			}
+			return err
+		})
+		equal(t, asked.Load(), int64(1))
 	})
 }

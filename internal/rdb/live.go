@@ -33,7 +33,7 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 		Units:        map[string]map[string]oprc.UnitDigest{},
 		Statuses:     map[string]map[string]oprc.Status{},
 	}
-	states, now, err := d.readEnvironments(ctx, c.names())
+	states, err := d.readEnvironments(ctx, c.names())
 	if err != nil {
 		return plan.Live{}, err
 	}
@@ -45,9 +45,9 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 			live.Statuses[name] = s.statuses
 		}
 		rec, declared := c.environments[name]
-		state := s.state(rec, now)
+		state := s.state(rec)
 		if !declared {
-			if s.over(now) {
+			if s.over() {
 				continue
 			}
 			state.Spec = oprc.Environment{Kind: oprc.KindEnvironment, Name: name}
@@ -62,13 +62,14 @@ type envReading struct {
 	units    map[string]oprc.UnitDigest
 	statuses map[string]oprc.Status
 	beats    []oprc.Heartbeat
+	now      time.Time // by the clock that stamped the heartbeats
 }
 
 // over reports whether nothing is left of an environment that nobody declared: its
 // CRMs have been silent for long, and no unit is meant to run there.
-func (s envReading) over(now time.Time) bool {
+func (s envReading) over() bool {
 	for _, b := range s.beats {
-		if now.Sub(b.Time) <= forgetCRM {
+		if s.now.Sub(b.Time) <= forgetCRM {
 			return false
 		}
 	}
@@ -76,20 +77,20 @@ func (s envReading) over(now time.Time) bool {
 }
 
 // state is what placement sees of the environment.
-func (s envReading) state(rec oprc.EnvironmentRecord, now time.Time) oprc.EnvironmentState {
+func (s envReading) state(rec oprc.EnvironmentRecord) oprc.EnvironmentState {
 	state := oprc.EnvironmentState{
 		EnvironmentRecord: rec,
-		Health:            oprc.HealthOf(s.beats, now),
-		Availability:      cmp.Or(lowest(s.beats, now, func(b oprc.Heartbeat) float64 { return b.Availability }), rec.Spec.Availability),
-		ReportedUnits: lowest(s.beats, now, func(b oprc.Heartbeat) int {
+		Health:            oprc.HealthOf(s.beats, s.now),
+		Availability:      cmp.Or(lowest(s.beats, s.now, func(b oprc.Heartbeat) float64 { return b.Availability }), rec.Spec.Availability),
+		ReportedUnits: lowest(s.beats, s.now, func(b oprc.Heartbeat) int {
 			if b.Capacity == nil {
 				return 0
 			}
 			return max(0, b.Capacity.Units)
 		}),
 		Beats:           s.beats,
-		RecoveringUntil: oprc.RecoveringUntil(s.beats, now),
-		Read:            now,
+		RecoveringUntil: oprc.RecoveringUntil(s.beats, s.now),
+		Read:            s.now,
 	}
 	for _, u := range s.units {
 		if u.Runs() {
@@ -119,38 +120,50 @@ func lowest[T int | float64](beats []oprc.Heartbeat, now time.Time, of func(oprc
 	return cmp.Or(alive, ever)
 }
 
-// clock is the time by which heartbeats are stamped and judged. It is the server's:
-// commands and daemons on machines whose clocks differ come to the same decision.
-func (d *DB) clock(answer *redis.TimeCmd) time.Time {
+// clock is the time in milliseconds by which the heartbeats of an environment are
+// stamped and judged. It is the server's: commands and daemons on machines whose clocks
+// differ come to the same decision. Of a Cluster it is the master's that has the
+// environment: TIME itself would ask any of them.
+//
+//	KEYS  1 crms
+//	      -> milliseconds
+var clock = redis.NewScript(`
+local t = redis.call("TIME")
+return t[1] * 1000 + math.floor(t[2] / 1000)`)
+
+func (d *DB) clock(answer *redis.Cmd) time.Time {
 	if d.given {
 		return d.now()
 	}
-	return answer.Val()
+	ms, _ := answer.Int64() // the pipeline that it is of has not failed
+	return time.UnixMilli(ms).UTC()
 }
 
-// readEnvironments reads the slots of environments, and the time by their clock.
-func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]envReading, time.Time, error) {
+// readEnvironments reads the slots of environments.
+func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]envReading, error) {
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	type answers struct{ units, statuses, beats *redis.MapStringStringCmd }
+	type answers struct {
+		units, statuses, beats *redis.MapStringStringCmd
+		now                    *redis.Cmd
+	}
 	got := map[string]answers{}
 	if len(names) == 0 {
-		return nil, time.Time{}, nil
+		return nil, nil
 	}
-	var now *redis.TimeCmd
 	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
-		now = p.Time(bounded)
 		for _, e := range names {
 			got[e] = answers{
 				units:    p.HGetAll(bounded, d.k.unitDigests(e)),
 				statuses: p.HGetAll(bounded, d.k.statuses(e)),
 				beats:    p.HGetAll(bounded, d.k.crms(e)),
+				now:      clock.Eval(bounded, p, []string{d.k.crms(e)}),
 			}
 		}
 		return nil
 	})
 	if err := d.wrap(ctx, err); err != nil {
-		return nil, time.Time{}, err
+		return nil, err
 	}
 	out := make(map[string]envReading, len(names))
 	for e, a := range got {
@@ -158,11 +171,12 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 			units:    parseUnits(a.units.Val()),
 			statuses: decodeAll[oprc.Status](a.statuses.Val()),
 			beats:    sortedBeats(a.beats.Val()),
+			now:      d.clock(a.now),
 		}
 		s.remember()
 		out[e] = s
 	}
-	return out, d.clock(now), nil
+	return out, nil
 }
 
 // remember shows a unit whose record was lost as undeployed at the generation that

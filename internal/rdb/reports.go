@@ -200,9 +200,9 @@ func (d *DB) Beats(ctx context.Context, env string) ([]oprc.Heartbeat, time.Time
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var docs *redis.MapStringStringCmd
-	var now *redis.TimeCmd
+	var now *redis.Cmd
 	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
-		docs, now = p.HGetAll(bounded, d.k.crms(env)), p.Time(bounded)
+		docs, now = p.HGetAll(bounded, d.k.crms(env)), clock.Eval(bounded, p, []string{d.k.crms(env)})
 		return nil
 	})
 	if err := d.wrap(ctx, err); err != nil {
