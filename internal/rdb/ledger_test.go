@@ -211,6 +211,16 @@ func TestSources(t *testing.T) {
 		if err := db.PutSource(t.Context(), s, nil, 0); err != nil {
 			t.Fatal(err)
 		}
+		if err := db.PutSource(t.Context(), oprc.SourceStatus{Name: "left"}, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		token, _, err := db.Acquire(t.Context(), "a", time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.DropSources(t.Context(), []string{"left", "never there"}, token); err != nil {
+			t.Fatal(err)
+		}
 		equal(t, must(db.Sources(t.Context()))(t), map[string]oprc.SourceStatus{"main": s})
 		if err := db.Commit(t.Context(), reconcile.Commit{Delete: []reconcile.Ref{{Kind: oprc.KindSource, Key: "main"}}}); err != nil {
 			t.Fatal(err)
