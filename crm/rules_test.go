@@ -88,15 +88,17 @@ func TestEmptyLedgerIsNoOrderToStop(t *testing.T) {
 // written, and the unit is stopped without a word.
 func TestReportOnAColleaguesUnitIsNotWritten(t *testing.T) {
 	t.Parallel()
-	w, h := newWorld(t), &recorder{}
-	w.run(crm.Options{ReportEvery: time.Hour}, h)
-	u := unit(0, "a")
-	w.dispatch(command(oprc.Deploy, 1, u))
-	w.saysLast(u.ID, "1 RUNNING crm-1")
-	w.settles()
-	w.c.HSet(t.Context(), leases, "crm-2", time.Now().UnixMilli())
-	w.c.HSet(t.Context(), owners, u.ID, "crm-2")
-	h.report(u.ID, crm.State{Condition: crm.Down})
-	eventually(t, "unit", func() bool { return h.runs(u.ID) }, func(runs bool) bool { return !runs })
-	w.saysLast(u.ID, "1 RUNNING crm-1")
+	everywhere(t, func(t *testing.T, w *world) {
+		h := &recorder{}
+		w.run(crm.Options{ReportEvery: time.Hour}, h)
+		u := unit(0, "a")
+		w.dispatch(command(oprc.Deploy, 1, u))
+		w.saysLast(u.ID, "1 RUNNING crm-1")
+		w.settles()
+		w.c.HSet(t.Context(), w.hash("leases"), "crm-2", time.Now().UnixMilli())
+		w.c.HSet(t.Context(), w.hash("owners"), u.ID, "crm-2")
+		h.report(u.ID, crm.State{Condition: crm.Down})
+		eventually(t, "unit", func() bool { return h.runs(u.ID) }, func(runs bool) bool { return !runs })
+		w.saysLast(u.ID, "1 RUNNING crm-1")
+	})
 }
