@@ -52,6 +52,10 @@ func (l *Loop) redeliver(ctx context.Context, live plan.Live, token int64) error
 	if l.Reconciler.DispatchOff {
 		return nil
 	}
+	maps.DeleteFunc(l.keeper.resend, func(env string, _ map[string]resend) bool {
+		_, there := live.Environments[env]
+		return !there
+	})
 	var errs []error
 	for env, state := range live.Environments {
 		if state.Health != oprc.Healthy && state.Health != oprc.Degraded {
