@@ -275,7 +275,7 @@ func (d *diff) object(o object) {
 		if o.declared || !d.affected[o.pkg] {
 			c.Reason = ReasonNoReport
 		}
-	case d.digests.digest(doc) == digest.Hash:
+	case d.digests.Digest(doc) == digest.Hash:
 		d.unchanged++
 		return
 	default:

@@ -40,7 +40,7 @@ func (d *diff) unit(u oprc.DeploymentUnit) {
 	switch {
 	case !live.Runs():
 		c.Actions, c.Reason = []Action{Create}, d.whyCreated(u)
-	case d.digests.digest(u) != live.SpecHash:
+	case d.digests.Digest(u) != live.SpecHash:
 		c.Actions, c.Reason = []Action{Update}, d.whyUpdated(u)
 	case d.Heal && !d.LeaveDrift[u.ID] && d.drifted(u, live):
 		c.Actions, c.Reason = []Action{Redeploy}, ReasonDrift

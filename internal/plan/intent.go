@@ -23,8 +23,7 @@ type intent struct {
 	scope    map[string]bool // packages that the plan speaks for
 	findings []finding
 	conflict []string
-
-	digests digester
+	digests  oprc.Digester
 
 	held   map[string]bool // "package/x", "environment/x": stays at its live state
 	broken map[string]bool // packages that are wrong as they are live: not touched at all
@@ -213,7 +212,7 @@ func (it *intent) maintain() {
 
 // sameSpec compares by digest, which makes less garbage than a look at both.
 func (it *intent) sameSpec(p oprc.Package, rec oprc.PackageRecord) bool {
-	return it.digests.digest(p) == rec.Digest || reflect.DeepEqual(p, rec.Spec)
+	return it.digests.Digest(p) == rec.Digest || reflect.DeepEqual(p, rec.Spec)
 }
 
 func sameEnvironment(a, b oprc.Environment) bool {

@@ -117,13 +117,13 @@ func (l Live) Redact(r Redaction) (Live, error) {
 func (l Live) redactDigests(out Live) {
 	was, is := memory{live: l, catalogue: l.catalogue()}, memory{live: out, catalogue: out.catalogue()}
 	was.units, is.units = map[string]map[string]oprc.DeploymentUnit{}, map[string]map[string]oprc.DeploymentUnit{}
-	var digests digester
+	var digests oprc.Digester
 	carry := func(kind oprc.Kind, key, hash string) string {
 		c := &Change{Kind: kind, Key: key}
-		if hash == "" || digests.digest(was.document(c)) != hash {
+		if hash == "" || digests.Digest(was.document(c)) != hash {
 			return hash
 		}
-		return digests.digest(is.document(c))
+		return digests.Digest(is.document(c))
 	}
 	for object, d := range l.Digests {
 		kind, key, _ := strings.Cut(object, "/")

@@ -333,3 +333,15 @@ func TestAbandonedCommandsAreNotHeld(t *testing.T) {
 		equal(t, must(db.CommandsHeld(t.Context(), "edge"))(t), nil)
 	})
 }
+
+// A record is canonical JSON, whatever it is put together from.
+func TestRecordsAreCanonical(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, url string) {
+		cmd := command(unit("shop.cart", 0, 0, "edge"), oprc.Deploy, 1)
+		dispatch(t, open(t, url), "edge", cmd)
+		want := string(oprc.MustCanonical(oprc.UnitRecord{
+			Unit: cmd.Unit, SpecHash: cmd.SpecHash, Generation: 1, Op: oprc.Deploy, Revision: cmd.Revision, DispatchedAt: cmd.Time,
+		}))
+		equal(t, must(raw(t, url).HGet(t.Context(), "oaas_pm:{env:edge}:units", cmd.ID).Result())(t), want)
+	})
+}

@@ -1,0 +1,142 @@
+package oprc
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// The fast way and the general way are one: the test sees inside the package because
+// nothing else may tell them apart.
+func TestCanonicalIsWrittenTheSameEitherWay(t *testing.T) {
+	word := rapid.OneOf(rapid.SampledFrom([]string{"", "a", "A<b>&c", "é", "\"", "\\", "a\nb", "\u2028", "~", "\x7f"}), rapid.String())
+	number := rapid.OneOf(rapid.SampledFrom([]float64{0, 0.1, 0.99, 1e-7, 1e21, 1e15, 123.456, 5e-324, 1e20}), rapid.Float64Range(0, 1e22))
+	words := rapid.MapOfN(word, word, 0, 3)
+	function := rapid.Custom(func(t *rapid.T) Function {
+		n := rapid.Int().Draw(t, "port")
+		return Function{
+			Name: word.Draw(t, "name"), Type: Task,
+			Provision:    &Provision{Knative: &Knative{Image: word.Draw(t, "image"), Port: &n, Env: words.Draw(t, "env")}},
+			Requirements: &Requirements{Availability: number.Draw(t, "availability")},
+			Config:       FunctionConfig{Timeout: rapid.Int().Draw(t, "timeout"), Custom: words.Draw(t, "custom"), HTTP2: rapid.Bool().Draw(t, "http2")},
+			Macro:        &Macro{Steps: []Step{{Function: word.Draw(t, "step"), BodyTemplate: map[string]any{"x": number.Draw(t, "any")}}}},
+		}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		f := function.Draw(t, "function")
+		if chance := rapid.Bool().Draw(t, "no macro"); chance {
+			f.Macro = nil
+		}
+		unit := DeploymentUnit{
+			ID: word.Draw(t, "id"), ShardID: rapid.Int().Draw(t, "shard"), Standby: rapid.SliceOf(word).Draw(t, "standby"),
+			Functions: []UnitFunction{{Key: f.Name, Image: f.Provision.Image(), Config: f.Config}},
+			Provision: map[string]Provision{word.Draw(t, "key"): *f.Provision}, Requirements: f.Requirements,
+			Constraints: &Constraints{MaxConcurrency: 3, Consistency: Strong},
+		}
+		if rapid.Bool().Draw(t, "no functions") {
+			unit.Functions = nil
+		}
+		at := time.Unix(rapid.Int64Range(-1e11, 1e12).Draw(t, "seconds"), rapid.Int64Range(0, 1e9).Draw(t, "ns"))
+		if rapid.Bool().Draw(t, "utc") {
+			at = at.UTC()
+		} else {
+			at = at.In(time.FixedZone("", 3600))
+		}
+		for _, v := range []any{
+			unit, &unit, f,
+			UnitRecord{Unit: unit, Generation: 3, Op: Deploy, DispatchedAt: at},
+			Command{Unit: unit, Type: Undeploy, Time: at},
+			Status{Time: at},
+			Heartbeat{Since: at},
+			&Event{},
+			Package{Name: "p", Functions: []Function{f}},
+			Class{Resolved: &Resolved{}},
+			Deployment{Key: "k", Assignments: []Assignment{{}}},
+			Environment{Name: f.Name, Capacity: &Capacity{Units: 3}},
+			map[string]FunctionStatus{f.Name: {ErrorMsg: f.Name}},
+			[]string(nil),
+			[]string{},
+			(*Package)(nil),
+		} {
+			same(t, v)
+		}
+	})
+}
+
+func same(t interface{ Fatalf(string, ...any) }, v any) {
+	got, err := Canonical(v)
+	want, err2 := transform(v)
+	if (err == nil) != (err2 == nil) || !bytes.Equal(got, want) {
+		t.Fatalf("%T: got %s, %v; want %s, %v", v, got, err, want, err2)
+	}
+}
+
+type (
+	shout   string // writes itself
+	whisper struct{ A string }
+	inner   struct {
+		B int `json:"b"`
+	}
+)
+
+func (s shout) MarshalText() ([]byte, error)  { return []byte(strings.ToUpper(string(s))), nil }
+func (*whisper) MarshalJSON() ([]byte, error) { return []byte(`"psst"`), nil }
+
+// Of what does not go by its kind alone, nothing is written by its kind.
+func TestCanonicalKeepsToTheRulesOfJSON(t *testing.T) {
+	type ring struct {
+		Next *ring `json:"next"`
+	}
+	cycle := &ring{}
+	cycle.Next = cycle
+	deep := &ring{}
+	for range 300 {
+		deep = &ring{deep}
+	}
+	for _, v := range []any{
+		nil, true, 7, int8(7), uint(7), 7.5, -7.5, 1 << 60, math.NaN(), math.Inf(1), "a", []byte("bytes"),
+		[2]int{1, 2},
+		json.RawMessage(`{"b":1,"a":2}`), json.Number("12.50"),
+		[]any{json.Number("1"), nil, "x", map[string]any{"b": 1, "a": []int{}}},
+		shout("a"),
+		[]shout{"a"},
+		map[shout]string{"b": "c"},
+		map[string]shout{"b": "c"},
+		map[int]string{2: "a", 10: "b"},
+		whisper{"a"},
+		&whisper{"a"},
+		[]*whisper{{"a"}},
+		[]whisper{{"a"}},
+		struct {
+			P *whisper `json:"p"`
+			V whisper  `json:"v"`
+		}{&whisper{}, whisper{}},
+		struct{ Untagged int }{1},
+		struct {
+			inner
+			A int `json:"a"`
+		}{inner{2}, 1},
+		struct {
+			hidden int
+			A      int `json:"a"`
+		}{1, 2},
+		struct {
+			A int `json:"-"`
+			B int `json:"b,string"`
+		}{1, 2},
+		struct {
+			T time.Time `json:"t,omitzero"`
+			U time.Time `json:"u"`
+		}{T: time.Time{}.In(time.FixedZone("", 60))},
+		time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
+		[]time.Time{time.Unix(0, 0).UTC()},
+		deep, cycle,
+	} {
+		same(t, v)
+	}
+}
