@@ -121,7 +121,7 @@ func (w *writer) list(v reflect.Value) bool {
 
 // table appends a map; its keys sort alike in bytes and in UTF-16, being ASCII.
 func (w *writer) table(v reflect.Value) bool {
-	if key := v.Type().Key(); key.Kind() != reflect.String || layouts[key].own {
+	if v.Type().Key().Kind() != reflect.String {
 		return false
 	}
 	keys := v.MapKeys()
@@ -221,7 +221,6 @@ func layoutsOf(documents ...any) map[reflect.Type]layout {
 		switch kind := t.Kind(); {
 		case l.own:
 		case kind == reflect.Map:
-			learn(t.Key())
 			learn(t.Elem())
 		case kind == reflect.Pointer, kind == reflect.Slice:
 			learn(t.Elem())
@@ -254,7 +253,7 @@ func membersOf(t reflect.Type) (members []member, own bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Anonymous || !f.IsExported() || name == "" || name == "-" || strings.Contains(options, "string") {
+		if !f.IsExported() || name == "" || name == "-" || strings.Contains(options, "string") {
 			return nil, true
 		}
 		members = append(members, member{
