@@ -27,7 +27,7 @@ type deafEnv struct {
 	since    time.Time     // of heartbeats
 	silent   bool          // no heartbeats
 	skew     time.Duration // of the clock that stamps heartbeats, before ours
-	refuse   error         // what Dispatch says
+	away     time.Time     // Dispatch fails until then
 	sent     map[string][]time.Duration
 	began    time.Time
 }
@@ -61,8 +61,8 @@ func (e *deafEnv) CommandsRead(context.Context, string) (read, last string, err 
 func (e *deafEnv) CommandsHeld(context.Context, string) (map[string]int64, error) { return nil, nil }
 
 func (e *deafEnv) Dispatch(_ context.Context, env string, cmds []oprc.Command, _ int64) error {
-	if e.refuse != nil {
-		return e.refuse
+	if time.Now().Before(e.away) {
+		return errors.New("away")
 	}
 	for _, c := range cmds {
 		if r := e.records[c.ID]; env != "edge" || c.Generation != r.Generation || c.SpecHash != r.SpecHash || c.Type != r.Op {
@@ -201,8 +201,7 @@ func TestNobodyIsToldTwiceWhoIsNotThere(t *testing.T) {
 func TestAFailedResendIsTriedAgainSoon(t *testing.T) {
 	withDeaf(t, func(t *testing.T, e *deafEnv) {
 		e.dispatched(cart)
-		e.refuse = errors.New("away")
-		time.AfterFunc(25*time.Second, func() { e.refuse = nil })
+		e.away = time.Now().Add(25 * time.Second)
 		e.lead(t, 35*time.Second)
 		if got := e.sent[cart]; len(got) != 1 || got[0] > 31*time.Second {
 			t.Errorf("sent again after %v, want one that is soon after 25s", got)
