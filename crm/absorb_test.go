@@ -139,9 +139,7 @@ func TestFailedDeploymentIsReportedAndTriedAgain(t *testing.T) {
 		h := &recorder{fail: 1}
 		w.run(crm.Options{}, h)
 		u := unit(0, "a")
-		w.dispatch(command(oprc.Deploy, 1, u))
-		w.saysLast(u.ID, "1 RUNNING crm-1")
-		w.settles()
+		w.deploys(u)
 		want := []string{"1 DEPLOYING crm-1", "1 DOWN crm-1", "1 RUNNING crm-1"}
 		if diff := cmp.Diff(w.said(u.ID), want); diff != "" {
 			t.Errorf("reports (-got +want):\n%s", diff)

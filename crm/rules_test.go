@@ -63,9 +63,7 @@ func TestEmptyLedgerIsNoOrderToStop(t *testing.T) {
 		h := &recorder{}
 		w.run(crm.Options{ReportEvery: time.Hour}, h)
 		u := unit(0, "a")
-		w.dispatch(command(oprc.Deploy, 1, u))
-		w.saysLast(u.ID, "1 RUNNING crm-1")
-		w.settles()
+		w.deploys(u)
 		rdbtest.Flush(t, w.c)
 		w.saysLast(u.ID, "1 RUNNING crm-1")
 
@@ -92,9 +90,7 @@ func TestReportOnAColleaguesUnitIsNotWritten(t *testing.T) {
 		h := &recorder{}
 		w.run(crm.Options{ReportEvery: time.Hour}, h)
 		u := unit(0, "a")
-		w.dispatch(command(oprc.Deploy, 1, u))
-		w.saysLast(u.ID, "1 RUNNING crm-1")
-		w.settles()
+		w.deploys(u)
 		w.c.HSet(t.Context(), w.hash("leases"), "crm-2", time.Now().UnixMilli())
 		w.c.HSet(t.Context(), w.hash("owners"), u.ID, "crm-2")
 		h.report(u.ID, crm.State{Condition: crm.Down})

@@ -16,9 +16,7 @@ func TestCommandsAreCarriedOutAndReported(t *testing.T) {
 		h := &recorder{}
 		w.run(crm.Options{}, h)
 		u := unit(0, "a")
-		w.dispatch(command(oprc.Deploy, 1, u))
-		w.saysLast(u.ID, "1 RUNNING crm-1")
-		w.settles()
+		w.deploys(u)
 
 		w.dispatch(command(oprc.Deploy, 2, unit(0, "b")))
 		w.saysLast(u.ID, "2 RUNNING crm-1")

@@ -71,9 +71,7 @@ func TestReportsThatWereLostAreRepeated(t *testing.T) {
 		h := &recorder{}
 		w.run(crm.Options{ReportEvery: 100 * time.Millisecond}, h)
 		u := unit(0, "a")
-		w.dispatch(command(oprc.Deploy, 1, u))
-		w.saysLast(u.ID, "1 RUNNING crm-1")
-		w.settles()
+		w.deploys(u)
 		w.forget()
 		w.saysLast(u.ID, "1 RUNNING crm-1")
 	})
@@ -86,9 +84,7 @@ func TestReportIsRepeatedAfterTheLeaseWasLost(t *testing.T) {
 		h := &recorder{}
 		w.run(crm.Options{ReportEvery: time.Hour}, h)
 		u := unit(0, "a")
-		w.dispatch(command(oprc.Deploy, 1, u))
-		w.saysLast(u.ID, "1 RUNNING crm-1")
-		w.settles()
+		w.deploys(u)
 		c := command(oprc.Deploy, 1, u)
 		down := oprc.Report{
 			Type: oprc.ReportStatus, CRM: "crm-0", Time: time.Now(), ID: u.ID, Generation: 1, SpecHash: c.SpecHash, Condition: oprc.Down,

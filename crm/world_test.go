@@ -166,6 +166,15 @@ func eventually[T any](t *testing.T, what string, got func() T, ok func(T) bool)
 	}
 }
 
+// deploys dispatches a unit's first generation, and waits until crm-1 runs it and has
+// nothing else to do.
+func (w *world) deploys(u oprc.DeploymentUnit) {
+	w.t.Helper()
+	w.dispatch(command(oprc.Deploy, 1, u))
+	w.saysLast(u.ID, "1 RUNNING crm-1")
+	w.settles()
+}
+
 func (w *world) saysLast(id, want string) {
 	w.t.Helper()
 	eventually(w.t, "last report on "+id+", want "+want, func() []string { return w.said(id) }, func(s []string) bool {

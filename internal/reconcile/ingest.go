@@ -260,7 +260,8 @@ func (in *Ingest) count(c Counts) {
 }
 
 // heartbeats keeps the last heartbeat of each CRM, stamped with one clock for all that
-// write and read them: those of CRMs, daemons and commands may differ. changed is true when the environment's health did.
+// write and read them: those of CRMs, daemons and commands may differ. changed is true
+// when the environment's health did.
 func (in *Ingest) heartbeats(ctx context.Context, b *batch) (changed bool, err error) {
 	known, now, err := in.Reports.Beats(ctx, b.env)
 	if err != nil {
