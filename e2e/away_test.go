@@ -54,7 +54,7 @@ func TestCRMAwayForADay(t *testing.T) {
 		}
 	}
 	send(1)
-	within(t, 20*time.Second, "the first round runs", func() string {
+	within(t, patience, "the first round runs", func() string {
 		if n := len(far.runs()); n < count {
 			return fmt.Sprintf("%d units", n)
 		}
@@ -84,7 +84,7 @@ func TestCRMAwayForADay(t *testing.T) {
 	for i := dropped; i < count; i++ {
 		want[core.UnitID("shop.cart", i, 0, env)] = 1
 	}
-	within(t, 30*time.Second, "it is right", func() string {
+	within(t, patience, "it is right", func() string {
 		for _, line := range far.runs() {
 			if wanted := fmt.Sprintf("registry.example/add:%d", rounds); line[len(line)-len(wanted):] != wanted {
 				return line
@@ -96,11 +96,11 @@ func TestCRMAwayForADay(t *testing.T) {
 		return ""
 	})
 	right := time.Since(back)
-	within(t, 30*time.Second, "all of it is reported", func() string {
+	within(t, patience, "all of it is reported", func() string {
 		_, open := ledgerRuns(t.Context(), db, env)
 		return open
 	})
-	within(t, 60*time.Second, "the stream is read and trimmed", func() string {
+	within(t, patience, "the stream is read and trimmed", func() string {
 		if err := db.Trim(t.Context(), env); err != nil {
 			t.Fatal(err)
 		}

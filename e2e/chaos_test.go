@@ -246,15 +246,15 @@ func (c *chaos) run(count int) {
 		}
 	}
 	calm := time.Now()
-	converge(t, 90*time.Second, units(c.wishes), c.worlds)
+	converge(t, patience, units(c.wishes), c.worlds)
 	t.Logf("converged %s after the last of %d faults: %v", time.Since(calm).Round(time.Millisecond), count, killed)
 	for i := range c.wishes { // what is taken away now nobody repairs by being started again
 		change(i, count+1, 3)
 		time.Sleep(200 * time.Millisecond)
 	}
 	stop()
-	converge(t, 90*time.Second, units(c.wishes), c.worlds)
-	c.nothingPending(60 * time.Second)
+	converge(t, patience, units(c.wishes), c.worlds)
+	c.nothingPending(patience)
 }
 
 // steal takes commands out of the streams now and then and throws them away, as somebody
@@ -417,7 +417,7 @@ func (c *chaos) judgeEffects() {
 func (c *chaos) judgeRepair() {
 	t := c.t
 	t.Helper()
-	recorded(t, 60*time.Second, openLedger(t, c.url), c.wishes)
+	recorded(t, patience, openLedger(t, c.url), c.wishes)
 	generations, effects, again := int64(0), 0, 0
 	for _, env := range chaosEnvs {
 		digests, done := c.outcome(env)

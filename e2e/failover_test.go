@@ -69,7 +69,7 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 	stop := load(t, files, 500*time.Millisecond)
 	startDaemon(t, g.URL, files)
 	crms, db := startCRMs(t, g.URL, crm.Options{}), openLedger(t, g.URL)
-	within(t, 30*time.Second, "the load is carried out", func() string {
+	within(t, patience, "the load is carried out", func() string {
 		if n := generations(t, db); n < 30 {
 			return fmt.Sprintf("%d generations", n)
 		}
@@ -88,7 +88,7 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 	kept := generations(t, db)
 	once := wish{version: 1, partitions: 3} // never touched again: nothing but a repair brings it back
 	once.write(t, files, loaded)
-	within(t, 20*time.Second, "the master's last changes are carried out", func() string {
+	within(t, patience, "the master's last changes are carried out", func() string {
 		for env, m := range crms {
 			if !slices.ContainsFunc(m.runs(), func(line string) bool { return strings.HasPrefix(line, fmt.Sprintf("p%d.", loaded)) }) {
 				return env
@@ -98,9 +98,10 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 	})
 	time.Sleep(time.Second)
 	lost := generations(t, db) - kept
+	g.Expect()
 	master.Kill()
 	killed := time.Now()
-	within(t, 20*time.Second, "the replica is promoted", func() string {
+	within(t, patience, "the replica is promoted", func() string {
 		role, err := chaosClient(t, replica.URL()).Do(t.Context(), "ROLE").Slice()
 		if err != nil || role[0] != "master" {
 			return fmt.Sprint(role, err)
@@ -110,8 +111,8 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 	promoted := time.Since(killed)
 	time.Sleep(time.Second) // the load goes on
 	wishes := append(stop(), once)
-	calm := runsWhatIsAsked(t, 30*time.Second, crms, wishes)
-	known := recorded(t, 30*time.Second, db, wishes)
+	calm := runsWhatIsAsked(t, patience, crms, wishes)
+	known := recorded(t, patience, db, wishes)
 	t.Logf("%d generations were acknowledged and lost; failover took %s; all was made up for %s after the last change, and known %s later",
 		lost, promoted.Round(time.Millisecond), calm.Round(time.Millisecond), known.Round(time.Millisecond))
 	if lost == 0 {
@@ -128,7 +129,7 @@ func TestClusterMastersDeathUnderLoad(t *testing.T) {
 	stop := load(t, files, 500*time.Millisecond)
 	startDaemon(t, g.URL, files)
 	crms, db := startCRMs(t, g.URL, crm.Options{ReportEvery: 2 * time.Second}), openLedger(t, g.URL)
-	within(t, 30*time.Second, "the load is carried out", func() string {
+	within(t, patience, "the load is carried out", func() string {
 		if n := generations(t, db); n < 20 {
 			return fmt.Sprintf("%d generations", n)
 		}
@@ -143,7 +144,7 @@ func TestClusterMastersDeathUnderLoad(t *testing.T) {
 		time.Sleep(500 * time.Millisecond) // longer, and the others would say that the cluster is down
 		holder.Restart()
 		back := time.Now()
-		within(t, 30*time.Second, "the load is carried out again", func() string {
+		within(t, patience, "the load is carried out again", func() string {
 			digests, err := db.UnitDigests(t.Context(), "east")
 			if err != nil || len(digests) == 0 {
 				return fmt.Sprint(digests, err)
@@ -157,8 +158,8 @@ func TestClusterMastersDeathUnderLoad(t *testing.T) {
 		time.Sleep(time.Second)
 	}
 	wishes := stop()
-	calm := runsWhatIsAsked(t, 30*time.Second, crms, wishes)
-	known := recorded(t, 30*time.Second, db, wishes)
+	calm := runsWhatIsAsked(t, patience, crms, wishes)
+	known := recorded(t, patience, db, wishes)
 	t.Logf("all was made up for %s after the last change, and known %s later", calm.Round(time.Millisecond), known.Round(time.Millisecond))
 }
 

@@ -23,7 +23,7 @@ func TestAllDataLostInMidFlight(t *testing.T) {
 	}
 	daemon := startDaemon(t, store, files)
 	crms := startCRMs(t, store, crm.Options{ReportEvery: time.Second})
-	runsWhatIsAsked(t, 30*time.Second, crms, wishes)
+	runsWhatIsAsked(t, patience, crms, wishes)
 	c, db := chaosClient(t, store), openLedger(t, store)
 
 	for n := range losses {
@@ -52,9 +52,9 @@ func TestAllDataLostInMidFlight(t *testing.T) {
 			daemon.resume()
 		}
 		lost := time.Now()
-		runsWhatIsAsked(t, 40*time.Second, crms, wishes)
+		runsWhatIsAsked(t, patience, crms, wishes)
 		desired := time.Since(lost)
-		recorded(t, 40*time.Second, db, wishes)
+		recorded(t, patience, db, wishes)
 		what := "while the daemon was at work"
 		if n == 1 {
 			what = "and the daemon came back 4s later"

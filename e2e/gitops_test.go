@@ -65,7 +65,7 @@ func gitOps(t *testing.T, repo *gittest.Repo, since func() gittest.Count, source
 	repo.Commit("a thousand packages")
 	d := serve(t, fmt.Sprintf("redis: {url: %q}\nsources: [{name: main, interval: 1s, webhookSecretEnv: HOOK, %s}]\n", store.URL(), source), "HOOK="+secret)
 	c := chaosClient(t, store.URL())
-	took := within(t, 60*time.Second, "all commands are queued", func() string {
+	took := within(t, patience, "all commands are queued", func() string {
 		if n := c.XLen(t.Context(), commandsOfEdge).Val(); n != packages {
 			return fmt.Sprintf("%d commands", n)
 		}
@@ -91,7 +91,7 @@ func gitOps(t *testing.T, repo *gittest.Repo, since func() gittest.Count, source
 	for version := 2; version <= 6; version++ {
 		time.Sleep(500 * time.Millisecond) // whatever the commit before caused has come to rest
 		since()
-		within(t, 10*time.Second, "a poll", func() string { // the next one comes after the webhook
+		within(t, patience, "a poll", func() string { // the next one comes after the webhook
 			if since().Lists == 0 {
 				return "none yet"
 			}
@@ -117,7 +117,7 @@ func gitOps(t *testing.T, repo *gittest.Repo, since func() gittest.Count, source
 func counted(t *testing.T, d *daemonProcess, commits, files int) {
 	t.Helper()
 	// The tick is counted after its commands are in the stream.
-	within(t, 5*time.Second, "the histogram counts every commit", func() string {
+	within(t, patience, "the histogram counts every commit", func() string {
 		if n := d.metric(`oprc_commit_to_command_seconds_count{after="commit"}`); n != float64(commits) {
 			return fmt.Sprint(n)
 		}
@@ -161,7 +161,7 @@ func TestNotifications(t *testing.T) {
 	t.Cleanup(sink.Close)
 	heard := func(want told) {
 		t.Helper()
-		within(t, 20*time.Second, fmt.Sprint(want), func() string {
+		within(t, patience, fmt.Sprint(want), func() string {
 			mu.Lock()
 			defer mu.Unlock()
 			if slices.Contains(statuses, want) {
@@ -317,7 +317,7 @@ func TestTwoWriters(t *testing.T) {
 	}
 	repo.Write("more.yaml", "name: more\nclasses: [{name: c}]\n")
 	repo.Commit("second")
-	within(t, 20*time.Second, "the rest goes on", func() string {
+	within(t, patience, "the rest goes on", func() string {
 		if !c.HExists(t.Context(), "oaas_pm:{catalog}:packages", "more").Val() {
 			return "no package more"
 		}

@@ -126,14 +126,14 @@ func TestTwoDaemonsOneActs(t *testing.T) {
 	change()
 	crms := startCRMs(t, store.URL(), crm.Options{})
 	daemons["first"] = startDaemon(t, proxies["first"].URL, files)
-	runsWhatIsAsked(t, 30*time.Second, crms, wishes)
+	runsWhatIsAsked(t, patience, crms, wishes)
 	daemons["second"] = startDaemon(t, proxies["second"].URL, files)
 	c := chaosClient(t, store.URL())
 	was := lease(t, c)
 
 	for range 3 {
 		change()
-		runsWhatIsAsked(t, 20*time.Second, crms, wishes)
+		runsWhatIsAsked(t, patience, crms, wishes)
 	}
 	if _, writes := w.of("second"); len(writes) > 0 {
 		t.Errorf("the second daemon wrote while the first led: %v", writes)
@@ -154,8 +154,8 @@ func TestTwoDaemonsOneActs(t *testing.T) {
 	asked, before := w.of("first")
 	change() // there is something to do for both
 	daemons["first"].resume()
-	runsWhatIsAsked(t, 20*time.Second, crms, wishes)
-	within(t, 20*time.Second, "the old leader tries", func() string {
+	runsWhatIsAsked(t, patience, crms, wishes)
+	within(t, patience, "the old leader tries", func() string {
 		if now, _ := w.of("first"); now < asked+5 {
 			return fmt.Sprintf("%d scripts since", now-asked)
 		}

@@ -112,8 +112,8 @@ func TestPoison(t *testing.T) {
 	var commands, reports []map[string]string
 	for version := 1; version <= 3; version++ {
 		change(version)
-		runsWhatIsAsked(t, 30*time.Second, crms, wishes)
-		recorded(t, 30*time.Second, db, wishes)
+		runsWhatIsAsked(t, patience, crms, wishes)
+		recorded(t, patience, db, wishes)
 		commands = append(commands, entries(t, c, "oaas.pm.{env:east}.commands")...) // before they are trimmed
 		reports = append(reports, entries(t, c, "oaas.pm.{env:east}.reports")...)
 	}
@@ -137,7 +137,7 @@ func TestPoison(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	buried := within(t, 30*time.Second, "poison is refused with its reason", func() string {
+	buried := within(t, patience, "poison is refused with its reason", func() string {
 		letters, err := db.Dead(t.Context(), "east", 1000)
 		if err != nil {
 			return err.Error()
@@ -163,11 +163,11 @@ func TestPoison(t *testing.T) {
 	if diff := cmp.Diff([]any{d, u}, []any{deploys, undeploys}); diff != "" {
 		t.Errorf("poison made the CRM act (-got +want):\n%s", diff)
 	}
-	recorded(t, 10*time.Second, db, wishes)
+	recorded(t, patience, db, wishes)
 
 	change(4)
-	went := runsWhatIsAsked(t, 20*time.Second, crms, wishes)
-	recorded(t, 20*time.Second, db, wishes)
+	went := runsWhatIsAsked(t, patience, crms, wishes)
+	recorded(t, patience, db, wishes)
 	t.Logf("%d poisoned entries were refused within %s; the change after them took %s", sum(want), buried.Round(time.Millisecond), went.Round(time.Millisecond))
 
 	// What looks right is believed; the next tick puts it right.
@@ -175,14 +175,14 @@ func TestPoison(t *testing.T) {
 	if err := c.XAdd(t.Context(), &redis.XAddArgs{Stream: "oaas.pm.{env:east}.reports", Values: lie}).Err(); err != nil {
 		t.Fatal(err)
 	}
-	healed := within(t, 20*time.Second, "a unit that is said to be gone is deployed again", func() string {
+	healed := within(t, patience, "a unit that is said to be gone is deployed again", func() string {
 		digests, err := db.UnitDigests(t.Context(), "east")
 		if err != nil || digests[lie["id"]].Generation < 5 {
 			return fmt.Sprint(digests[lie["id"]], err)
 		}
 		return ""
 	})
-	recorded(t, 20*time.Second, db, wishes)
+	recorded(t, patience, db, wishes)
 	t.Logf("a forged DELETED was answered after %s", healed.Round(time.Millisecond))
 	for _, args := range [][]string{{"events"}, {"history", "p0"}, {"get", "units"}, {"dead", "list"}} {
 		if _, stderr, code := oprc(t, t.TempDir(), append(args, "--redis", store)...); code != 0 {

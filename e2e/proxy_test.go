@@ -169,8 +169,8 @@ func TestBadNetwork(t *testing.T) {
 	change(1)
 	daemon := startDaemon(t, proxy.URL, files)
 	crms, db := startCRMs(t, store, crm.Options{}), openLedger(t, store)
-	runsWhatIsAsked(t, 30*time.Second, crms, wishes)
-	recorded(t, 30*time.Second, db, wishes)
+	runsWhatIsAsked(t, patience, crms, wishes)
+	recorded(t, patience, db, wishes)
 	before := daemon.metric("go_goroutines")
 
 	faults := []struct {
@@ -205,7 +205,7 @@ func TestBadNetwork(t *testing.T) {
 	}
 	const slack = 8 // idle connections and timers come and go
 	var after float64
-	took := within(t, 20*time.Second, "no goroutine is left behind", func() string {
+	took := within(t, patience, "no goroutine is left behind", func() string {
 		if after = daemon.metric("go_goroutines"); after > before+slack {
 			return "there are more than before"
 		}

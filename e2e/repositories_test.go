@@ -50,7 +50,7 @@ func (d *daemonProcess) source(name string) (s core.SourceStatus) {
 func (d *daemonProcess) ready(name, want string, words ...string) core.SourceStatus {
 	d.t.Helper()
 	var s core.SourceStatus
-	within(d.t, 60*time.Second, name+" is "+want, func() string {
+	within(d.t, patience, name+" is "+want, func() string {
 		s = d.source(name)
 		for _, c := range s.Conditions {
 			if c.Type != "Ready" {
@@ -293,7 +293,7 @@ func TestFiveThousandChangedPackages(t *testing.T) {
 	began := time.Now()
 	d.ready("main", "True "+second)
 	took := time.Since(began)
-	within(t, 60*time.Second, "all commands are queued", func() string {
+	within(t, patience, "all commands are queued", func() string {
 		if n := c.XLen(t.Context(), commandsOfEdge).Val(); n != 2*packages {
 			return fmt.Sprintf("%d commands", n)
 		}
@@ -344,7 +344,7 @@ func agentWith(t *testing.T, key string) string {
 		_ = agent.Process.Kill()
 		_ = agent.Wait()
 	})
-	within(t, 10*time.Second, "the agent takes the key", func() string {
+	within(t, patience, "the agent takes the key", func() string {
 		add := exec.Command("ssh-add", "-q", key)
 		add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
 		out, err := add.CombinedOutput()

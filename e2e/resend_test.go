@@ -115,7 +115,7 @@ func TestUnansweredCommandsComeAgain(t *testing.T) {
 			return ""
 		}
 	}
-	within(t, 60*time.Second, "all came again, and again", sent(times))
+	within(t, patience, "all came again, and again", sent(times))
 	taken := m.taken()
 	first := map[time.Duration]bool{}
 	least := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
@@ -145,7 +145,7 @@ func TestUnansweredCommandsComeAgain(t *testing.T) {
 
 	daemon.kill()
 	serve(t, config)
-	within(t, 60*time.Second, "they come from the next daemon, too", sent(times+2))
+	within(t, patience, "they come from the next daemon, too", sent(times+2))
 	for id, list := range m.taken() {
 		f := list[0].Values
 		m.report(t.Context(), map[string]string{

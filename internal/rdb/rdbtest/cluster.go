@@ -45,14 +45,10 @@ func Cluster(t testing.TB, args ...string) *Group {
 }
 
 // Sentinels starts a master, its replica, and three sentinels that watch over
-// them, under the master name "oprc". Half a second after the master has died, they
-// say so. The two servers get further arguments.
+// them, under the master name "oprc". They take the master for dead only after
+// [Group.Expect] or in [Group.FailOver]: on a busy machine a slow answer is no death.
+// The two servers get further arguments.
 func Sentinels(t testing.TB, args ...string) *Group {
-	t.Helper()
-	return sentinels(t, 500*time.Millisecond, args...)
-}
-
-func sentinels(t testing.TB, patience time.Duration, args ...string) *Group {
 	t.Helper()
 	args = append(args, "--repl-diskless-sync-delay", "0")
 	master := Start(t, "", args...)
@@ -62,7 +58,7 @@ func sentinels(t testing.TB, patience time.Duration, args ...string) *Group {
 	var addrs []string
 	for i := range 3 {
 		conf := filepath.Join(t.TempDir(), fmt.Sprintf("sentinel-%d.conf", i))
-		watch := fmt.Sprintf("sentinel monitor oprc 127.0.0.1 %d 2\nsentinel down-after-milliseconds oprc %d\nsentinel failover-timeout oprc 3000\n", master.port, patience.Milliseconds())
+		watch := fmt.Sprintf("sentinel monitor oprc 127.0.0.1 %d 2\nsentinel down-after-milliseconds oprc %d\nsentinel failover-timeout oprc 3000\n", master.port, never.Milliseconds())
 		if err := os.WriteFile(conf, []byte(watch), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -76,6 +72,23 @@ func sentinels(t testing.TB, patience time.Duration, args ...string) *Group {
 	return g
 }
 
+// How long the sentinels wait for an answer of the master before they take it for dead.
+const (
+	never = 10 * time.Minute
+	soon  = 500 * time.Millisecond
+)
+
+// Expect makes the sentinels replace the master half a second after it has died.
+func (g *Group) Expect() { g.patience(soon) }
+
+func (g *Group) patience(d time.Duration) {
+	t := g.Servers[0].t
+	t.Helper()
+	for _, s := range g.sentinels {
+		tell(t, s, fmt.Sprintf("SENTINEL SET oprc down-after-milliseconds %d", d.Milliseconds()))
+	}
+}
+
 // FailOver kills the master, waits until the replica is promoted, and starts the old
 // master again as the replica of that one. It changes places with it in Servers.
 func (g *Group) FailOver() {
@@ -85,8 +98,10 @@ func (g *Group) FailOver() {
 	for _, s := range g.sentinels { // or they would see nobody to promote
 		await(t, s, "SENTINEL REPLICAS oprc", "flags\r\n$5\r\nslave\r\n", "master-link-status\r\n$2\r\nok\r\n")
 	}
+	g.Expect()
 	master.Kill()
 	await(t, replica, "INFO replication", "role:master")
+	g.patience(never)
 	master.Restart()
 	tell(t, master, fmt.Sprintf("REPLICAOF 127.0.0.1 %d", replica.port))
 	g.Servers[0], g.Servers[1] = replica, master
