@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oaas-platform/oprc/crm"
+	"github.com/oaas-platform/oprc/internal/ingest"
 	core "github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // A CRM misses a hundred thousand commands and more. Their stream stays bounded; what
@@ -28,7 +28,7 @@ func TestCRMAwayForADay(t *testing.T) {
 	)
 	store := rdbtest.Server(t)
 	db, c := openLedger(t, store), chaosClient(t, store)
-	in := &reconcile.Ingest{Reports: db, Consumer: "test", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	in := &ingest.Ingest{Reports: db, Consumer: "test", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	var ingest sync.WaitGroup
 	ingest.Go(func() { _ = in.Run(t.Context()) })
 	t.Cleanup(ingest.Wait)

@@ -25,7 +25,7 @@ const module = "github.com/oaas-platform/oprc"
 
 var (
 	pure     = []string{"internal/oprc", "internal/resolve", "internal/placement", "internal/plan"}
-	inward   = append(slices.Clone(pure), "internal/reconcile")
+	inward   = append(slices.Clone(pure), "internal/reconcile", "internal/loop", "internal/ingest")
 	adapters = []string{"internal/schema", "internal/rdb", "internal/gitsource", "internal/dirsource", "internal/notify", "internal/rest", "internal/view", "internal/embedded"}
 )
 
@@ -37,6 +37,8 @@ var arrows = map[string][]string{
 	"internal/placement": {"internal/oprc"},
 	"internal/plan":      {"internal/oprc", "internal/resolve", "internal/placement"},
 	"internal/reconcile": pure,
+	"internal/loop":      append(slices.Clone(pure), "internal/reconcile"),
+	"internal/ingest":    append(slices.Clone(pure), "internal/reconcile"),
 	"internal/schema":    append(slices.Clone(inward), "schema"),
 	"internal/rdb":       inward,
 	"internal/gitsource": inward,
@@ -84,7 +86,7 @@ var homes = map[string][]string{
 	"github.com/spf13/pflag":                {"internal/cli"},
 	"github.com/wI2L/jsondiff":              {"internal/plan"},
 	"go.yaml.in/yaml":                       {"internal/schema", "internal/view", "internal/cli"},
-	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "internal/notify", "crm"},
+	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "internal/loop", "internal/ingest", "internal/notify", "crm"},
 	"golang.org/x/time":                     {"internal/gitsource"},
 	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve"},
 }

@@ -14,9 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // Config is what the daemon is told: flags over environment over oprc.yaml over
@@ -134,7 +134,7 @@ func defaultConfig() map[string]any {
 		"redis.host": "localhost", "redis.port": 6379, "redis.name": "oaas_pm",
 		"mq.topicPrefix": "oaas.pm", "mq.groupId": "package-manager",
 		"metrics.endpoint": "/metrics", "health.endpoint": "/health",
-		"resend.first": reconcile.ResendFirst.String(), "resend.max": reconcile.ResendMax.String(),
+		"resend.first": loop.ResendFirst.String(), "resend.max": loop.ResendMax.String(),
 	}
 }
 

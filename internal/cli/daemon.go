@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/ingest"
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/rest"
 	"github.com/oaas-platform/oprc/internal/schema"
 )
@@ -29,16 +30,16 @@ func daemonCommands(e *env) []*cobra.Command {
 // A daemon is what serve and dev have in common: the loop, the reports, and the
 // HTTP API on one ledger.
 type daemon struct {
-	loop   *reconcile.Loop
-	ingest *reconcile.Ingest
+	loop   *loop.Loop
+	ingest *ingest.Ingest
 	server *rest.Server
 }
 
-func (e *env) newDaemon(s *state, sources []reconcile.SourceConfig, c Config, log *slog.Logger, metrics *rest.Metrics) *daemon {
+func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *slog.Logger, metrics *rest.Metrics) *daemon {
 	d := &daemon{ingest: e.ingest(s)}
-	d.loop = &reconcile.Loop{
+	d.loop = &loop.Loop{
 		Reconciler: s.reconciler, Sources: sources, Lease: s.db, Store: s.db, Holder: e.identity(), Now: e.now, Log: log,
-		Resend: reconcile.Resend(c.Resend),
+		Resend: loop.Resend(c.Resend),
 	}
 	d.ingest.Log = log
 	d.ingest.Changed = func(string) { d.loop.Replan() }
@@ -81,7 +82,7 @@ func (d *daemon) hooks(ctx context.Context, e *env, db *rdb.DB, sources []Source
 
 // watchers make the loop look at directories as soon as something changes there.
 // Where that cannot be watched, polling has to do.
-func (d *daemon) watchers(sources []reconcile.SourceConfig, log *slog.Logger) []func(context.Context) error {
+func (d *daemon) watchers(sources []loop.SourceConfig, log *slog.Logger) []func(context.Context) error {
 	var out []func(context.Context) error
 	for _, sc := range sources {
 		dir, is := sc.Source.(*dirFiles)

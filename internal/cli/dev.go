@@ -18,6 +18,7 @@ import (
 	"github.com/oaas-platform/oprc/crm"
 	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
@@ -101,7 +102,7 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	log := o.logger()
-	d := o.newDaemon(s, []reconcile.SourceConfig{src}, c, log, rest.NewMetrics())
+	d := o.newDaemon(s, []loop.SourceConfig{src}, c, log, rest.NewMetrics())
 	screen := &devScreen{env: o.env, state: s}
 	d.loop.Observe = screen.step
 	o.banner(s, listener, src)
@@ -117,7 +118,7 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 	return err
 }
 
-func (o *devOptions) banner(s *state, l net.Listener, src reconcile.SourceConfig) {
+func (o *devOptions) banner(s *state, l net.Listener, src loop.SourceConfig) {
 	_, _ = fmt.Fprintf(o.err, `source   %s
 api      http://%s
 redis    %s (embedded, for development)
@@ -127,27 +128,27 @@ Press Ctrl-C to stop. In another terminal: oprc get deployments
 }
 
 // openSource opens the directory or repository, and says how to hear of changes.
-func (o *devOptions) openSource() (reconcile.SourceConfig, func(context.Context, func()) error, error) {
+func (o *devOptions) openSource() (loop.SourceConfig, func(context.Context, func()) error, error) {
 	if isGitURL(o.source) {
 		git, err := newGitFiles(&gitsource.Hub{}, gitsource.Options{
 			Name: "dev", URL: o.source, Ref: o.ref, CacheDir: filepath.Join(o.directory("XDG_CACHE_HOME", ".cache"), "git"),
 		})
 		if err != nil {
-			return reconcile.SourceConfig{}, nil, err
+			return loop.SourceConfig{}, nil, err
 		}
 		src := declared{Source: git, load: schema.Load}
 		idle := func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil }
-		return reconcile.SourceConfig{Name: "dev", URL: o.source, Ref: o.ref, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, idle, nil
+		return loop.SourceConfig{Name: "dev", URL: o.source, Ref: o.ref, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, idle, nil
 	}
 	paths := []string{o.source}
 	if _, err := dirsource.Read(paths, strings.NewReader("")); err != nil {
-		return reconcile.SourceConfig{}, nil, err
+		return loop.SourceConfig{}, nil, err
 	}
 	watch := func(ctx context.Context, wake func()) error {
 		return dirsource.Watch(ctx, paths, watchQuiet, wake)
 	}
 	src := declared{Source: &dirFiles{paths: paths}, load: schema.Load}
-	return reconcile.SourceConfig{Name: "dev", URL: o.source, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, watch, nil
+	return loop.SourceConfig{Name: "dev", URL: o.source, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, watch, nil
 }
 
 // listenNear listens on the loopback port, or on a free one when it is taken.
@@ -197,7 +198,7 @@ type devScreen struct {
 	moved bool // something happened since the state was last printed
 }
 
-func (d *devScreen) step(st reconcile.Step) {
+func (d *devScreen) step(st loop.Step) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	out := d.output(view.Text)

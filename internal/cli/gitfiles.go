@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // gitFiles is a Git repository as a source.
@@ -54,18 +54,18 @@ func (g *gitFiles) source() *gitsource.Source {
 	return g.git
 }
 
-func (g *gitFiles) Poll(ctx context.Context, since time.Time) (reconcile.Revision, error) {
+func (g *gitFiles) Poll(ctx context.Context, since time.Time) (loop.Revision, error) {
 	rev, err := g.source().Poll(ctx, since)
 	if err != nil {
-		return reconcile.Revision{ID: rev.ID, Author: rev.Author}, err
+		return loop.Revision{ID: rev.ID, Author: rev.Author}, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.last = rev
-	return reconcile.Revision{ID: rev.ID, Author: rev.Author, Message: rev.Message, When: rev.When, Rewind: rev.Rewind}, nil
+	return loop.Revision{ID: rev.ID, Author: rev.Author, Message: rev.Message, When: rev.When, Rewind: rev.Rewind}, nil
 }
 
-func (g *gitFiles) Files(ctx context.Context, rev reconcile.Revision) ([]oprc.File, error) {
+func (g *gitFiles) Files(ctx context.Context, rev loop.Revision) ([]oprc.File, error) {
 	return g.source().Files(ctx, gitsource.Revision{ID: rev.ID})
 }
 

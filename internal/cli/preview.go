@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
@@ -65,7 +66,7 @@ func (o *planOptions) previewed(ctx context.Context) error {
 		if s.reconciler.Judge, err = policies(filepath.Dir(o.preview.config), c.Policies); err != nil {
 			return err
 		}
-		pre, err := s.reconciler.Preview(ctx, src, s.db)
+		pre, err := loop.PreviewOf(ctx, s.reconciler, src, s.db)
 		if err != nil {
 			return err
 		}
@@ -79,7 +80,7 @@ func (o *planOptions) previewed(ctx context.Context) error {
 }
 
 // previewSource opens the source that is asked for, and that alone.
-func (o *planOptions) previewSource(c Config) (reconcile.SourceConfig, error) {
+func (o *planOptions) previewSource(c Config) (loop.SourceConfig, error) {
 	var names []string
 	for _, sc := range c.Sources {
 		if sc.Name != o.preview.source {
@@ -92,15 +93,15 @@ func (o *planOptions) previewSource(c Config) (reconcile.SourceConfig, error) {
 		// A directory of its own: a daemon may run beside it.
 		opened, err := o.sources(&gitsource.Hub{}, "git-plan", []SourceConfig{sc})
 		if err != nil {
-			return reconcile.SourceConfig{}, err
+			return loop.SourceConfig{}, err
 		}
 		return opened[0], nil
 	}
 	err := fmt.Errorf("source %s in %s: %w", o.preview.source, o.preview.config, oprc.ErrNotFound)
 	if len(names) > 0 {
-		return reconcile.SourceConfig{}, stepError{err, "It has " + strings.Join(names, ", ") + "."}
+		return loop.SourceConfig{}, stepError{err, "It has " + strings.Join(names, ", ") + "."}
 	}
-	return reconcile.SourceConfig{}, err
+	return loop.SourceConfig{}, err
 }
 
 // previewState opens the state that the daemon uses: what flags, context and
@@ -123,7 +124,7 @@ func (o *planOptions) previewState(ctx context.Context, c Config, use func(*stat
 }
 
 // tellPreview says what the plan leaves out, and why it may not be carried out yet.
-func (o *planOptions) tellPreview(src reconcile.SourceConfig, pre reconcile.Preview) {
+func (o *planOptions) tellPreview(src loop.SourceConfig, pre loop.Preview) {
 	o.hint(fmt.Sprintf("Source %s at revision %s.", src.Name, pre.Revision.ID))
 	if len(pre.Left) > 0 {
 		o.hint(fmt.Sprintf("Left as it was changed by hand: %s.", strings.Join(slices.Sorted(maps.Keys(pre.Left)), ", ")))
@@ -137,7 +138,7 @@ func (o *planOptions) tellPreview(src reconcile.SourceConfig, pre reconcile.Prev
 }
 
 // foretold ends as the tick would.
-func (o *planOptions) foretold(ctx context.Context, pre reconcile.Preview) error {
+func (o *planOptions) foretold(ctx context.Context, pre loop.Preview) error {
 	p := pre.Plan
 	if err := p.Diagnostics.Err(); err != nil {
 		return shown{err}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
@@ -94,7 +95,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
 	d := o.newDaemon(s, sources, c, log, metrics)
 	notifier.Sent = metrics.Notified
-	d.loop.Observe = func(st reconcile.Step) {
+	d.loop.Observe = func(st loop.Step) {
 		logStep(log, st)
 		if outcome, ok := notify.OutcomeOf(st, o.now()); ok {
 			notifier.Tell(outcome)
@@ -153,7 +154,7 @@ func declareAll(ctx context.Context, s *state, c Config, log *slog.Logger) error
 }
 
 // logStep says what a tick did: one line, with the findings that stop a package.
-func logStep(log *slog.Logger, st reconcile.Step) {
+func logStep(log *slog.Logger, st loop.Step) {
 	if st.Err == nil && st.Result == nil && st.Plan != nil && (!st.Plan.Empty() || st.Plan.Diagnostics.Err() != nil) {
 		return // a line follows that says how it ends
 	}

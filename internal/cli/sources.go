@@ -13,16 +13,16 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // sources opens what a configuration names, with mirrors in a directory of the cache;
 // nothing is read yet.
-func (e *env) sources(hub *gitsource.Hub, mirrors string, configs []SourceConfig) ([]reconcile.SourceConfig, error) {
+func (e *env) sources(hub *gitsource.Hub, mirrors string, configs []SourceConfig) ([]loop.SourceConfig, error) {
 	cache := filepath.Join(e.directory("XDG_CACHE_HOME", ".cache"), mirrors)
-	var out []reconcile.SourceConfig
+	var out []loop.SourceConfig
 	for _, sc := range configs {
 		src, err := e.openSource(hub, sc, cache)
 		if err == nil {
@@ -31,7 +31,7 @@ func (e *env) sources(hub *gitsource.Hub, mirrors string, configs []SourceConfig
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", sc.Name, err)
 		}
-		out = append(out, reconcile.SourceConfig{
+		out = append(out, loop.SourceConfig{
 			Name: sc.Name, URL: sc.URL, Ref: sc.Ref, Path: sc.Path, Source: src, Interval: sc.Interval,
 			NoPrune: !sc.Prune, NoHeal: !sc.Heal, NoTrack: !sc.Track, Suspend: sc.Suspend,
 			Guard: plan.Guard{MaxDelete: sc.MaxDelete, MaxDeletePercent: plan.DefaultGuard().MaxDeletePercent},
@@ -40,7 +40,7 @@ func (e *env) sources(hub *gitsource.Hub, mirrors string, configs []SourceConfig
 	return out, nil
 }
 
-func (e *env) openSource(hub *gitsource.Hub, sc SourceConfig, cache string) (reconcile.Source, error) {
+func (e *env) openSource(hub *gitsource.Hub, sc SourceConfig, cache string) (loop.Source, error) {
 	if info, err := os.Stat(filepath.Join(sc.URL, ".git")); !isGitURL(sc.URL) && (err != nil || !info.IsDir()) {
 		if key := sc.gitOnly(); key != "" {
 			return nil, fmt.Errorf("%s: only a Git repository takes it, and %s is none", key, sc.URL)
@@ -67,10 +67,10 @@ type dirFiles struct {
 	files []oprc.File
 }
 
-func (d *dirFiles) Poll(context.Context, time.Time) (reconcile.Revision, error) {
+func (d *dirFiles) Poll(context.Context, time.Time) (loop.Revision, error) {
 	files, err := dirsource.Read(d.paths, strings.NewReader(""))
 	if err != nil {
-		return reconcile.Revision{}, err
+		return loop.Revision{}, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -79,10 +79,10 @@ func (d *dirFiles) Poll(context.Context, time.Time) (reconcile.Revision, error) 
 	for _, f := range files {
 		sums[f.Path] = oprc.DigestBytes(f.Data)
 	}
-	return reconcile.Revision{ID: shortRevision(oprc.Digest(sums)), Author: "dev"}, nil
+	return loop.Revision{ID: shortRevision(oprc.Digest(sums)), Author: "dev"}, nil
 }
 
-func (d *dirFiles) Files(context.Context, reconcile.Revision) ([]oprc.File, error) {
+func (d *dirFiles) Files(context.Context, loop.Revision) ([]oprc.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.files, nil
@@ -97,11 +97,11 @@ func shortRevision(digest string) string {
 // declared makes every environment that the packages of a source name exist, so
 // that dev needs nothing set up. What the files declare themselves is left alone.
 type declared struct {
-	reconcile.Source
+	loop.Source
 	load func([]oprc.File, bool, string) ([]oprc.Document, oprc.Diagnostics)
 }
 
-func (d declared) Files(ctx context.Context, rev reconcile.Revision) ([]oprc.File, error) {
+func (d declared) Files(ctx context.Context, rev loop.Revision) ([]oprc.File, error) {
 	files, err := d.Source.Files(ctx, rev)
 	if err != nil {
 		return nil, err
@@ -140,14 +140,14 @@ func (d declared) Files(ctx context.Context, rev reconcile.Revision) ([]oprc.Fil
 
 // Notes and Resume are those of the source inside, if it has them.
 func (d declared) Notes() []string {
-	if n, ok := d.Source.(reconcile.Noter); ok {
+	if n, ok := d.Source.(loop.Noter); ok {
 		return n.Notes()
 	}
 	return nil
 }
 
 func (d declared) Resume(revision string) error {
-	if r, ok := d.Source.(reconcile.Resumer); ok {
+	if r, ok := d.Source.(loop.Resumer); ok {
 		return r.Resume(revision)
 	}
 	return nil

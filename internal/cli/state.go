@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/oaas-platform/oprc/internal/embedded"
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
@@ -297,8 +298,8 @@ func (s *state) watchOwner(ctx context.Context) error {
 }
 
 // ingest takes reports into a state.
-func (e *env) ingest(s *state) *reconcile.Ingest {
-	return &reconcile.Ingest{Reports: s.db, Consumer: e.identity(), Now: e.now, Log: e.logger()}
+func (e *env) ingest(s *state) *ingest.Ingest {
+	return &ingest.Ingest{Reports: s.db, Consumer: e.identity(), Now: e.now, Log: e.logger()}
 }
 
 // identity names this process among others on the same state.

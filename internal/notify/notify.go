@@ -17,9 +17,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // A State says how a revision is doing.
@@ -48,14 +48,14 @@ type Outcome struct {
 
 // OutcomeOf says what a step of the loop tells of a revision; ok is false where it
 // tells nothing.
-func OutcomeOf(st reconcile.Step, now time.Time) (o Outcome, ok bool) {
+func OutcomeOf(st loop.Step, now time.Time) (o Outcome, ok bool) {
 	o = Outcome{Source: st.Source, Revision: st.Revision.ID, Author: st.Revision.Author, Time: now.UTC()}
 	if p := st.Plan; p != nil {
 		o.PlanID, o.Summary = p.ID, p.Summary
 	}
 	switch {
 	case st.Err != nil:
-		o.State, o.Reason, o.Message = Error, reconcile.ReasonOf(st.Err), st.Err.Error()
+		o.State, o.Reason, o.Message = Error, loop.ReasonOf(st.Err), st.Err.Error()
 		for _, kind := range []error{oprc.ErrInvalid, oprc.ErrHeld, oprc.ErrDenied, oprc.ErrConflict} {
 			if errors.Is(st.Err, kind) {
 				o.State = Failure

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
@@ -227,17 +228,17 @@ func TestOutcomeOf(t *testing.T) {
 	changes := &plan.Plan{ID: "p", Changes: []plan.Change{{}}, Summary: plan.Summary{Create: 2, Commands: plan.CommandCounts{Deploy: 3}}}
 	bad := &plan.Plan{Diagnostics: oprc.Diagnostics{{Code: "E002", Severity: oprc.SeverityError}}}
 	for name, tc := range map[string]struct {
-		step reconcile.Step
+		step loop.Step
 		want string // "" : nothing is told
 	}{
-		"planned":                 {reconcile.Step{Plan: changes}, "pending Applying being carried out"},
-		"applied":                 {reconcile.Step{Plan: changes, Result: &reconcile.Result{}}, "success Applied 2 created, 0 updated, 0 deleted; 3 commands"},
-		"nothing to do":           {reconcile.Step{Plan: &plan.Plan{}}, "success Applied nothing to change"},
-		"findings are still told": {reconcile.Step{Plan: bad}, ""},
-		"invalid":                 {reconcile.Step{Plan: bad, Err: bad.Diagnostics.Err()}, "failure InvalidPackages E002: "},
-		"held":                    {reconcile.Step{Err: fmt.Errorf("plan x: %w", oprc.ErrHeld)}, "failure ApprovalNeeded plan x: held"},
-		"not signed":              {reconcile.Step{Err: oprc.ErrUnverified}, "failure VerificationFailed not verified"},
-		"tried again":             {reconcile.Step{Err: errors.New("no space")}, "error ApplyFailed no space"},
+		"planned":                 {loop.Step{Plan: changes}, "pending Applying being carried out"},
+		"applied":                 {loop.Step{Plan: changes, Result: &reconcile.Result{}}, "success Applied 2 created, 0 updated, 0 deleted; 3 commands"},
+		"nothing to do":           {loop.Step{Plan: &plan.Plan{}}, "success Applied nothing to change"},
+		"findings are still told": {loop.Step{Plan: bad}, ""},
+		"invalid":                 {loop.Step{Plan: bad, Err: bad.Diagnostics.Err()}, "failure InvalidPackages E002: "},
+		"held":                    {loop.Step{Err: fmt.Errorf("plan x: %w", oprc.ErrHeld)}, "failure ApprovalNeeded plan x: held"},
+		"not signed":              {loop.Step{Err: oprc.ErrUnverified}, "failure VerificationFailed not verified"},
+		"tried again":             {loop.Step{Err: errors.New("no space")}, "error ApplyFailed no space"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, ok := notify.OutcomeOf(tc.step, time.Now())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
@@ -20,14 +21,14 @@ func world(b *testing.B, url string, n int) *rdb.DB {
 		Base: base(map[string]int64{}), Packages: map[string]oprc.PackageRecord{},
 		Classes: map[string]oprc.Class{}, Deployments: map[string]oprc.Deployment{},
 	}
-	var writes []reconcile.StatusWrite
+	var writes []ingest.StatusWrite
 	for i := range n {
 		name := fmt.Sprintf("p%d", i)
 		key := name + ".record"
 		c.Packages[name] = record(name, 1, "1")
 		c.Classes[key] = oprc.Class{Key: key, Name: "record", Pkg: name}
 		c.Deployments[key] = oprc.Deployment{Key: key, TargetEnvs: []string{"edge"}}
-		writes = append(writes, reconcile.StatusWrite{ID: oprc.UnitID(key, 0, 0, "edge"), New: status(1, oprc.Running, "1-1")})
+		writes = append(writes, ingest.StatusWrite{ID: oprc.UnitID(key, 0, 0, "edge"), New: status(1, oprc.Running, "1-1")})
 	}
 	if err := db.Commit(b.Context(), c); err != nil {
 		b.Fatal(err)

@@ -13,9 +13,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 var unreadReports = flag.Int("reports", 30_000, "how many reports wait for the daemon in TestCatchingUp")
@@ -37,7 +37,7 @@ func TestCatchingUp(t *testing.T) {
 	// What was said last is true: even units run, odd ones are down.
 	flood(t, c, "edge", *unreadReports)
 
-	in := &reconcile.Ingest{Reports: db, Consumer: "one", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	in := &ingest.Ingest{Reports: db, Consumer: "one", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	began, spent := time.Now(), processorTime(t)

@@ -7,8 +7,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // Reports returns reports of an environment's CRMs: those that this consumer has
@@ -93,7 +93,7 @@ return lost`)
 // Fold writes every status and runtime, or, if some status is no longer as Old
 // says, nothing: then it returns the ids of those. A runtime without partitions is
 // deleted. The events are kept with what they tell of, until [DB.Flush].
-func (d *DB) Fold(ctx context.Context, env string, writes []reconcile.StatusWrite, runtimes []oprc.ClassRuntime, events []oprc.Event) ([]string, error) {
+func (d *DB) Fold(ctx context.Context, env string, writes []ingest.StatusWrite, runtimes []oprc.ClassRuntime, events []oprc.Event) ([]string, error) {
 	keys := []string{d.k.statuses(env), d.k.outbox(env)}
 	args := make([]any, 2, 2+len(events)+6*len(writes))
 	args[0], args[1] = len(writes), len(events)

@@ -9,9 +9,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 const reportStream = "oaas.pm.{env:edge}.reports"
@@ -260,15 +260,15 @@ func TestFold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onEveryRedis(t, func(t *testing.T, url string) {
 				db := open(t, url)
-				fold := func(w ...reconcile.StatusWrite) []string {
+				fold := func(w ...ingest.StatusWrite) []string {
 					return must(db.Fold(t.Context(), "edge", w, []oprc.ClassRuntime{runtime(at(9), "a")}, nil))(t)
 				}
-				fold(reconcile.StatusWrite{ID: id, New: two})
+				fold(ingest.StatusWrite{ID: id, New: two})
 				if err := raw(t, url).Del(t.Context(), "oaas_pm:{env:edge}:runtime:shop.record").Err(); err != nil {
 					t.Fatal(err)
 				}
 				other := status(1, oprc.Running, "50-0")
-				lost := fold(reconcile.StatusWrite{ID: id, Old: tt.old, New: tt.new}, reconcile.StatusWrite{ID: "other", New: other})
+				lost := fold(ingest.StatusWrite{ID: id, Old: tt.old, New: tt.new}, ingest.StatusWrite{ID: "other", New: other})
 				want := map[string]oprc.Status{id: tt.new, "other": other}
 				runtimes := int64(1)
 				if tt.lost { // then nothing is written
@@ -285,7 +285,7 @@ func TestFold(t *testing.T) {
 func TestEventsOfFoldsAreEmittedOnce(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
-		write := []reconcile.StatusWrite{{ID: "u", New: status(1, oprc.Running, "1-0")}}
+		write := []ingest.StatusWrite{{ID: "u", New: status(1, oprc.Running, "1-0")}}
 		events := []oprc.Event{{Type: "condition", Key: "u", To: "DEPLOYING"}, {Type: "condition", Key: "u", To: "RUNNING"}}
 		keys := func() (out []string) {
 			for _, e := range must(db.Events(t.Context(), "", 10))(t) {
@@ -309,12 +309,12 @@ func TestEventsOfFoldsAreEmittedOnce(t *testing.T) {
 func TestFoldOfThousands(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
-		var writes []reconcile.StatusWrite
+		var writes []ingest.StatusWrite
 		want := map[string]oprc.Status{}
 		for i := range 3000 {
 			id := oprc.UnitID("shop.record", i, 0, "edge")
 			want[id] = status(1, oprc.Running, "7-1")
-			writes = append(writes, reconcile.StatusWrite{ID: id, New: want[id]})
+			writes = append(writes, ingest.StatusWrite{ID: id, New: want[id]})
 		}
 		equal(t, must(db.Fold(t.Context(), "edge", writes, nil, nil))(t), nil)
 		equal(t, must(db.Statuses(t.Context(), "edge"))(t), want)

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // A dying daemon gets no further than to where it dies.
@@ -40,9 +40,9 @@ func TestEventsOutliveTheDaemon(t *testing.T) {
 				db := open(t, url)
 				dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1))
 				id := send(t, url, statusFields("1", "RUNNING"))
-				ingest := func(ctx context.Context, r reconcile.Reports, consumer string, done func(*reconcile.Ingest) bool) {
+				takeIn := func(ctx context.Context, r ingest.Reports, consumer string, done func(*ingest.Ingest) bool) {
 					ctx, cancel := context.WithCancel(ctx)
-					in := &reconcile.Ingest{Reports: r, Consumer: consumer, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+					in := &ingest.Ingest{Reports: r, Consumer: consumer, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 					ended := make(chan error, 1)
 					go func() { ended <- in.Run(ctx) }()
 					for !done(in) && ctx.Err() == nil {
@@ -54,12 +54,12 @@ func TestEventsOutliveTheDaemon(t *testing.T) {
 					}
 				}
 				ctx, die := context.WithCancel(t.Context())
-				ingest(ctx, dying{db, die, where}, "one", func(*reconcile.Ingest) bool { return false })
+				takeIn(ctx, dying{db, die, where}, "one", func(*ingest.Ingest) bool { return false })
 				abandon(t, url, id, "one", time.Minute)
-				heir := func(in *reconcile.Ingest) bool { return in.Counts().Stale > 0 }
+				heir := func(in *ingest.Ingest) bool { return in.Counts().Stale > 0 }
 				patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				ingest(patient, db, "heir", heir)
+				takeIn(patient, db, "heir", heir)
 
 				var told []string
 				for _, e := range must(db.Events(t.Context(), "", 10))(t) {

@@ -8,9 +8,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 const commandStream = "oaas.pm.{env:edge}.commands"
@@ -131,7 +131,7 @@ func TestDispatchGoesOnWhereTheCRMIs(t *testing.T) {
 		db := open(t, url)
 		u := unit("shop.record", 0, 0, "edge")
 		dispatch(t, db, "edge", command(u, oprc.Deploy, 1))
-		must(db.Fold(t.Context(), "edge", []reconcile.StatusWrite{{ID: u.ID, New: status(7, oprc.Running, "1-0")}}, nil, nil))(t)
+		must(db.Fold(t.Context(), "edge", []ingest.StatusWrite{{ID: u.ID, New: status(7, oprc.Running, "1-0")}}, nil, nil))(t)
 		equal(t, must(db.Live(t.Context()))(t).Units["edge"][u.ID], oprc.UnitDigest{Generation: 7})
 		if err := db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Deploy, 9)}, 0); !errors.Is(err, oprc.ErrConflict) {
 			t.Errorf("9: got %v, want a conflict", err)
@@ -227,7 +227,7 @@ func TestBrokenRecordsStopNobody(t *testing.T) {
 		live := must(db.Live(t.Context()))(t)
 		equal(t, live.Units["edge"][u.ID].Generation, 1)
 		equal(t, live.Environments["edge"].Spec.Name, "edge")
-		must(db.Fold(t.Context(), "edge", []reconcile.StatusWrite{{ID: "broken", New: status(1, oprc.Running, "1-0")}}, nil, nil))(t)
+		must(db.Fold(t.Context(), "edge", []ingest.StatusWrite{{ID: "broken", New: status(1, oprc.Running, "1-0")}}, nil, nil))(t)
 		equal(t, must(db.Statuses(t.Context(), "edge"))(t), map[string]oprc.Status{"broken": status(1, oprc.Running, "1-0")})
 		if err := db.Heartbeat(t.Context(), "edge", []oprc.Heartbeat{{CRM: "broken", Time: at(0)}}); err != nil {
 			t.Error(err)
@@ -240,7 +240,7 @@ func TestForgetDropsWhatIsGone(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db, ctx := open(t, url), t.Context()
 		gone, running, again, older := unit("shop.record", 0, 0, "edge"), unit("shop.record", 0, 1, "edge"), unit("shop.record", 0, 2, "edge"), unit("shop.record", 0, 3, "edge")
-		var writes []reconcile.StatusWrite
+		var writes []ingest.StatusWrite
 		deleted := map[string]int64{}
 		for _, u := range []oprc.DeploymentUnit{gone, running, again, older} {
 			dispatch(t, db, "edge", command(u, oprc.Deploy, 1), command(u, oprc.Undeploy, 2))
@@ -248,7 +248,7 @@ func TestForgetDropsWhatIsGone(t *testing.T) {
 			if u.ID == running.ID {
 				st.Condition = oprc.Running
 			}
-			writes = append(writes, reconcile.StatusWrite{ID: u.ID, New: st})
+			writes = append(writes, ingest.StatusWrite{ID: u.ID, New: st})
 			deleted[u.ID] = 2
 		}
 		deleted[older.ID] = 1

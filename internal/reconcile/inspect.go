@@ -202,7 +202,7 @@ func (r *Reconciler) units(ctx context.Context, live plan.Live) (map[string]Unit
 			return nil, err
 		}
 		for id, rec := range recs {
-			out[id] = view(rec, live.Statuses[env][id], live.Environments[env].Health)
+			out[id] = View(rec, live.Statuses[env][id], live.Environments[env].Health)
 		}
 	}
 	return out, nil

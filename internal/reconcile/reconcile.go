@@ -1,11 +1,10 @@
 // Package reconcile orders the I/O around the pure core: it reads live state,
-// asks plan what must change, carries that out, and folds what runtimes report
-// back into live state.
+// asks plan what must change, and carries that out.
 //
-//	files -> Plan -> Apply -> Dispatch -> CRMs -> Ingest -> live state -> next Plan
+//	files -> Plan -> Apply -> Dispatch -> CRMs -> ingest -> live state -> next Plan
 //
-// The command line, the HTTP API and the daemon's [Loop] call the same two
-// methods, so a preview cannot differ from the run.
+// The command line, the HTTP API and the daemon's loop call the same two methods, so
+// a preview cannot differ from the run.
 package reconcile
 
 import (
@@ -133,17 +132,17 @@ func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) 
 		return nil, fmt.Errorf("read live state: %w", err)
 	}
 	docs, found := r.Load(req.Files, req.Strict, req.Package)
-	p, _, err := r.planOn(ctx, req, docs, found, live)
+	p, _, err := r.PlanOn(ctx, req, docs, found, live)
 	return p, err
 }
 
-// planOn plans what was read of the request's files against what was read of live
+// PlanOn plans what was read of the request's files against what was read of live
 // state.
-func (r *Reconciler) planOn(ctx context.Context, req Request, docs []oprc.Document, found oprc.Diagnostics, live plan.Live) (*plan.Plan, withheld, error) {
-	seen := withheld{asked: req.Quarantine, live: live}
-	docs, seen.over = withhold(docs, req.Quarantine, live)
+func (r *Reconciler) PlanOn(ctx context.Context, req Request, docs []oprc.Document, found oprc.Diagnostics, live plan.Live) (*plan.Plan, Withheld, error) {
+	seen := Withheld{Asked: req.Quarantine, Live: live}
+	docs, seen.Over = keepQuarantined(docs, req.Quarantine, live)
 	p, err := r.decide(ctx, plan.Input{
-		Documents: leave(docs, req.Contested, live), Diagnostics: found, Scope: req.Scope, Live: live,
+		Documents: keepContested(docs, req.Contested, live), Diagnostics: found, Scope: req.Scope, Live: live,
 		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested, Settled: req.Settled,
 	}, req.Actor)
 	if err != nil || req.KeepGoing {

@@ -11,6 +11,8 @@ import (
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
+const cart = "shop.cart/0/0@edge"
+
 // listing is what there is.
 type listing []reconcile.Object
 

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
@@ -89,13 +90,13 @@ func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
 }
 
 // Reports adds what became of the reports of CRMs. It is called once.
-func (m *Metrics) Reports(counts func() reconcile.Counts) {
-	for result, count := range map[string]func(reconcile.Counts) int{
-		"folded":    func(c reconcile.Counts) int { return c.Folded },
-		"stale":     func(c reconcile.Counts) int { return c.Stale },
-		"refused":   func(c reconcile.Counts) int { return c.Refused },
-		"buried":    func(c reconcile.Counts) int { return c.Buried },
-		"heartbeat": func(c reconcile.Counts) int { return c.Heartbeats },
+func (m *Metrics) Reports(counts func() ingest.Counts) {
+	for result, count := range map[string]func(ingest.Counts) int{
+		"folded":    func(c ingest.Counts) int { return c.Folded },
+		"stale":     func(c ingest.Counts) int { return c.Stale },
+		"refused":   func(c ingest.Counts) int { return c.Refused },
+		"buried":    func(c ingest.Counts) int { return c.Buried },
+		"heartbeat": func(c ingest.Counts) int { return c.Heartbeats },
 	} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "oprc_reports_total", Help: "Reports of CRMs by what became of them.",

@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/rest"
 )
 
@@ -24,7 +24,7 @@ var (
 func metricLabels(t *testing.T) map[string][]string {
 	t.Helper()
 	m := rest.NewMetrics()
-	m.Reports(func() reconcile.Counts { return reconcile.Counts{} })
+	m.Reports(func() ingest.Counts { return ingest.Counts{} })
 	ch, out := make(chan *prometheus.Desc), map[string][]string{}
 	go func() {
 		defer close(ch)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -59,7 +60,7 @@ func (s *sourceMetrics) collectors() []prometheus.Collector {
 }
 
 // Tick counts one look at a source.
-func (m *Metrics) Tick(t reconcile.Tick) {
+func (m *Metrics) Tick(t loop.Tick) {
 	s := &m.sources
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +91,7 @@ func (m *Metrics) Tick(t reconcile.Tick) {
 }
 
 // applied counts what a tick changed.
-func (s *sourceMetrics) applied(t reconcile.Tick) {
+func (s *sourceMetrics) applied(t loop.Tick) {
 	pruned := s.pruned.WithLabelValues(t.Source) // there from the first tick on
 	if t.Plan == nil {
 		return

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oaas-platform/oprc/internal/ingest"
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/rest"
@@ -14,8 +16,8 @@ func TestMetricsOfSources(t *testing.T) {
 	metrics := rest.NewMetrics()
 	w := newWorld(t, func(s *rest.Server) { s.Metrics = metrics })
 	tick := func(rev string, applied bool, err error) {
-		metrics.Tick(reconcile.Tick{
-			Source: "main", Revision: reconcile.Revision{ID: rev, When: start}, Took: 30 * time.Millisecond, Applied: applied, Err: err,
+		metrics.Tick(loop.Tick{
+			Source: "main", Revision: loop.Revision{ID: rev, When: start}, Took: 30 * time.Millisecond, Applied: applied, Err: err,
 		})
 	}
 	want := func(lines ...string) {
@@ -61,7 +63,7 @@ func TestMetricsOfSources(t *testing.T) {
 			Generation: 1, SpecHash: recs[id].SpecHash, Condition: oprc.Running, CRM: "c", ReportID: "1-0",
 			Time: start.Add(time.Duration(i+3) * time.Second),
 		}
-		if _, err := w.state.Fold(t.Context(), "east", []reconcile.StatusWrite{{ID: id, New: st}}, nil, nil); err != nil {
+		if _, err := w.state.Fold(t.Context(), "east", []ingest.StatusWrite{{ID: id, New: st}}, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

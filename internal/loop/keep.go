@@ -1,0 +1,251 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+const (
+	keepEvery = 5 * time.Second
+	keeper    = "" // the waker of the keeper: no source has this name
+)
+
+// keeperState is what one pass of the keeper remembers for the next.
+type keeperState struct {
+	standing map[string]string // of environments, as placement saw them
+	health   map[string]oprc.Health
+	resend   map[string]map[string]resend // by environment where somebody is alive, and unit
+	maintain planned
+	packages map[string]owned // nil before the first pass
+	swept    int64            // token under which sources that are gone were dropped
+}
+
+// owned is what makes a package's record another one.
+type owned struct {
+	origin string
+	rev    int64
+}
+
+func newKeeperState() keeperState {
+	return keeperState{standing: map[string]string{}, health: map[string]oprc.Health{}, resend: map[string]map[string]resend{}}
+}
+
+// keep looks after what no source does: the health of environments, packages that
+// were applied by hand, and commands that nobody answered.
+func (l *Loop) keep(ctx context.Context) error {
+	logged := ""
+	for {
+		if token, ok := l.token(); ok {
+			err := l.keepOnce(ctx, token)
+			l.outrun(err)
+			if err != nil && ctx.Err() == nil && err.Error() != logged {
+				l.Log.Warn("keeper", "error", err)
+			}
+			logged = ""
+			if err != nil {
+				logged = err.Error()
+			}
+		}
+		if !wait(ctx, l.untilResend(), l.wakers[keeper].ch) {
+			return nil
+		}
+	}
+}
+
+func (l *Loop) keepOnce(ctx context.Context, token int64) error {
+	live, err := l.live(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.watchEnvironments(ctx, live, token); err != nil {
+		return err
+	}
+	if err := l.sweep(ctx, token); err != nil {
+		return err
+	}
+	for _, c := range l.Sources {
+		if l.board.report(c.Name, progressOf(live, c.origin())) {
+			l.wake(c.Name, look{})
+		}
+	}
+	l.watchLedger(live)
+	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token), l.forget(ctx, live, token))
+}
+
+// sweep drops, once in each leadership, the status of sources that the configuration
+// does not name any more: it would look as if they were followed. Their packages stay.
+func (l *Loop) sweep(ctx context.Context, token int64) error {
+	if l.keeper.swept == token {
+		return nil
+	}
+	all, err := l.Store.Sources(ctx)
+	if err != nil {
+		return fmt.Errorf("read sources: %w", err)
+	}
+	for _, c := range l.Sources {
+		delete(all, c.Name)
+	}
+	if len(all) > 0 {
+		gone := slices.Sorted(maps.Keys(all))
+		if err := l.Store.DropSources(ctx, gone, token); err != nil {
+			return err
+		}
+		l.Log.Info("no longer followed", "sources", strings.Join(gone, ", "))
+		for _, name := range gone {
+			l.say(ctx, oprc.Event{Type: "source", Key: name, Message: "no longer followed: the configuration does not name it"})
+		}
+	}
+	l.keeper.swept = token
+	return nil
+}
+
+const (
+	// forgetAfter is how long the record of an undeployed unit outlives the report that
+	// it is gone. By then nobody has its commands or reports on the way.
+	forgetAfter = 7 * 24 * time.Hour
+	forgetMost  = 1000 // units of an environment at once
+)
+
+// forget drops the records of units that went long ago.
+func (l *Loop) forget(ctx context.Context, live plan.Live, token int64) error {
+	var errs []error
+	for env, units := range live.Units {
+		gone := map[string]int64{}
+		for id, u := range units {
+			st := live.Statuses[env][id]
+			at := oprc.ParseStreamID(st.ReportID).Time()
+			old := !at.IsZero() && l.Now().Sub(at) > forgetAfter
+			if !u.Runs() && st.Condition == oprc.Deleted && st.Generation == u.Generation && old && len(gone) < forgetMost {
+				gone[id] = u.Generation
+			}
+		}
+		if len(gone) > 0 {
+			errs = append(errs, l.Store.Forget(ctx, env, gone, token))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// watchLedger wakes the sources that a change of the ledger is about: who owns a
+// package that changed, or owned it, and who waits for one.
+func (l *Loop) watchLedger(live plan.Live) {
+	before, now := l.keeper.packages, make(map[string]owned, len(live.Packages))
+	for name, rec := range live.Packages {
+		now[name] = owned{rec.Origin, rec.Rev}
+	}
+	l.keeper.packages = now
+	if before == nil {
+		return
+	}
+	about := map[string]bool{} // origins
+	for name, o := range now {
+		if was := before[name]; was != o {
+			about[o.origin], about[was.origin] = true, true
+		}
+	}
+	for name, was := range before {
+		if _, still := now[name]; !still {
+			about[was.origin] = true
+		}
+	}
+	for _, c := range l.Sources {
+		if about[c.origin()] || len(about) > 0 && l.board.waits(c.Name) {
+			l.wake(c.Name, look{})
+		}
+	}
+}
+
+// watchEnvironments emits an event for every environment whose health changed, and
+// wakes the sources when placements may have to move.
+func (l *Loop) watchEnvironments(ctx context.Context, live plan.Live, token int64) error {
+	var events []oprc.Event
+	moved := false
+	for _, name := range slices.Sorted(maps.Keys(live.Environments)) {
+		state := live.Environments[name]
+		was, is := l.keeper.health[name], state.Health
+		if was != "" && was != is {
+			events = append(events, oprc.Event{
+				Time: l.Now().UTC(), Type: "environment", Kind: oprc.KindEnv, Key: name, Env: name,
+				From: string(was), To: string(is),
+			})
+			l.Log.Info("environment", "env", name, "from", was, "to", is)
+		}
+		if standing := state.Standing(); l.keeper.standing[name] != standing {
+			moved = moved || was != ""
+			l.keeper.standing[name] = standing
+		}
+	}
+	if moved {
+		for _, c := range l.Sources {
+			l.wake(c.Name, look{})
+		}
+	}
+	if len(events) > 0 {
+		if err := l.Store.Emit(ctx, events, token); err != nil {
+			return err // told again the next time
+		}
+	}
+	for name, state := range live.Environments {
+		l.keeper.health[name] = state.Health
+	}
+	return nil
+}
+
+// maintain plans what no source of ours speaks for again as it is recorded: lost
+// records, drift and changed environments ask for commands.
+func (l *Loop) maintain(ctx context.Context, live plan.Live, token int64) error {
+	origins := l.foreign(live)
+	if len(origins) == 0 {
+		return nil
+	}
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	contested := l.board.contested(keeper, l.Now())
+	stamp := stampOf(live, origins, contested)
+	if l.keeper.maintain.done && l.keeper.maintain.world == stamp {
+		return l.keeper.maintain.err
+	}
+	p, _, err := l.Reconciler.PlanOn(ctx, reconcile.Request{
+		KeepGoing: true, Heal: true, Contested: contested, Scope: plan.Scope{Maintain: origins},
+	}, nil, nil, live)
+	if err != nil || p.Empty() {
+		l.keeper.maintain = planned{world: stamp, err: err, done: true}
+		return err
+	}
+	l.keeper.maintain = planned{}
+	res, err := l.Reconciler.Apply(ctx, p, reconcile.Actor{Name: l.Holder, Message: "maintain " + strings.Join(origins, ", "), Fence: token})
+	l.observe(Step{Plan: p, Result: res, Err: err})
+	if err != nil {
+		return err
+	}
+	l.board.putBack(keeper, p, l.Now())
+	if now := l.board.contested(keeper, l.Now()); len(now) > len(contested) {
+		return &fightError{describeFights(now, live)}
+	}
+	return nil
+}
+
+// foreign lists the origins of live packages that are no source of ours.
+func (l *Loop) foreign(live plan.Live) []string {
+	ours := map[string]bool{}
+	for _, c := range l.Sources {
+		ours[c.origin()] = true
+	}
+	var origins []string
+	for _, rec := range live.Packages {
+		if !ours[rec.Origin] && !slices.Contains(origins, rec.Origin) {
+			origins = append(origins, rec.Origin)
+		}
+	}
+	slices.Sort(origins)
+	return origins
+}

@@ -1,0 +1,58 @@
+package loop
+
+import (
+	"hash/maphash"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+)
+
+// planned is what a plan came to that changed nothing: while its input is the same,
+// so is it.
+type planned struct {
+	world uint64 // stands for all input but the documents
+	done  bool
+	err   error
+}
+
+// seed makes hashes comparable within this process, and nowhere else.
+var seed = maphash.MakeSeed()
+
+// stampOf stands for everything that a plan reads of live state, and for what else
+// it depends on. Equal stamps mean equal plans, but for a chance of 2^-64.
+func stampOf(live plan.Live, more ...any) uint64 {
+	var sum uint64 // of independent hashes: the order of maps does not count
+	add := func(h uint64) { sum += h }
+	type entry[T comparable] struct {
+		env, key string
+		value    T
+	}
+	for key, d := range live.Digests {
+		add(maphash.Comparable(seed, entry[oprc.ObjectDigest]{"", key, d}))
+	}
+	for env, units := range live.Units {
+		for id, d := range units {
+			add(maphash.Comparable(seed, entry[oprc.UnitDigest]{env, id, d}))
+		}
+	}
+	type heard struct {
+		generation int64
+		specHash   string
+		gone       bool
+	}
+	for env, statuses := range live.Statuses {
+		for id, s := range statuses {
+			// That a unit comes to run as it was told to is not news to a plan.
+			if d := live.Units[env][id]; s.Condition == oprc.Deleted || s.SpecHash != "" && s.Generation == d.Generation && s.SpecHash != d.SpecHash {
+				add(maphash.Comparable(seed, entry[heard]{env, id, heard{s.Generation, s.SpecHash, s.Condition == oprc.Deleted}}))
+			}
+		}
+	}
+	for name, state := range live.Environments {
+		add(maphash.String(seed, name+" "+state.Standing()))
+	}
+	for i, m := range more {
+		add(maphash.Comparable(seed, entry[int]{oprc.Digest(m), "more", i}))
+	}
+	return sum
+}

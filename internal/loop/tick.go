@@ -1,0 +1,543 @@
+package loop
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// sourceState is what a source's ticks remember. The files of the last revision
+// are kept: a tick at the same revision plans them again without reading.
+type sourceState struct {
+	c         SourceConfig
+	token     int64 // of the leadership under which status was taken up
+	status    oprc.SourceStatus
+	stored    string // digest of the status as it was put last
+	rev       Revision
+	files     []oprc.File
+	reading   *reading
+	changed   map[string]bool // packages whose files differ from those of the revision before
+	lastErr   string
+	planned   planned
+	news      bool                         // the revision is another than the one that is stored
+	refused   map[string]oprc.HistoryEntry // what is to be stored of it
+	next      time.Time                    // when the source is looked at again, whatever happens
+	unread    unread
+	suspended *oprc.Suspension // as the last tick found it
+	rewinds   bool             // one of the revisions that nobody asked for yet was a rewind
+
+	dispatched time.Time // when the last command of the last plan was in its stream
+}
+
+// An unread is what kept the newest revision from being read when it was polled last.
+type unread struct {
+	rev Revision
+	err error
+}
+
+// tick makes the source's newest revision true, once, unless it is suspended. What
+// stops it is told to the observer and kept in the source's conditions; the error
+// is of that keeping. It polls if a says so, or if there is no other way.
+func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) error {
+	if s.token != token {
+		if err := l.resume(ctx, s); err != nil {
+			return err
+		}
+		s.token = token
+	}
+	asked, err := l.Store.Requests(ctx)
+	if err != nil {
+		return fmt.Errorf("read requests: %w", err)
+	}
+	start := l.Now()
+	if until := l.suspension(ctx, s, asked, start); until != nil {
+		if a.poll {
+			s.next = start.Add(s.c.Interval)
+		}
+		s.answer(asked, oprc.Receipt{Result: oprc.ResultSuspended, Message: until.Reason}, start)
+		return l.put(ctx, s, token)
+	}
+	forced := s.unanswered(asked)
+	if forced {
+		a = a.and(look{poll: true, since: start, woken: start})
+		l.board.peace(s.c.Name)
+	}
+	if a.poll = a.poll || s.files == nil && s.unread.err == nil; a.since.IsZero() {
+		a.since = start
+	}
+	step := Step{Source: s.c.Name}
+	err = l.advance(ctx, s, pass{look: a, token: token, asked: asked, forced: forced, step: &step})
+	step.Err = err
+	if err == nil && !a.poll {
+		err = s.unread.err // as long as nobody has asked the repository again
+	}
+	fresh := err != nil && err.Error() != s.lastErr && ctx.Err() == nil
+	s.lastErr = ""
+	if err != nil {
+		s.lastErr = err.Error()
+	}
+	if fresh || step.Result != nil {
+		l.observe(step)
+	}
+	l.outrun(err)
+	if ctx.Err() != nil {
+		return nil // what the end of the process broke off is no news about the source
+	}
+	if l.Ticked != nil {
+		t := Tick{Source: s.c.Name, Revision: s.rev, Read: step.Read, Took: l.Now().Sub(start), Woken: a.woken, Err: step.Err}
+		if step.Result != nil {
+			t.Applied, t.Plan, t.At = true, step.Plan, s.dispatched
+		}
+		l.Ticked(t)
+	}
+	now := l.Now().UTC()
+	s.schedule(err, a.poll, now)
+	before := s.condition("Ready")
+	l.settle(s, err, now)
+	s.answer(asked, receipt(err), now)
+	switch ready := s.condition("Ready"); {
+	case fresh && errors.Is(err, oprc.ErrHeld):
+		l.say(ctx, oprc.Event{Type: "held", Key: s.c.Name, PlanID: s.status.PlanID, Commit: s.rev.ID, Message: err.Error()})
+	case before.Reason != "" && before.Reason != ready.Reason, before.Reason == "" && !ready.Status:
+		l.say(ctx, oprc.Event{
+			Type: "source", Key: s.c.Name, From: before.Reason, To: ready.Reason, Commit: ready.Revision, Message: ready.Message,
+		})
+	}
+	return l.put(ctx, s, token)
+}
+
+// schedule says when the source is looked at next: at its interval or, where
+// something is wrong that may go by itself, after pauses that grow.
+func (s *sourceState) schedule(err error, polled bool, now time.Time) {
+	var reading readError
+	first := s.c.Interval
+	switch {
+	case errors.As(err, &reading) && !polled:
+		return // that pause is running
+	case err != nil && !needsSomeone(err):
+		if !errors.As(err, &reading) {
+			first = min(first, retryFirst)
+		}
+		s.status.Failures++
+		pause := nextTry(first, s.status.Failures)
+		pause -= time.Duration(rand.Int64N(int64(pause)/10 + 1))
+		s.next = now.Add(pause)
+		s.status.NextTry = s.next
+		return
+	case polled || !s.status.NextTry.IsZero():
+		s.next = now.Add(untilNext(s.c.URL, s.c.Interval, now))
+	}
+	s.status.Failures, s.status.NextTry = 0, time.Time{}
+}
+
+// unanswered reports whether somebody waits for a tick.
+func (s *sourceState) unanswered(asked oprc.Requests) bool {
+	ticket := asked.Tickets[s.c.Name]
+	return ticket != 0 && (s.status.Receipt == nil || s.status.Receipt.Ticket < ticket)
+}
+
+// resume takes up what is stored about a source: from this process before it
+// restarted, or from the one that led before it.
+func (l *Loop) resume(ctx context.Context, s *sourceState) error {
+	s.stored = ""
+	all, err := l.Store.Sources(ctx)
+	if err != nil {
+		return fmt.Errorf("read what is stored about the source: %w", err)
+	}
+	was, ok := all[s.c.Name]
+	if !ok || was.URL != s.c.URL || was.Ref != s.c.Ref {
+		return nil // never seen, or another repository under the same name
+	}
+	was.Path = s.c.Path
+	s.status = was
+	if r, can := s.c.Source.(Resumer); can && was.Revision != "" && was.Revision != s.rev.ID {
+		s.rev, s.files, s.planned = Revision{}, nil, planned{}
+		return r.Resume(was.Revision)
+	}
+	return nil
+}
+
+// suspension is why the source is to be left alone, or nil. That one ran out is told.
+func (l *Loop) suspension(ctx context.Context, s *sourceState, asked oprc.Requests, now time.Time) *oprc.Suspension {
+	was, until := s.suspended, s.suspension(asked, now)
+	s.suspended = until
+	if until == nil && was != nil && !was.Until.IsZero() && !now.Before(was.Until) {
+		l.say(ctx, oprc.Event{Type: "source", Key: s.c.Name, Message: "the suspension by " + was.Author + " ran out: " + was.Reason})
+	}
+	return until
+}
+
+// suspension is why the source is to be left alone, or nil. Of what people ask the
+// status keeps nothing: whoever reads it reads that, too.
+func (s *sourceState) suspension(asked oprc.Requests, now time.Time) *oprc.Suspension {
+	s.status.Suspended = nil
+	if s.c.Suspend {
+		s.status.Suspended = &oprc.Suspension{Reason: "the configuration says so", Author: "configuration"}
+		return s.status.Suspended
+	}
+	return asked.Suspension(s.c.Name, now)
+}
+
+// put stores the status where it changed.
+func (l *Loop) put(ctx context.Context, s *sourceState, token int64) error {
+	digest := oprc.Digest(s.status)
+	if digest == s.stored {
+		return nil
+	}
+	if err := l.Store.PutSource(ctx, s.status, s.refused, token); err != nil {
+		l.outrun(err)
+		return err
+	}
+	s.stored, s.news, s.refused = digest, false, nil
+	return nil
+}
+
+// say emits an event about a source. Losing one is no reason to stop.
+func (l *Loop) say(ctx context.Context, e oprc.Event) {
+	token, leading := l.token()
+	if !leading {
+		return // who leads now says it
+	}
+	e.Time, e.Kind, e.Actor = l.Now().UTC(), oprc.KindSource, l.Holder
+	if err := l.Store.Emit(ctx, []oprc.Event{e}, token); err != nil && ctx.Err() == nil {
+		l.Log.Warn("event", "source", e.Key, "error", err)
+	}
+}
+
+// tries is how often a tick plans again when somebody else wrote in between.
+const tries = 3
+
+// A pass is one tick's work on a source.
+type pass struct {
+	look
+	token  int64
+	asked  oprc.Requests
+	moved  bool // the revision is another than in the tick before
+	forced bool // somebody asked for it by name
+	step   *Step
+}
+
+func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
+	var err error
+	if w.moved, w.step.Revision, err = l.fetch(ctx, s, w); err != nil {
+		return err
+	}
+	if s.files == nil {
+		return s.unread.err
+	}
+	if w.moved {
+		l.board.peace(s.c.Name)
+		w.step.Read = s.reading.fresh
+	}
+	w.step.Revision, w.step.Files = s.rev, s.files
+	l.turn.Lock() // one plan at a time: they would only refuse each other
+	defer l.turn.Unlock()
+	for try := 1; ; try++ {
+		err := l.carry(ctx, s, w)
+		if !errors.Is(err, oprc.ErrConflict) || errors.Is(err, oprc.ErrFenced) || w.step.Result != nil || s.planned.done || try == tries {
+			return err
+		}
+	}
+}
+
+// fetch polls if it is time to, and reads the files if the revision moved. It
+// returns the newest revision that is known, even one that is refused.
+func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, newest Revision, err error) {
+	if !w.poll {
+		return false, s.rev, nil
+	}
+	defer func() { s.unread = unread{newest, err} }()
+	rev, err := s.c.Source.Poll(ctx, w.since)
+	if err != nil {
+		return false, rev, readError{fmt.Errorf("poll: %w", err)}
+	}
+	rev = s.taken(rev, w.forced, l.Now().UTC())
+	if rev.ID == s.rev.ID && s.files != nil {
+		return false, rev, nil
+	}
+	files, err := s.c.Source.Files(ctx, rev)
+	if err != nil {
+		return false, rev, readError{fmt.Errorf("read %s: %w", rev.ID, err)}
+	}
+	if was := s.status.Revision; was != rev.ID {
+		s.news = true
+		s.rewound(rev, was, l.Now().UTC())
+		if rev.Rewind {
+			s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, was)
+			l.Log.Warn("rewind", "source", s.c.Name, "revision", rev.ID, "before", was)
+			l.say(ctx, oprc.Event{Type: "source", Key: s.c.Name, From: was, To: rev.ID, Commit: rev.ID, Message: "rewind"})
+		}
+	}
+	s.rev, s.files, s.status.Revision, s.status.Notes = rev, files, rev.ID, nil
+	s.reading, s.changed = s.reading.next(files, l.Reconciler.Load)
+	if n, ok := s.c.Source.(Noter); ok {
+		s.status.Notes = n.Notes()
+		for _, note := range s.status.Notes {
+			l.Log.Warn("note", "source", s.c.Name, "revision", rev.ID, "note", note)
+		}
+	}
+	return true, rev, nil
+}
+
+// taken is the revision to go on with: the newest, or where that has to be asked for
+// the one that was taken last.
+func (s *sourceState) taken(newest Revision, forced bool, now time.Time) Revision {
+	c, rev := oprc.SourceCondition{Type: "Behind"}, newest
+	if before := s.status.Revision; s.c.NoTrack && !forced && before != "" && before != newest.ID {
+		c.Status, c.Reason = true, "NotTracked"
+		c.Message = fmt.Sprintf("revision %s by %s waits: %s; `oprc source reconcile %s` takes it", newest.ID, newest.Author, newest.Message, s.c.Name)
+		if rev = s.rev; rev.ID != before { // taken before this process began
+			rev = Revision{ID: before}
+		}
+		s.rewinds = s.rewinds || newest.Rewind
+	} else {
+		rev.Rewind, s.rewinds = rev.Rewind || s.rewinds, false
+	}
+	if c.Status || s.has(c.Type) {
+		s.set(c, now)
+	}
+	return rev
+}
+
+// rewound shows whether the newest revision descends from the one before it.
+func (s *sourceState) rewound(rev Revision, before string, now time.Time) {
+	c := oprc.SourceCondition{Type: "Rewound"}
+	switch known := s.has("Rewound"); {
+	case rev.Rewind:
+		c.Status, c.Reason = true, "NotADescendant"
+		c.Message = fmt.Sprintf("revision %s does not descend from %s, which was seen before: the branch was rewound or force-pushed", rev.ID, before)
+	case !known:
+		return
+	}
+	s.set(c, now)
+}
+
+// carry plans the files that were fetched, and applies the plan unless it is held.
+// While nothing moved since a plan that changed nothing, it is not made again.
+func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
+	live, err := l.live(ctx)
+	if err != nil {
+		return err
+	}
+	contested := l.board.contested(s.c.Name, l.Now())
+	approved, _ := w.asked.Find(oprc.VerbApprove, s.c.Name)
+	world := stampOf(live, quarantined(w.asked), contested, approved.PlanID)
+	before := s.planned
+	if !w.moved && before.done && before.world == world {
+		return before.err
+	}
+	s.planned = planned{}
+	req := s.request(w.asked, contested)
+	if before.done && before.err == nil && before.world == world {
+		req.Settled = s.reading.settled(s.changed)
+	}
+	waited := slices.Concat(packagesOf(l.board.claimsOf(s.c.Name)), s.status.Kept)
+	p, seen, left, err := s.plan(ctx, l.Reconciler, &req, live, waited, w.forced)
+	if err != nil {
+		return err
+	}
+	s.drifted(left, l)
+	reason, held := s.holds(p)
+	if held && req.Settled != nil { // what is to be approved has one id, however it was arrived at
+		req.Settled = nil
+		if p, seen, err = l.Reconciler.PlanOn(ctx, req, s.reading.docs, s.reading.found, live); err != nil {
+			return err
+		}
+	}
+	s.status.Kept, s.status.Findings, s.refused = p.Kept, few(p.Diagnostics.Errors()), s.refusals(p, l.Now().UTC())
+	l.board.keep(s.c.Name, len(p.Kept) > 0)
+	if w.moved || !p.Empty() {
+		w.step.Plan = p
+	}
+	if held && approved.PlanID != p.ID {
+		s.status.PlanID = p.ID
+		s.planned = planned{world: world, done: true, err: fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)}
+		return s.planned.err
+	}
+	s.status.PlanID = ""
+	if err := l.apply(ctx, s, p, w); err != nil {
+		return err
+	}
+	s.status.Applied, s.status.RewoundFrom = s.rev.ID, ""
+	released := l.release(ctx, s, p, seen)
+	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live))
+	if p.Empty() && released && len(left) == 0 {
+		s.planned = planned{world: world, done: true, err: err}
+	}
+	return err
+}
+
+// apply carries a plan out, and notes what it undoes.
+func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, w pass) (err error) {
+	if w.step.Plan != nil {
+		l.observe(*w.step)
+	}
+	if p.Empty() {
+		return nil
+	}
+	by := reconcile.Actor{Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: w.token}
+	if w.step.Result, err = l.Reconciler.Apply(ctx, p, by); err != nil {
+		return err
+	}
+	s.dispatched = l.Now()
+	if w.moved {
+		l.wake(s.c.Name, look{}) // to see that nothing is left to do
+	} else {
+		l.board.putBack(s.c.Name, p, s.dispatched)
+	}
+	l.board.sent(s.c.Name, p.Summary.Commands.Deploy)
+	l.wake(keeper, look{}) // which counts
+	return nil
+}
+
+// disputes tells the owners of what this source claims in vain, and says what stands
+// between it and what it asks for: owners, and others who write the same objects.
+func (l *Loop) disputes(s *sourceState, p *plan.Plan, contested map[string]bool, live plan.Live) error {
+	for _, owner := range l.board.claim(s.c.Name, p.Conflicts) {
+		l.wake(strings.TrimPrefix(owner, "git:"), look{})
+	}
+	var errs []error
+	if len(p.Conflicts) > 0 {
+		errs = append(errs, ownedError{&oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts}})
+	}
+	if len(contested) > 0 {
+		errs = append(errs, &fightError{describeFights(contested, live)})
+	}
+	return errors.Join(errs...)
+}
+
+// few keeps a status small: a source with a thousand errors shows the first.
+func few(ds oprc.Diagnostics) oprc.Diagnostics { return ds[:min(len(ds), 20)] }
+
+// settle writes the conditions that a person reads.
+func (l *Loop) settle(s *sourceState, err error, now time.Time) {
+	s.status.LastTick = now
+	ready := oprc.SourceCondition{Type: "Ready", Status: true, Reason: "Applied", Message: "revision " + s.status.Applied}
+	stalled := oprc.SourceCondition{Type: "Stalled"}
+	if err != nil {
+		ready = oprc.SourceCondition{Type: "Ready", Reason: ReasonOf(err), Message: err.Error()}
+		if s.unread.err != nil {
+			ready.Revision = s.unread.rev.ID
+		}
+		if needsSomeone(err) {
+			stalled = oprc.SourceCondition{Type: "Stalled", Status: true, Reason: ready.Reason, Message: "until someone acts", Revision: ready.Revision}
+		}
+	}
+	if next := s.status.NextTry; !next.IsZero() {
+		ready.Message += "; next try at " + next.Format(time.RFC3339)
+	}
+	ready.Message += noted(s.status.Notes)
+	s.set(ready, now)
+	s.set(stalled, now)
+	if p, known := l.board.progressOf(s.c.Name); known {
+		healthy, reconciling := p.conditions()
+		s.set(healthy, now)
+		s.set(reconciling, now)
+	}
+	contested := oprc.SourceCondition{Type: "Contested"}
+	if claims := l.board.claimed(s.c.origin()); len(claims) > 0 {
+		contested.Status, contested.Reason, contested.Message = true, "AnotherClaims", "claimed as well: "+strings.Join(claims, ", ")
+	}
+	if contested.Status || s.has("Contested") {
+		s.set(contested, now)
+	}
+}
+
+// An ownedError is about what belongs to somebody else.
+type ownedError struct{ error }
+
+func (e ownedError) Unwrap() error { return e.error }
+
+// needsSomeone reports whether trying again is of no use.
+func needsSomeone(err error) bool {
+	var fight *fightError
+	var owned ownedError
+	return errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrHeld) || errors.Is(err, oprc.ErrDenied) || errors.Is(err, oprc.ErrNotFound) ||
+		errors.As(err, &fight) || errors.As(err, &owned)
+}
+
+// noted adds the first notes to a message.
+func noted(notes []string) string {
+	const shown = 3
+	if len(notes) == 0 {
+		return ""
+	}
+	out := "; " + strings.Join(notes[:min(len(notes), shown)], "; ")
+	if more := len(notes) - shown; more > 0 {
+		out += fmt.Sprintf("; and %d more notes", more)
+	}
+	return out
+}
+
+func (s *sourceState) has(condition string) bool { return s.condition(condition).Type != "" }
+
+// condition is the one of a type; the zero condition if there is none.
+func (s *sourceState) condition(typ string) oprc.SourceCondition {
+	i := slices.IndexFunc(s.status.Conditions, func(c oprc.SourceCondition) bool { return c.Type == typ })
+	if i < 0 {
+		return oprc.SourceCondition{}
+	}
+	return s.status.Conditions[i]
+}
+
+// holds says whether, and why, a plan must wait for an approval. What a branch no
+// longer has because it was rewound is not deleted unasked.
+func (s *sourceState) holds(p *plan.Plan) (reason string, held bool) {
+	if reason, held = p.Held(s.c.Guard); held || s.status.RewoundFrom == "" {
+		return reason, held
+	}
+	if reason, held = p.Held(plan.Guard{}); held {
+		reason += fmt.Sprintf(", because the branch was rewound or force-pushed: revision %s does not descend from %s", s.rev.ID, s.status.RewoundFrom)
+	}
+	return reason, held
+}
+
+// A readError is of a source that cannot be polled or read.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
+// answer gives the receipt for the ticks that were asked for before this one began.
+func (s *sourceState) answer(asked oprc.Requests, r oprc.Receipt, now time.Time) {
+	ticket := asked.Tickets[s.c.Name]
+	if ticket == 0 || s.status.Receipt != nil && s.status.Receipt.Ticket >= ticket {
+		return
+	}
+	r.Ticket, r.Time, r.Revision = ticket, now.UTC(), s.rev.ID
+	s.status.Receipt = &r
+}
+
+// receipt says in one word what became of a tick.
+func receipt(err error) oprc.Receipt {
+	var reading readError
+	r := oprc.Receipt{Result: oprc.ResultError}
+	if err != nil {
+		r.Message = err.Error()
+	}
+	switch {
+	case err == nil:
+		r.Result = oprc.ResultOK
+	case errors.Is(err, oprc.ErrDenied):
+		r.Result = oprc.ResultDenied
+	case errors.Is(err, oprc.ErrInvalid):
+		r.Result = oprc.ResultInvalid
+	case errors.Is(err, oprc.ErrHeld):
+		r.Result = oprc.ResultHeld
+	case errors.Is(err, oprc.ErrConflict):
+		r.Result = oprc.ResultConflict
+	case errors.Is(err, oprc.ErrNotFound):
+		r.Result = oprc.ResultNotFound
+	case errors.As(err, &reading):
+		r.Result = oprc.ResultUnreachable
+	}
+	return r
+}
