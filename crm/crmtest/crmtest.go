@@ -197,7 +197,7 @@ func (s *suite) unit(rule, variant string) oprc.DeploymentUnit {
 		ID: oprc.UnitID("conformance."+rule, 0, 0, s.Env), ClsKey: "conformance." + rule, TargetEnv: s.Env, MemberID: 1,
 		Functions: []oprc.UnitFunction{{
 			Key: "conformance." + rule + ".fn", Image: s.Image,
-			Config: oprc.FunctionConfig{Env: map[string]string{"VARIANT": variant, "TEXT": "quotes \" and lines\n"}},
+			Config: oprc.FunctionConfig{Env: oprc.Env{"VARIANT": {Text: variant}, "TEXT": {Text: "quotes \" and lines\n"}}},
 		}},
 	}
 }

@@ -71,6 +71,9 @@ func (d *Driver) Deploy(ctx context.Context, c crm.Command, report crm.Reporter)
 		if f.Image == "" || f.Config.StaticURL != "" {
 			continue
 		}
+		if name, is := firstSecret(c.Unit, f); is {
+			return crm.State{}, fmt.Errorf("function %s: %w: %s refers to a secret, which this driver cannot resolve", f.Key, crm.ErrInvalid, name)
+		}
 		command, err := d.o.Images.find(f.Image)
 		if err != nil {
 			return crm.State{}, fmt.Errorf("function %s: %w", f.Key, err)

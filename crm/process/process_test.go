@@ -75,7 +75,7 @@ func images(env map[string]string) process.Images {
 func command(key string) crm.Command {
 	u := crm.Unit{
 		ID: oprc.UnitID("p.c", 0, 1, "edge"), ClsKey: "p.c", TargetEnv: "edge", PartitionInfo: oprc.PartitionInfo{ReplicaID: 1},
-		Functions: []crm.Function{{Key: key, Image: "test/fn:1", Config: oprc.FunctionConfig{Env: map[string]string{"GREETING": "hi"}}}},
+		Functions: []crm.Function{{Key: key, Image: "test/fn:1", Config: oprc.FunctionConfig{Env: oprc.Env{"GREETING": {Text: "hi"}}}}},
 	}
 	return crm.Command{Type: oprc.Deploy, ID: u.ID, Generation: 1, Unit: u}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/oaas-platform/oprc/crm"
+	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
 // A supervisor keeps one function running.
@@ -179,11 +181,12 @@ func freePort(ctx context.Context) (int, error) {
 func environment(u crm.Unit, f crm.Function, c Command) []string {
 	all := map[string]string{}
 	p := u.Provision[f.Key]
-	for _, env := range []map[string]string{knativeEnv(p), dockerEnv(p), deploymentEnv(p), f.Config.Env, c.Env} {
+	for _, env := range []oprc.Env{knativeEnv(p), dockerEnv(p), deploymentEnv(p), f.Config.Env} {
 		for k, v := range env {
-			all[k] = v
+			all[k] = v.Text
 		}
 	}
+	maps.Copy(all, c.Env)
 	all["OPRC_UNIT"], all["OPRC_CLASS"], all["OPRC_FUNCTION"] = u.ID, u.ClsKey, f.Key
 	all["OPRC_PARTITION"] = strconv.Itoa(u.PartitionInfo.PartitionID)
 	all["OPRC_REPLICA"] = strconv.Itoa(u.PartitionInfo.ReplicaID)

@@ -17,11 +17,17 @@ func TestCanonicalIsWrittenTheSameEitherWay(t *testing.T) {
 	word := rapid.OneOf(rapid.SampledFrom([]string{"", "a", "A<b>&c", "é", "\"", "\\", "a\nb", "\u2028", "~", "\x7f"}), rapid.String())
 	number := rapid.OneOf(rapid.SampledFrom([]float64{0, 0.1, 0.99, 1e-7, 1e21, 1e15, 123.456, 5e-324, 1e20}), rapid.Float64Range(0, 1e22))
 	words := rapid.MapOfN(word, word, 0, 3)
+	envs := rapid.MapOfN(word, rapid.Custom(func(t *rapid.T) EnvValue {
+		if rapid.Bool().Draw(t, "secret") {
+			return EnvValue{Secret: SecretKeyRef{Name: word.Draw(t, "secret name"), Key: "k"}}
+		}
+		return EnvValue{Text: word.Draw(t, "text")}
+	}), 0, 3)
 	function := rapid.Custom(func(t *rapid.T) Function {
 		n := rapid.Int().Draw(t, "port")
 		return Function{
 			Name: word.Draw(t, "name"), Type: Task,
-			Provision:    &Provision{Knative: &Knative{Image: word.Draw(t, "image"), Port: &n, Env: words.Draw(t, "env")}},
+			Provision:    &Provision{Knative: &Knative{Image: word.Draw(t, "image"), Port: &n, Env: envs.Draw(t, "env")}},
 			Requirements: &Requirements{Availability: number.Draw(t, "availability")},
 			Config:       FunctionConfig{Timeout: rapid.Int().Draw(t, "timeout"), Custom: words.Draw(t, "custom"), HTTP2: rapid.Bool().Draw(t, "http2")},
 			Macro:        &Macro{Steps: []Step{{Function: word.Draw(t, "step"), BodyTemplate: map[string]any{"x": number.Draw(t, "any")}}}},
@@ -37,6 +43,10 @@ func TestCanonicalIsWrittenTheSameEitherWay(t *testing.T) {
 			Functions: []UnitFunction{{Key: f.Name, Image: f.Provision.Image(), Config: f.Config}},
 			Provision: map[string]Provision{word.Draw(t, "key"): *f.Provision}, Requirements: f.Requirements,
 			Constraints: &Constraints{MaxConcurrency: 3, Consistency: Strong},
+			Bindings:    []UnitBinding{{Name: word.Draw(t, "binding"), Access: Public, DefaultArgs: words.Draw(t, "arguments")}},
+			Macros:      map[string]Macro{"m": {Output: word.Draw(t, "output")}},
+			Peers:       []UnitPeer{{Env: word.Draw(t, "peer"), Primary: true}},
+			StateSpec:   &StateSpec{KeySpecs: []KeySpec{{Name: word.Draw(t, "key spec")}}},
 		}
 		if rapid.Bool().Draw(t, "no functions") {
 			unit.Functions = nil

@@ -33,6 +33,9 @@ func (w *writer) value(v reflect.Value) bool {
 	if v.Type() == timeType {
 		return w.time(v.Interface().(time.Time))
 	}
+	if v.Type() == envValueType {
+		return w.envValue(v.Interface().(EnvValue))
+	}
 	layout, known := layouts[v.Type()]
 	if !known || layout.own {
 		return false
@@ -91,6 +94,19 @@ func (w *writer) time(t time.Time) bool {
 	w.buf = t.AppendFormat(w.buf, time.RFC3339Nano)
 	w.buf = append(w.buf, '"')
 	return true
+}
+
+// envValue appends an environment variable as its MarshalJSON does.
+func (w *writer) envValue(v EnvValue) bool {
+	if !v.IsSecret() {
+		return w.text(v.Text)
+	}
+	w.buf = append(w.buf, `{"secretKeyRef":{"key":`...)
+	ok := w.text(v.Secret.Key)
+	w.buf = append(w.buf, `,"name":`...)
+	ok = ok && w.text(v.Secret.Name)
+	w.buf = append(w.buf, "}}"...)
+	return ok
 }
 
 // float appends a number that ECMAScript writes without an exponent.
@@ -197,9 +213,10 @@ type member struct {
 }
 
 var (
-	timeType  = reflect.TypeFor[time.Time]()
-	numerals  = reflect.TypeFor[json.Number]()
-	writeSelf = []reflect.Type{
+	timeType     = reflect.TypeFor[time.Time]()
+	envValueType = reflect.TypeFor[EnvValue]()
+	numerals     = reflect.TypeFor[json.Number]()
+	writeSelf    = []reflect.Type{
 		reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[interface{ IsZero() bool }](),
 	}
 	layouts = layoutsOf(

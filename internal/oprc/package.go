@@ -163,7 +163,7 @@ type Variable struct {
 // reads StaticURL only.
 type FunctionConfig struct {
 	Timeout          int               `json:"timeout,omitempty"` // ms
-	Env              map[string]string `json:"env,omitempty"`
+	Env              Env               `json:"env,omitempty"`
 	Custom           map[string]string `json:"custom,omitempty"`
 	OffloadingMode   string            `json:"offloadingMode,omitempty"`
 	OffloadingConfig map[string]string `json:"offloadingConfig,omitempty"`
@@ -199,45 +199,45 @@ type Provision struct {
 // Knative runs a function as a Knative service. Quantities use the Kubernetes
 // syntax; -1 means unset.
 type Knative struct {
-	Image             string            `json:"image,omitempty"`
-	Port              *int              `json:"port,omitempty"`
-	MinScale          *int              `json:"minScale,omitempty"`
-	MaxScale          *int              `json:"maxScale,omitempty"`
-	CPU               string            `json:"cpu,omitempty"`
-	Memory            string            `json:"memory,omitempty"`
-	RequestsCPU       string            `json:"requestsCpu,omitempty"`
-	RequestsMemory    string            `json:"requestsMemory,omitempty"`
-	LimitsCPU         string            `json:"limitsCpu,omitempty"`
-	LimitsMemory      string            `json:"limitsMemory,omitempty"`
-	Env               map[string]string `json:"env,omitempty"`
-	PullPolicy        string            `json:"pullPolicy,omitempty"`
-	Concurrency       *int              `json:"concurrency,omitempty"`
-	TargetConcurrency *int              `json:"targetConcurrency,omitempty"`
-	ScaleDownDelay    string            `json:"scaleDownDelay,omitempty"`
-	APIPath           string            `json:"apiPath,omitempty"`
+	Image             string `json:"image,omitempty"`
+	Port              *int   `json:"port,omitempty"`
+	MinScale          *int   `json:"minScale,omitempty"`
+	MaxScale          *int   `json:"maxScale,omitempty"`
+	CPU               string `json:"cpu,omitempty"`
+	Memory            string `json:"memory,omitempty"`
+	RequestsCPU       string `json:"requestsCpu,omitempty"`
+	RequestsMemory    string `json:"requestsMemory,omitempty"`
+	LimitsCPU         string `json:"limitsCpu,omitempty"`
+	LimitsMemory      string `json:"limitsMemory,omitempty"`
+	Env               Env    `json:"env,omitempty"`
+	PullPolicy        string `json:"pullPolicy,omitempty"`
+	Concurrency       *int   `json:"concurrency,omitempty"`
+	TargetConcurrency *int   `json:"targetConcurrency,omitempty"`
+	ScaleDownDelay    string `json:"scaleDownDelay,omitempty"`
+	APIPath           string `json:"apiPath,omitempty"`
 }
 
 // Docker runs a function as one container.
 type Docker struct {
-	Image string            `json:"image,omitempty"`
-	Port  *int              `json:"port,omitempty"`
-	Env   map[string]string `json:"env,omitempty"`
+	Image string `json:"image,omitempty"`
+	Port  *int   `json:"port,omitempty"`
+	Env   Env    `json:"env,omitempty"`
 }
 
 // KubeWorkload runs a function as a Kubernetes Deployment.
 type KubeWorkload struct {
-	Image          string            `json:"image,omitempty"`
-	Replica        *int              `json:"replica,omitempty"`
-	Port           *int              `json:"port,omitempty"`
-	MinScale       *int              `json:"minScale,omitempty"`
-	MaxScale       *int              `json:"maxScale,omitempty"`
-	RequestsCPU    string            `json:"requestsCpu,omitempty"`
-	RequestsMemory string            `json:"requestsMemory,omitempty"`
-	LimitsCPU      string            `json:"limitsCpu,omitempty"`
-	LimitsMemory   string            `json:"limitsMemory,omitempty"`
-	Env            map[string]string `json:"env,omitempty"`
-	PullPolicy     string            `json:"pullPolicy,omitempty"`
-	APIPath        string            `json:"apiPath,omitempty"`
+	Image          string `json:"image,omitempty"`
+	Replica        *int   `json:"replica,omitempty"`
+	Port           *int   `json:"port,omitempty"`
+	MinScale       *int   `json:"minScale,omitempty"`
+	MaxScale       *int   `json:"maxScale,omitempty"`
+	RequestsCPU    string `json:"requestsCpu,omitempty"`
+	RequestsMemory string `json:"requestsMemory,omitempty"`
+	LimitsCPU      string `json:"limitsCpu,omitempty"`
+	LimitsMemory   string `json:"limitsMemory,omitempty"`
+	Env            Env    `json:"env,omitempty"`
+	PullPolicy     string `json:"pullPolicy,omitempty"`
+	APIPath        string `json:"apiPath,omitempty"`
 }
 
 // Image returns the container image of the one engine that is set, or "".

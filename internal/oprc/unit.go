@@ -6,31 +6,73 @@ import (
 	"time"
 )
 
+// Protocol is the number of the protocol that units are written for: what a CRM finds
+// in them. A unit without a number is of 1, which had functions and provision alone.
+const Protocol = 2
+
 // A DeploymentUnit is what one CRM must run for one replica of one partition of
 // one class. It says everything the CRM needs; its [Digest] is the specHash.
 type DeploymentUnit struct {
-	ID            string               `json:"id"`
-	ClsKey        string               `json:"clsKey"`
-	Functions     []UnitFunction       `json:"functions"` // sorted by key
-	PartitionInfo PartitionInfo        `json:"partitionInfo"`
-	TargetEnv     string               `json:"targetEnv"`
-	MemberID      int                  `json:"memberId"`
-	ShardID       int                  `json:"shardId"`
-	Primary       bool                 `json:"primary"`
-	Provision     map[string]Provision `json:"provision,omitempty"` // by function key
-	Standby       []string             `json:"standby,omitempty"`   // bindings that are deployed passive
-	ForceTemplate string               `json:"forceTemplate,omitempty"`
-	ShardType     string               `json:"shardType,omitempty"`
-	Options       map[string]string    `json:"options,omitempty"`
-	Requirements  *Requirements        `json:"requirements,omitempty"`
-	Constraints   *Constraints         `json:"constraints,omitempty"`
+	Protocol       int                  `json:"protocol,omitempty"` // [Protocol] where the control plane made the unit
+	ID             string               `json:"id"`
+	ClsKey         string               `json:"clsKey"`
+	StateType      StateType            `json:"stateType,omitempty"`
+	Functions      []UnitFunction       `json:"functions"`           // sorted by key
+	Bindings       []UnitBinding        `json:"bindings,omitempty"`  // sorted by name
+	Macros         map[string]Macro     `json:"macros,omitempty"`    // by function key
+	StateSpec      *StateSpec           `json:"stateSpec,omitempty"` // with what the class inherits, sorted by name
+	PartitionInfo  PartitionInfo        `json:"partitionInfo"`
+	PartitionCount int                  `json:"partitionCount,omitempty"`
+	ReplicaCount   int                  `json:"replicaCount,omitempty"` // of this partition
+	Peers          []UnitPeer           `json:"peers,omitempty"`        // the partition's other replicas, by replica
+	TargetEnv      string               `json:"targetEnv"`
+	MemberID       int                  `json:"memberId"`
+	ShardID        int                  `json:"shardId"`
+	Primary        bool                 `json:"primary"`
+	Consistency    Consistency          `json:"consistency,omitempty"`
+	Provision      map[string]Provision `json:"provision,omitempty"` // by function key
+	Standby        []string             `json:"standby,omitempty"`   // bindings that are deployed passive
+	ForceTemplate  string               `json:"forceTemplate,omitempty"`
+	ShardType      string               `json:"shardType,omitempty"`
+	Options        map[string]string    `json:"options,omitempty"`
+	Requirements   *Requirements        `json:"requirements,omitempty"` // of the class
+	Constraints    *Constraints         `json:"constraints,omitempty"`  // of the class
 }
 
-// A UnitFunction is a function that the unit's CRM must run.
+// A UnitFunction is a function that the unit's CRM must run; one with a StaticURL runs
+// elsewhere already, has no image, and is only to be reported and called.
 type UnitFunction struct {
-	Key    string         `json:"key"`
-	Image  string         `json:"image"`
-	Config FunctionConfig `json:"config"`
+	Key          string         `json:"key"`
+	Image        string         `json:"image"`
+	Config       FunctionConfig `json:"config"`
+	StaticURL    string         `json:"staticUrl,omitempty"`
+	Requirements *Requirements  `json:"requirements,omitempty"`
+	Constraints  *Constraints   `json:"constraints,omitempty"`
+}
+
+// A UnitBinding is how a function can be called on objects of the unit's class.
+type UnitBinding struct {
+	Name         string            `json:"name"`
+	Function     string            `json:"function"` // its key: of functions, of macros, or builtin
+	Access       Access            `json:"access"`
+	Immutable    bool              `json:"immutable,omitempty"`
+	DefaultRoute bool              `json:"defaultRoute,omitempty"`
+	Standby      bool              `json:"standby,omitempty"`   // deployed, and takes no calls
+	Condition    string            `json:"condition,omitempty"` // CEL
+	OutputCls    string            `json:"outputCls,omitempty"`
+	DefaultArgs  map[string]string `json:"defaultArgs,omitempty"`
+	NoMain       bool              `json:"noMain,omitempty"`
+	NoOutput     bool              `json:"noOutput,omitempty"`
+	Override     map[string]any    `json:"override,omitempty"`
+}
+
+// A UnitPeer is another replica of the unit's partition.
+type UnitPeer struct {
+	MemberID  int    `json:"memberId"`
+	Env       string `json:"env"`
+	ReplicaID int    `json:"replicaId"`
+	ShardID   int    `json:"shardId"`
+	Primary   bool   `json:"primary,omitempty"`
 }
 
 // PartitionInfo says which replica of which partition a unit is. Both count from 0.

@@ -133,14 +133,22 @@ func (a *attempt) inUnit(c *Change, path []string) oprc.Position {
 	switch path[0] {
 	case "functions", "provision":
 		return a.inUnitFunction(cls, path)
-	case "requirements", "constraints":
+	case "requirements", "constraints", "stateType", "stateSpec":
 		return a.inClass(cls, path)
+	case "bindings":
+		return a.inClass(cls, append([]string{"resolved", "functions"}, path[1:]...))
+	case "consistency":
+		return a.inClass(cls, []string{"constraints", "consistency"})
+	case "macros":
+		if len(path) > 1 {
+			return a.inFunction(path[1], pointer(append([]string{"macro"}, path[2:]...)))
+		}
 	case "options":
 		return a.inDeployment(cls, pointer(path))
 	case "standby", "memberId", "targetEnv", "forceTemplate":
 		return a.inDeployment(cls, "/members")
-	case "shardType":
-		return a.inDeployment(cls, "/shardType")
+	case "shardType", "partitionCount", "replicaCount":
+		return a.inDeployment(cls, "/"+path[0])
 	}
 	return a.inDeployment(cls, "/assignments")
 }

@@ -77,7 +77,10 @@ func TestChangesAndReasons(t *testing.T) {
 			in: files(edited(base("log:1"), func(p *oprc.Package) {
 				p.Classes[0].Functions = []oprc.Binding{{Name: "log", Function: ".log", Access: oprc.Internal}}
 			})),
-			want: []string{"package/base update spec-changed", "class/base.root update spec-changed", "class/shop.cart update inherited"},
+			want: []string{
+				"package/base update spec-changed", "class/base.root update spec-changed", "class/shop.cart update inherited",
+				"unit/" + cartUnit + " update inherited",
+			},
 		},
 		"function disabled": {
 			in: files(edited(shop("pay:1"), func(p *oprc.Package) { p.Functions[0].State = oprc.Disabled })),
@@ -102,7 +105,8 @@ func TestChangesAndReasons(t *testing.T) {
 		"more partitions": {
 			in: files(edited(shop("pay:1"), func(p *oprc.Package) { p.Deployments[0].PartitionCount = 2 })),
 			want: []string{
-				"package/shop update spec-changed", "deployment/shop.cart update spec-changed", "unit/shop.cart/1/0@edge create new",
+				"package/shop update spec-changed", "deployment/shop.cart update spec-changed",
+				"unit/" + cartUnit + " update spec-changed", "unit/shop.cart/1/0@edge create new",
 			},
 		},
 		"unit never dispatched": {
@@ -253,6 +257,7 @@ func TestFieldsSayWhereTheyWereSet(t *testing.T) {
 		"class /functions/log2":                         ` -> ` + binding + ` shop.yaml#/classes/0/functions/1`,
 		"class /resolved/functions/log2":                ` -> ` + binding + ` shop.yaml#/classes/0/functions/1`,
 		"deployment /options":                           ` -> {"a":"b"} shop.yaml#/deployments/0/options`,
+		"unit /bindings/log2":                           ` -> ` + binding + ` shop.yaml#/classes/0/functions/1`,
 		"unit /functions/shop.pay/image":                `"pay:1" -> "pay:2" shop.yaml#/functions/0/provision/docker/image`,
 		"unit /provision/shop.pay/docker/image":         `"pay:1" -> "pay:2" shop.yaml#/functions/0/provision/docker/image`,
 		"unit /options":                                 ` -> {"a":"b"} shop.yaml#/deployments/0/options`,
@@ -660,13 +665,18 @@ func TestDecodeRefusesEditedFiles(t *testing.T) {
 func TestMaskedHidesSecrets(t *testing.T) {
 	l := settled(t, oprc.OriginCLI)
 	in := files(edited(shop("pay:2"), func(p *oprc.Package) {
-		p.Functions[0].Provision.Docker.Env = map[string]string{"DB_PASSWORD": "hunter2", "PLAIN": "seen"}
+		p.Functions[0].Provision.Docker.Env = oprc.Env{
+			"DB_PASSWORD": {Text: "hunter2"}, "PLAIN": {Text: "seen"}, "API_PASSWORD": {Secret: oprc.SecretKeyRef{Name: "shop", Key: "api"}},
+		}
 		p.Classes[0].Config = map[string]any{"api_token": map[string]any{"value": "nested-secret"}}
 	}), oprc.Package{Name: "more", Functions: []oprc.Function{task("f", "i:1")}})
 	in.Live = l.live
 	p := plan.Make(in)
 	masked := p.Masked([]string{"*PASSWORD*", "*TOKEN*"})
 	raw := string(encode(t, masked))
+	if !strings.Contains(raw, `{"secretKeyRef":{"key":"api","name":"shop"}}`) {
+		t.Error("a reference to a secret is hidden, though it is none")
+	}
 	for _, secret := range []string{"hunter2", "s3cret", "nested-secret"} {
 		if !strings.Contains(string(encode(t, p)), secret) || strings.Contains(raw, secret) {
 			t.Errorf("%s: in the masked plan is %v, want in the plan alone", secret, strings.Contains(raw, secret))

@@ -60,15 +60,25 @@ func (m masker) document(raw json.RawMessage, at []string) json.RawMessage {
 		return nil
 	}
 	for n := range at {
-		if m.hides(at[:n]) {
+		if m.hides(at[:n]) && at[n] != secretRef {
 			return oprc.MustCanonical(m.instead(parse(raw)))
 		}
 	}
 	return oprc.MustCanonical(m.value(parse(raw), at))
 }
 
+// secretRef is the member that says where a secret is.
+const secretRef = "secretKeyRef"
+
+// isSecretRef reports whether a value says where a secret is, and not what it is.
+func isSecretRef(v any) bool {
+	ref, _ := v.(map[string]any)
+	_, named := ref[secretRef].(map[string]any)
+	return named && len(ref) == 1
+}
+
 func (m masker) value(v any, at []string) any {
-	if m.hides(at) {
+	if m.hides(at) && !isSecretRef(v) {
 		return m.instead(v)
 	}
 	switch v := v.(type) {

@@ -56,7 +56,7 @@ func TestLawSnapshotPlansTheSame(t *testing.T) {
 		for name, p := range next.packages {
 			if chance(t, 3, "another secret") {
 				p = edited(p, func(p *oprc.Package) {
-					p.Functions[0].Provision = &oprc.Provision{Docker: &oprc.Docker{Image: "img:1", Env: map[string]string{"DB_PASSWORD": "s3cret2"}}}
+					p.Functions[0].Provision = &oprc.Provision{Docker: &oprc.Docker{Image: "img:1", Env: oprc.Env{"DB_PASSWORD": {Text: "s3cret2"}}}}
 				})
 				next.packages[name] = p
 			}
@@ -102,7 +102,7 @@ func TestRedactedPlanShowsThatASecretChanges(t *testing.T) {
 	l := settled(t, oprc.OriginCLI)
 	in := files(edited(shop("pay:1"), func(p *oprc.Package) {
 		p.Functions = []oprc.Function{task("pay", "pay:1")}
-		p.Functions[0].Provision.Docker.Env = map[string]string{"DB_PASSWORD": "s3cret-next"}
+		p.Functions[0].Provision.Docker.Env = oprc.Env{"DB_PASSWORD": {Text: "s3cret-next"}}
 	}))
 	in.Live = l.live
 	p := against(t, in)

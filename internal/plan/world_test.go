@@ -129,7 +129,7 @@ func chance(t *rapid.T, oneIn int, label string) bool {
 func task(name, image string) oprc.Function {
 	return oprc.Function{
 		Name: name, Type: oprc.Task, State: oprc.Enabled,
-		Provision: &oprc.Provision{Docker: &oprc.Docker{Image: image, Env: map[string]string{"DB_PASSWORD": "s3cret"}}},
+		Provision: &oprc.Provision{Docker: &oprc.Docker{Image: image, Env: oprc.Env{"DB_PASSWORD": {Text: "s3cret"}}}},
 	}
 }
 

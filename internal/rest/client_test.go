@@ -47,7 +47,7 @@ func TestClientAnswersAsTheState(t *testing.T) {
 	if diff := cmp.Diff(&reconcile.Result{PlanID: want.ID, Summary: want.Summary, Revs: map[string]int64{"shop": 1}, Environments: map[string]int64{}, Waiting: []string{"east"}, Diverged: []string{}}, res); diff != "" {
 		t.Errorf("result: -want +got:\n%s", diff)
 	}
-	if o, err := w.state.Find(ctx, oprc.KindFunction, "shop.add"); err != nil || o.Doc.(*reconcile.FunctionView).Config.Env["DB_PASSWORD"] != "hunter2" {
+	if o, err := w.state.Find(ctx, oprc.KindFunction, "shop.add"); err != nil || o.Doc.(*reconcile.FunctionView).Config.Env["DB_PASSWORD"].Text != "hunter2" {
 		t.Errorf("a masked value was applied: %v, %v", o, err)
 	}
 	if err := w.state.Heartbeat(ctx, "east", []oprc.Heartbeat{{CRM: "crm/1", Time: start, Since: start}}); err != nil {

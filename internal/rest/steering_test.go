@@ -93,7 +93,7 @@ func TestUndoKeepsSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine := live.Packages["shop"].Spec.Functions[0].Provision.Knative
-	if engine.Image != "one" || engine.Env["API_TOKEN"] != "hunter2" {
+	if engine.Image != "one" || engine.Env["API_TOKEN"].Text != "hunter2" {
 		t.Errorf("got %+v", engine)
 	}
 	w.want(w.send("POST", "/packages/nobody/undo", ""), http.StatusNotFound)

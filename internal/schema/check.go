@@ -77,7 +77,11 @@ func (s spot) hint(v *value, n *yaml.Node) string {
 func (c *checker) value(v *value, n *yaml.Node, p *path, s spot) bool {
 	switch v.shape {
 	case textShape:
-		c.text(v, n, p, s)
+		if v.def != nil && n.Kind == yaml.MappingNode {
+			c.structure(v.def, n, p, s)
+		} else {
+			c.text(v, n, p, s)
+		}
 	case intShape, numberShape:
 		c.number(v, n, p, s)
 	case boolShape:
@@ -281,6 +285,8 @@ func expected(v *value) string {
 			return "`@`, the alias of an earlier step, or alias.field"
 		case v.minRunes > 0:
 			return "a text that is not empty"
+		case v.def != nil:
+			return fmt.Sprintf("a text or a mapping with `%s`", v.def.fields[0].name)
 		}
 		return "a text"
 	case intShape:

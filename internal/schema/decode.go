@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
 // decode fills out, a pointer to a type of the model, from canonical nodes. It
@@ -20,6 +22,10 @@ func decodeInto(n *yaml.Node, v reflect.Value) {
 			decodeInto(n, v.Elem())
 		}
 	case reflect.Struct:
+		if env, ok := v.Addr().Interface().(*oprc.EnvValue); ok {
+			decodeEnvValue(n, env)
+			return
+		}
 		decodeStruct(n, v)
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
@@ -76,6 +82,19 @@ func decodeStruct(n *yaml.Node, v reflect.Value) {
 			decodeInto(n.Content[i+1], v.Field(index))
 		}
 	}
+}
+
+// decodeEnvValue reads a text or a reference to a secret.
+func decodeEnvValue(n *yaml.Node, v *oprc.EnvValue) {
+	if isText(n) {
+		v.Text = n.Value
+		return
+	}
+	var ref struct {
+		Secret oprc.SecretKeyRef `json:"secretKeyRef"`
+	}
+	decodeStruct(n, reflect.ValueOf(&ref).Elem())
+	v.Secret = ref.Secret
 }
 
 func decodeMap(n *yaml.Node, v reflect.Value) {

@@ -40,7 +40,7 @@ type value struct {
 	low      *bound
 	high     *bound
 	elem     *value      // of a list or map
-	def      *definition // of a struct
+	def      *definition // of a struct, or of what may stand in the place of a text
 }
 
 // A bound limits a number.

@@ -68,6 +68,9 @@ func (d *definitions) binary(e *ast.BinaryExpr) (*value, error) {
 	case e.Op == token.OR && x.enum != nil && y.enum != nil:
 		x.enum = append(x.enum, y.enum...)
 		return x, nil
+	case e.Op == token.OR && x.shape == textShape && y.shape == structShape:
+		x.def = y.def
+		return x, nil
 	case e.Op == token.OR: // of structs
 		return &value{shape: anyShape}, nil
 	case e.Op == token.AND:

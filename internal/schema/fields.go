@@ -134,6 +134,9 @@ func document(at string, f *field) FieldDoc {
 func typeName(v *value) string {
 	switch v.shape {
 	case textShape:
+		if v.def != nil {
+			return "text or mapping"
+		}
 		return "text"
 	case intShape:
 		return "whole number"

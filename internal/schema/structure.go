@@ -170,4 +170,6 @@ var nouns = map[string]string{
 	"QosRequirement":         "the requirements",
 	"QosConstraint":          "the constraints",
 	"VariableDescription":    "the variable description",
+	"SecretReference":        "the reference to a secret",
+	"SecretKeyReference":     "the key of a secret",
 }

@@ -31,7 +31,7 @@ func unit(partition int, env string, c oprc.Condition, problem string) reconcile
 		UnitRecord: oprc.UnitRecord{
 			Unit: oprc.DeploymentUnit{
 				ID: id, ClsKey: "shop.cart", TargetEnv: env,
-				Functions: []oprc.UnitFunction{{Key: "shop.add", Config: oprc.FunctionConfig{Env: map[string]string{"API_KEY": "s3cr3t"}}}},
+				Functions: []oprc.UnitFunction{{Key: "shop.add", Config: oprc.FunctionConfig{Env: oprc.Env{"API_KEY": {Text: "s3cr3t"}}}}},
 			},
 			SpecHash: "sha256:fedcba98765432", Generation: 2, Op: oprc.Deploy, DispatchedAt: at(0),
 		},
