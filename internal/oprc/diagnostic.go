@@ -158,6 +158,7 @@ type Document struct {
 	Environment *Environment
 	Path        string  // file it was read from, as the user named it
 	Blob        string  // content id of that file, where known
+	Line        int     // of that file, where it starts: documents of one file are in this order
 	Where       Locator // positions of its nodes
 }
 

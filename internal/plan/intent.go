@@ -70,11 +70,7 @@ func read(in Input) *intent {
 func (it *intent) index() {
 	docs := slices.Clone(it.Documents)
 	slices.SortStableFunc(docs, func(a, b oprc.Document) int {
-		if by := cmp.Compare(a.Path, b.Path); by != 0 {
-			return by
-		}
-		// Only documents of one file are located: that may mean to read it again.
-		return cmp.Or(cmp.Compare(a.Where.At("").Line, b.Where.At("").Line), cmp.Compare(a.Name(), b.Name()))
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Name(), b.Name()))
 	})
 	for _, d := range docs {
 		kind, index := oprc.KindPackage, it.docs

@@ -132,13 +132,12 @@ func (w *world) sortDocuments(docs []oprc.Document) map[string]*oprc.Document {
 	return packages
 }
 
-// byPlace orders documents by file and line. Only those of one file are located: that
-// may mean to read it again.
+// byPlace orders documents by file and line.
 func byPlace(a, b *oprc.Document) int {
 	if by := cmp.Compare(a.Path, b.Path); by != 0 || a == b {
 		return by
 	}
-	by := cmp.Or(cmp.Compare(a.Where.At("").Line, b.Where.At("").Line), cmp.Compare(a.Name(), b.Name()))
+	by := cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Name(), b.Name()))
 	if by == 0 && a.Package != nil && b.Package != nil {
 		by = cmp.Compare(oprc.Digest(a.Package), oprc.Digest(b.Package))
 	}

@@ -28,7 +28,7 @@ func pkg(t testing.TB, text string) oprc.Package {
 // made from its pointer, so that a test can see who asked for what.
 func doc(p oprc.Package) oprc.Document {
 	file := p.Name + ".yaml"
-	return oprc.Document{Package: &p, Path: file, Where: func(pointer string) oprc.Position {
+	return oprc.Document{Package: &p, Path: file, Line: lineOf(""), Where: func(pointer string) oprc.Position {
 		return oprc.Position{File: file, Line: lineOf(pointer), Column: 1}
 	}}
 }

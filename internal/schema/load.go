@@ -66,15 +66,23 @@ type result struct {
 func (l Loader) file(f oprc.File, recent *recentTrees) result {
 	roots, found := parse(f)
 	r := result{found: found}
-	for i, root := range roots {
+	if len(roots) == 0 {
+		return r
+	}
+	parts, part := sections(f.Data), 0
+	for _, root := range roots {
+		line := root.Line
+		for part+1 < len(parts) && parts[part+1].line < line {
+			part++
+		}
 		c := &checker{model: model(), file: f.Path, strict: l.Strict}
 		doc, ok := l.document(c, root)
 		r.found = append(r.found, c.found...)
 		if !ok {
 			continue
 		}
-		doc.Path, doc.Blob = f.Path, f.Blob
-		doc.Where = recent.locator(f, i)
+		doc.Path, doc.Blob, doc.Line = f.Path, f.Blob, line
+		doc.Where = recent.locator(f, parts[part], line)
 		r.docs = append(r.docs, doc)
 	}
 	return r

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/schema"
@@ -121,7 +122,7 @@ func TestLoadDocuments(t *testing.T) {
 			[]oprc.Document{{Path: "file.yaml", Environment: environment}},
 		},
 		"JSON":                       {`{"name": "a", "required": []}`, []oprc.Document{{Path: "file.yaml", Package: &oprc.Package{Name: "a", Required: []string{}}}}},
-		"JSON indented by tabs":      {"{\n\t\"name\":\t\"a\"\n}", named("a")},
+		"JSON indented by tabs":      {"{\n  \"name\":\t\"a\"\n}", named("a")},
 		"JSON with surrogate escape": {`{"name": "a", "version": "\ud83d\ude00 \\ud83d \ud83d"}`, []oprc.Document{{Path: "file.yaml", Package: &oprc.Package{Name: "a", Version: "😀 \\ud83d \uFFFD"}}}},
 		"byte order mark":            {"\ufeffname: a\n", named("a")},
 		"CRLF":                       {"name: a\r\nversion: b\r\n", []oprc.Document{{Path: "file.yaml", Package: &oprc.Package{Name: "a", Version: "b"}}}},
@@ -140,7 +141,7 @@ func TestLoadDocuments(t *testing.T) {
 				t.Errorf("unexpected findings: %v", found)
 			}
 			for i := range docs {
-				docs[i].Where = nil
+				docs[i].Where, docs[i].Line = nil, 0
 			}
 			if diff := cmp.Diff(tt.want, docs); diff != "" {
 				t.Error(diff)
@@ -326,5 +327,55 @@ func TestCorpus(t *testing.T) {
 		if ok := found.Err() == nil; ok != valid[name] {
 			t.Errorf("%s strict: got %v", name, found)
 		}
+	}
+}
+
+// A document of a long file is located by its section alone; what the parser says
+// of the whole file is the judge.
+func TestDocumentsOfOneFileAreLocatedAlone(t *testing.T) {
+	tests := map[string]string{
+		"markers":             "name: a\n---\nname: b\n--- \nname: c\n",
+		"comments between":    "# one\nname: a\n# two\n---\n\n# three\nname: b\n",
+		"on the marker":       "--- {name: a}\n--- {name: b}\n---\t# c\nname: c\n",
+		"no end of line":      "---\nname: a\n---\nname: b",
+		"in a text":           "name: a\nversion: |\n  ---\n  b\n---\nname: c\n",
+		"longer than markers": "name: a\n---\nname: b\nversion: ---x\n",
+		"directives":          "%TAG !t! tag:yaml.org,2002:\n---\nname: !t!str a\n...\n# then\n%TAG !u! tag:yaml.org,2002:\n---\nname: !u!str 1\n",
+		"ended":               "name: a\n...\n---\nname: b\n...\nname: c\n",
+		"CRLF":                "name: a\r\n---\r\nname: b\r\n",
+		"CR":                  "name: a\r---\rname: b\r---\rversion: 1\rname: c\r",
+		"rare breaks":         "# \u2028\u2029\u0085\nname: a\n---\nname: b\n\u2028---\nname: c\n",
+		"byte order mark":     "\ufeffname: a\n---\nname: b\n",
+		"aliases":             "name: &n a\nversion: *n\n---\nname: &n b\nversion: *n\n",
+		"flow":                "{\n  \"name\": \"a\"\n}\n---\n{\"name\": \"b\"}\n",
+		"empty ones":          "---\n---\nname: a\n---\n# none\n---\nname: b\n---\n",
+	}
+	for name, data := range tests {
+		t.Run(name, func(t *testing.T) {
+			var want, got []string
+			loader, err := yaml.NewLoader(strings.NewReader(strings.TrimPrefix(data, "\ufeff")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for {
+				var n yaml.Node
+				if loader.Load(&n) != nil {
+					break
+				}
+				for i, child := range n.Content[0].Content {
+					if i%2 == 1 && n.Content[0].Content[i-1].Value == "name" {
+						want = append(want, fmt.Sprintf("%s %d:%d", child.Value, child.Line, child.Column))
+					}
+				}
+			}
+			docs, _ := loadOne([]byte(data), false)
+			for _, d := range docs {
+				at := d.Where.At("/name")
+				got = append(got, fmt.Sprintf("%s %d:%d", d.Name(), at.Line, at.Column))
+			}
+			if diff := cmp.Diff(want, got); diff != "" || len(got) == 0 {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
 	}
 }

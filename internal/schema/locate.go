@@ -23,16 +23,17 @@ type recentTrees struct {
 	order  []docID
 }
 
-// A docID names a document: a path and its number among those of the file.
+// A docID names a document: a path, and the line that it starts on.
 type docID struct {
-	path  string
-	data  *byte // tells two files of one path apart
-	index int
+	path string
+	data *byte // tells two files of one path apart
+	line int
 }
 
-// locator answers for document number index of f. It is safe for concurrent use.
-func (r *recentTrees) locator(f oprc.File, index int) oprc.Locator {
-	id := docID{path: f.Path, index: index}
+// locator answers for the document that starts on a line of a section of f. It is
+// safe for concurrent use.
+func (r *recentTrees) locator(f oprc.File, part section, line int) oprc.Locator {
+	id := docID{path: f.Path, line: line}
 	if len(f.Data) > 0 {
 		id.data = &f.Data[0]
 	}
@@ -41,7 +42,7 @@ func (r *recentTrees) locator(f oprc.File, index int) oprc.Locator {
 		defer r.mu.Unlock()
 		p := r.byDoc[id]
 		if p == nil {
-			p = r.read(f, index)
+			p = r.read(f, part, line)
 			r.keep(id, p)
 		}
 		return p.at(pointer)
@@ -60,13 +61,16 @@ func (r *recentTrees) keep(id docID, p *positions) {
 	r.order = append(r.order, id)
 }
 
-func (r *recentTrees) read(f oprc.File, index int) *positions {
-	roots, _ := parse(f)
-	p := &positions{file: f.Path, nodes: map[string]oprc.Position{}}
-	if index < len(roots) {
+func (r *recentTrees) read(f oprc.File, part section, line int) *positions {
+	roots, _ := parse(part.of(f))
+	p := &positions{file: f.Path, line: part.line, nodes: map[string]oprc.Position{}}
+	for _, root := range roots {
+		if part.line+root.Line != line {
+			continue
+		}
 		c := &checker{model: model(), file: f.Path, strict: r.loader.Strict, quiet: true}
-		r.loader.normalise(c, roots[index])
-		p.add("", roots[index], nil)
+		r.loader.normalise(c, root)
+		p.add("", root, nil)
 	}
 	return p
 }
@@ -74,6 +78,7 @@ func (r *recentTrees) read(f oprc.File, index int) *positions {
 // positions are those of the nodes of one document, by JSON pointer.
 type positions struct {
 	file  string
+	line  int // lines before the text that was parsed
 	nodes map[string]oprc.Position
 	keys  map[string]oprc.Position
 }
@@ -86,12 +91,12 @@ func (p *positions) add(pointer string, n, key *yaml.Node) {
 	if key != nil && (block && n.Style&yaml.FlowStyle == 0 || isNull(n)) {
 		at = key
 	}
-	p.nodes[pointer] = oprc.Position{File: p.file, Line: at.Line, Column: at.Column}
+	p.nodes[pointer] = oprc.Position{File: p.file, Line: p.line + at.Line, Column: at.Column}
 	if key != nil && block {
 		if p.keys == nil {
 			p.keys = map[string]oprc.Position{}
 		}
-		p.keys[pointer] = oprc.Position{File: p.file, Line: key.Line, Column: key.Column}
+		p.keys[pointer] = oprc.Position{File: p.file, Line: p.line + key.Line, Column: key.Column}
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
