@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +48,11 @@ func found(t *testing.T, doc view.CodeDoc, file string) []oprc.Code {
 	if doc.Policy != "" {
 		args = []string{"plan", "--policy", u.file("policy.cue", doc.Policy)}
 	}
-	r := u.run(append(args, "-o", "json", "-f", u.file("example.yaml", file))...)
+	example := u.file("example.yaml", file)
+	if doc.Directory {
+		example = filepath.Dir(example)
+	}
+	r := u.run(append(args, "-o", "json", "-f", example)...)
 	if doc.Policy != "" {
 		if strings.Contains(r.err, "call it something else") {
 			return []oprc.Code{oprc.CodePolicy}

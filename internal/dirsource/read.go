@@ -9,10 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/oaas-platform/oprc/internal/ignore"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -24,25 +26,34 @@ const Stdin = "<stdin>"
 // [oprc.IsPackageFile], globs with the files and directories they match, and
 // "-" for stdin.
 //
-// Below a directory, hidden directories and symbolic links to directories are not
+// Below a directory, what an .oprcignore file names is not read. Hidden directories
+// and symbolic links to directories are not
 // entered; a symbolic link to a file is read if it stays in that directory. A path
 // that names nothing, or a directory without a single such file, is an
 // [oprc.ErrNotFound]. Of a file that is too large only the first
 // [oprc.MaxFileSize] bytes and one more are returned.
 func Read(paths []string, stdin io.Reader) ([]oprc.File, error) {
+	files, _, err := ReadAll(paths, stdin)
+	return files, err
+}
+
+// ReadAll is Read, and names the files and directories that were passed over because an
+// .oprcignore file names them.
+func ReadAll(paths []string, stdin io.Reader) (files []oprc.File, unread []string, err error) {
 	r := reader{seen: map[string]bool{}}
 	for _, p := range paths {
 		if err := r.add(p, stdin); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	slices.SortStableFunc(r.files, func(a, b oprc.File) int { return cmp.Compare(a.Path, b.Path) })
-	return r.files, nil
+	return r.files, r.unread, nil
 }
 
 type reader struct {
-	files []oprc.File
-	seen  map[string]bool // by real path
+	files  []oprc.File
+	unread []string
+	seen   map[string]bool // by real path
 }
 
 func (r *reader) add(name string, stdin io.Reader) error {
@@ -51,14 +62,14 @@ func (r *reader) add(name string, stdin io.Reader) error {
 			return nil
 		}
 		r.seen[name] = true
-		return r.take(Stdin, stdin)
+		return r.take(Stdin, stdin, false)
 	}
 	info, err := os.Stat(name)
 	switch {
 	case err == nil && info.IsDir():
 		return r.directory(name)
 	case err == nil:
-		return r.file(name)
+		return r.file(name, false)
 	case errors.Is(err, fs.ErrNotExist) && isGlob(name):
 		return r.glob(name)
 	case errors.Is(err, fs.ErrNotExist):
@@ -83,7 +94,7 @@ func (r *reader) glob(pattern string) error {
 		case info.IsDir():
 			err = r.walk(m)
 		case oprc.IsPackageFile(filepath.Base(m)):
-			err = r.file(m)
+			err = r.file(m, true)
 		}
 		if err != nil {
 			return err
@@ -132,18 +143,30 @@ func (r *reader) holdsSeen(root string) bool {
 // link to one of them is the repeat and not the other way round.
 func (r *reader) walk(root string) error {
 	var regular, links []string
+	rules := map[string]ignore.Rules{} // by directory, those above it included
 	// A trailing separator makes WalkDir enter a root that is a link itself.
 	err := filepath.WalkDir(root+string(filepath.Separator), func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		rel, err := filepath.Rel(root, name)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
+		}
+		rel = filepath.ToSlash(rel)
+		above := rules[path.Dir(rel)]
+		switch {
 		case d.IsDir() && rel != "." && oprc.Hidden(d.Name()):
 			return filepath.SkipDir
-		case d.IsDir() || !oprc.IsPackageFile(filepath.ToSlash(rel)):
+		case rel != "." && (d.IsDir() || oprc.IsPackageFile(rel)) && above.Match(strings.Split(rel, "/"), d.IsDir()):
+			r.unread = append(r.unread, filepath.Join(root, rel))
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+		case d.IsDir():
+			rules[rel], err = ownRules(root, rel, above)
+			return err
+		case !oprc.IsPackageFile(rel):
 		case d.Type()&fs.ModeSymlink != 0:
 			links = append(links, filepath.Join(root, rel))
 		case d.Type().IsRegular():
@@ -155,13 +178,13 @@ func (r *reader) walk(root string) error {
 		return fmt.Errorf("read %s: %w", root, err)
 	}
 	for _, name := range regular {
-		if err := r.file(name); err != nil {
+		if err := r.file(name, true); err != nil {
 			return err
 		}
 	}
 	for _, name := range links {
 		if staysInside(root, name) {
-			if err := r.file(name); err != nil {
+			if err := r.file(name, true); err != nil {
 				return err
 			}
 		}
@@ -169,8 +192,21 @@ func (r *reader) walk(root string) error {
 	return nil
 }
 
-// file reads name unless it was read already.
-func (r *reader) file(name string) error {
+// ownRules adds the rules of a directory's own file, if it has one.
+func ownRules(root, rel string, above ignore.Rules) (ignore.Rules, error) {
+	data, err := os.ReadFile(filepath.Join(root, rel, ignore.File))
+	if errors.Is(err, fs.ErrNotExist) {
+		return above, nil
+	}
+	var segments []string
+	if rel != "." {
+		segments = strings.Split(rel, "/")
+	}
+	return above.With(data, segments), err
+}
+
+// file reads name unless it was read already. found means that it was not named itself.
+func (r *reader) file(name string, found bool) error {
 	real, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
@@ -185,10 +221,10 @@ func (r *reader) file(name string) error {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	return r.take(name, f)
+	return r.take(name, f, found)
 }
 
-func (r *reader) take(name string, from io.Reader) error {
+func (r *reader) take(name string, from io.Reader, found bool) error {
 	if from == nil {
 		return notFound(name, "there is no standard input")
 	}
@@ -196,7 +232,7 @@ func (r *reader) take(name string, from io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
-	r.files = append(r.files, oprc.File{Path: name, Data: data})
+	r.files = append(r.files, oprc.File{Path: name, Data: data, Found: found})
 	return nil
 }
 

@@ -35,21 +35,22 @@ func write(t *testing.T, name, content string) {
 func TestRead(t *testing.T) {
 	files := []string{
 		"a.yaml", "pkgs/b.yml", "pkgs/c.json", "pkgs/deep/d.yaml", "pkgs/README.md", "pkgs/oprc.yaml", "pkgs/images.json",
-		"pkgs/.hidden/e.yaml", "pkgs/.f.yaml", "pkgs/deep/package.json", "plain", "empty/README.md",
+		"pkgs/.hidden/e.yaml", "pkgs/.f.yaml", "pkgs/deep/package.json", "pkgs/E.YAML", "plain", "empty/README.md",
 	}
+	all := []string{"+pkgs/E.YAML", "+pkgs/b.yml", "+pkgs/c.json", "+pkgs/deep/d.yaml", "+pkgs/deep/package.json", "+pkgs/images.json"}
 	tests := map[string]struct {
 		paths []string
-		want  []string
+		want  []string // "+" before what was found, and not named itself
 	}{
 		"a file":                        {[]string{"a.yaml"}, []string{"a.yaml"}},
 		"a file of any name":            {[]string{"plain"}, []string{"plain"}},
 		"a named file that is not read": {[]string{"pkgs/oprc.yaml"}, []string{"pkgs/oprc.yaml"}},
-		"a directory":                   {[]string{"pkgs"}, []string{"pkgs/b.yml", "pkgs/c.json", "pkgs/deep/d.yaml"}},
-		"a directory, with a slash":     {[]string{"pkgs/"}, []string{"pkgs/b.yml", "pkgs/c.json", "pkgs/deep/d.yaml"}},
-		"the working directory":         {[]string{"."}, []string{"a.yaml", "pkgs/b.yml", "pkgs/c.json", "pkgs/deep/d.yaml"}},
-		"a glob of files":               {[]string{"pkgs/*.y*ml"}, []string{"pkgs/b.yml"}},
-		"a glob of everything":          {[]string{"pkgs/*"}, []string{"pkgs/b.yml", "pkgs/c.json", "pkgs/deep/d.yaml"}},
-		"once, however often named":     {[]string{"pkgs", "pkgs/c.json", "pkgs/*.json", "./pkgs"}, []string{"pkgs/b.yml", "pkgs/c.json", "pkgs/deep/d.yaml"}},
+		"a directory":                   {[]string{"pkgs"}, all},
+		"a directory, with a slash":     {[]string{"pkgs/"}, all},
+		"the working directory":         {[]string{"."}, append([]string{"+a.yaml"}, all...)},
+		"a glob of files":               {[]string{"pkgs/*.y*ml"}, []string{"+pkgs/b.yml"}},
+		"a glob of everything":          {[]string{"pkgs/*"}, all},
+		"once, however often named":     {[]string{"pkgs", "pkgs/c.json", "pkgs/*.json", "./pkgs"}, []string{"+pkgs/E.YAML", "+pkgs/b.yml", "+pkgs/c.json", "+pkgs/deep/d.yaml", "+pkgs/deep/package.json", "+pkgs/images.json"}},
 		"sorted":                        {[]string{"pkgs/c.json", "a.yaml"}, []string{"a.yaml", "pkgs/c.json"}},
 		"standard input":                {[]string{"-", "a.yaml", "-"}, []string{"<stdin>", "a.yaml"}},
 		"nothing":                       {nil, nil},
@@ -63,12 +64,33 @@ func TestRead(t *testing.T) {
 			}
 			var want []oprc.File
 			for _, n := range test.want {
-				want = append(want, oprc.File{Path: n, Data: []byte("content of " + n)})
+				n, found := strings.CutPrefix(n, "+")
+				want = append(want, oprc.File{Path: n, Data: []byte("content of " + n), Found: found})
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestReadPassesOverWhatIsIgnored(t *testing.T) {
+	tree(t, "pkgs/a.yaml", "pkgs/chart/values.yaml", "pkgs/team/local.yaml", "pkgs/team/b.yaml")
+	write(t, "pkgs/.oprcignore", "chart/\n")
+	write(t, "pkgs/team/.oprcignore", "/local.yaml\n")
+	files, unread, err := dirsource.ReadAll([]string{"pkgs", "pkgs/chart/values.yaml"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range files {
+		got = append(got, f.Path)
+	}
+	if diff := cmp.Diff([]string{"pkgs/a.yaml", "pkgs/chart/values.yaml", "pkgs/team/b.yaml"}, got); diff != "" { // what is named is read
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"pkgs/chart", "pkgs/team/local.yaml"}, unread); diff != "" {
+		t.Errorf("passed over: -want +got:\n%s", diff)
 	}
 }
 
@@ -113,8 +135,8 @@ func TestReadFollowsNoLinkOutOfTheDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []oprc.File{
-			{Path: root + "/a.yaml", Data: []byte("content of pkgs/a.yaml")},
-			{Path: root + "/cm.yaml", Data: []byte("content of pkgs/..data/cm.yaml")},
+			{Path: root + "/a.yaml", Data: []byte("content of pkgs/a.yaml"), Found: true},
+			{Path: root + "/cm.yaml", Data: []byte("content of pkgs/..data/cm.yaml"), Found: true},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", root, diff)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"github.com/oaas-platform/oprc/internal/ignore"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -203,6 +204,9 @@ func (w *watcher) mattersBelow(root, name string, e fsnotify.Event) bool {
 	rel, err := filepath.Rel(root, name)
 	if err != nil {
 		return false
+	}
+	if base == ignore.File {
+		return true
 	}
 	if rel != "." && rel != kubernetesData && oprc.Hidden(base) {
 		return false

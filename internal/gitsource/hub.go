@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 	"golang.org/x/time/rate"
 
+	"github.com/oaas-platform/oprc/internal/ignore"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -75,15 +76,8 @@ func (h *Hub) Open(o Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("git source %s: %w", o.Name, err)
 	}
-	s := &Source{o: o, path: p, remote: r, keys: keys}
-	if len(o.Ignore) > 0 {
-		var ps []gitignore.Pattern
-		for _, line := range o.Ignore {
-			ps = append(ps, gitignore.ParsePattern(line, nil))
-		}
-		s.ignore = gitignore.NewMatcher(ps)
-	}
-	return s, nil
+	rules := ignore.Rules{}.With([]byte(strings.Join(o.Ignore, "\n")), nil)
+	return &Source{o: o, path: p, remote: r, keys: keys, ignore: rules}, nil
 }
 
 // remote returns the remote that sources with the same URL, and the same way in,

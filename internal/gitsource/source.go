@@ -20,9 +20,9 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 	"github.com/go-git/go-git/v5/plumbing/object"
 
+	"github.com/oaas-platform/oprc/internal/ignore"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -76,7 +76,7 @@ type Revision struct {
 type Source struct {
 	o      Options
 	path   pattern
-	ignore gitignore.Matcher
+	ignore ignore.Rules
 	keys   keyring
 
 	mu     sync.Mutex
@@ -84,6 +84,7 @@ type Source struct {
 	last   Revision
 	cache  cache
 	notes  []string
+	unread []string
 }
 
 // URL returns the repository's address as it may be shown: without credentials.
@@ -200,14 +201,14 @@ func (s *Source) files(ctx context.Context, rev Revision) ([]oprc.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := walk{repo: s.remote.repo.Storer, path: s.path, ignore: s.ignore, old: s.cache, fresh: newCache()}
-	if err := w.tree(ctx, c.TreeHash, ""); err != nil {
+	w := walk{repo: s.remote.repo.Storer, path: s.path, old: s.cache, fresh: newCache()}
+	if err := w.tree(ctx, c.TreeHash, "", s.ignore); err != nil {
 		return nil, fmt.Errorf("%s: read commit %s: %w", s.remote.shown, short(rev.ID), err)
 	}
 	if len(w.files) == 0 {
 		return nil, fmt.Errorf("%s: commit %s has no package file in %q: %w", s.remote.shown, short(rev.ID), cmp.Or(s.o.Path, "/"), oprc.ErrNotFound)
 	}
-	s.cache, s.notes = w.fresh, w.notes
+	s.cache, s.notes, s.unread = w.fresh, w.notes, w.unread
 	if w.more > 0 {
 		s.notes = append(s.notes, fmt.Sprintf("and %d more files are odd", w.more))
 	}
@@ -220,6 +221,14 @@ func (s *Source) Notes() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.notes)
+}
+
+// Unread names the files and directories that Files passed over last: what
+// .oprcignore or the option Ignore names, submodules, symbolic links to directories.
+func (s *Source) Unread() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.unread)
 }
 
 func short(commit string) string { return commit[:min(12, len(commit))] }

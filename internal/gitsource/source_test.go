@@ -45,8 +45,8 @@ func TestPollAndFilesOverHTTP(t *testing.T) {
 	}
 	blob := func(name string) string { return w.Git("rev-parse", "HEAD:"+name) }
 	wantFiles := []oprc.File{
-		{Path: "pkgs/a.yaml", Data: []byte("name: a\n"), Blob: blob("pkgs/a.yaml")},
-		{Path: "pkgs/b.yaml", Data: []byte("name: b\n"), Blob: blob("pkgs/b.yaml")},
+		{Path: "pkgs/a.yaml", Data: []byte("name: a\n"), Blob: blob("pkgs/a.yaml"), Found: true},
+		{Path: "pkgs/b.yaml", Data: []byte("name: b\n"), Blob: blob("pkgs/b.yaml"), Found: true},
 	}
 	if diff := cmp.Diff(wantFiles, files); diff != "" {
 		t.Fatalf("first files: -want +got:\n%s", diff)

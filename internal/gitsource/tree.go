@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
 
+	"github.com/oaas-platform/oprc/internal/ignore"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -38,21 +39,22 @@ const (
 
 // A walk collects the package files of one commit.
 type walk struct {
-	repo   storer.EncodedObjectStorer
-	path   pattern
-	ignore gitignore.Matcher
-	old    cache
-	fresh  cache
+	repo  storer.EncodedObjectStorer
+	path  pattern
+	old   cache
+	fresh cache
 
 	files   []oprc.File
+	unread  []string // what is there, and passed over
 	notes   []string
 	more    int // notes that are only counted
 	entries int
 	bytes   int
 }
 
-// tree reads the directory dir. It does not enter what cannot hold a match.
-func (w *walk) tree(ctx context.Context, id plumbing.Hash, dir string) error {
+// tree reads the directory dir. It does not enter what cannot hold a match, nor what
+// rules or the directory's own .oprcignore name.
+func (w *walk) tree(ctx context.Context, id plumbing.Hash, dir string, rules ignore.Rules) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -67,32 +69,65 @@ func (w *walk) tree(ctx context.Context, id plumbing.Hash, dir string) error {
 	if w.entries += len(t.Entries); w.entries > maxEntries {
 		return fmt.Errorf("%s: %w: more than %d files and directories; set path to those with packages", dir, errTooMuch, maxEntries)
 	}
+	rules, err := w.rules(t, dir, rules)
+	if err != nil {
+		return err
+	}
 	for _, e := range t.Entries {
 		if e.Name == "." || e.Name == ".." || strings.ContainsAny(e.Name, `/\`) {
 			w.note(fmt.Sprintf("%q in /%s", e.Name, dir), "is a name that no file may have; it is not read")
 			continue
 		}
 		name := path.Join(dir, e.Name)
-		segments := strings.Split(name, "/")
-		if oprc.Hidden(e.Name) || w.ignore != nil && w.ignore.Match(segments, e.Mode == filemode.Dir) {
+		if oprc.Hidden(e.Name) {
 			continue
 		}
-		var err error
-		switch {
-		case e.Mode == filemode.Dir && w.path.mayHold(segments):
-			err = w.tree(ctx, e.Hash, name)
-		case e.Mode == filemode.Submodule && w.path.mayHold(segments):
-			w.note(name, "is a submodule, which is not read")
-		case e.Mode != filemode.Dir && oprc.IsPackageFile(name) && w.path.matches(segments):
-			err = w.file(e, name)
-		case e.Mode == filemode.Symlink && w.path.matches(segments):
-			w.note(name, "is a symbolic link, which is not followed")
-		}
-		if err != nil {
+		if err := w.entry(ctx, e, name, rules); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (w *walk) entry(ctx context.Context, e object.TreeEntry, name string, rules ignore.Rules) error {
+	segments := strings.Split(name, "/")
+	isDir, isFile := e.Mode == filemode.Dir, e.Mode != filemode.Dir && e.Mode != filemode.Submodule && oprc.IsPackageFile(name)
+	switch {
+	case rules.Match(segments, isDir || e.Mode == filemode.Submodule):
+		if isDir || isFile {
+			w.unread = append(w.unread, name)
+		}
+	case isDir && w.path.mayHold(segments):
+		return w.tree(ctx, e.Hash, name, rules)
+	case e.Mode == filemode.Submodule && w.path.mayHold(segments):
+		w.unread = append(w.unread, name)
+		w.note(name, "is a submodule, which is not read")
+	case isFile && w.path.matches(segments):
+		return w.file(e, name)
+	case e.Mode == filemode.Symlink && w.path.matches(segments):
+		w.unread = append(w.unread, name)
+		w.note(name, "is a symbolic link, which is not followed")
+	}
+	return nil
+}
+
+// rules adds those of the directory's own file, if it has one.
+func (w *walk) rules(t *object.Tree, dir string, above ignore.Rules) (ignore.Rules, error) {
+	i := slices.IndexFunc(t.Entries, func(e object.TreeEntry) bool {
+		return e.Name == ignore.File && e.Mode.IsFile() && e.Mode != filemode.Symlink
+	})
+	if i < 0 {
+		return above, nil
+	}
+	data, err := w.blob(t.Entries[i].Hash)
+	if err != nil {
+		return above, fmt.Errorf("%s: %w", path.Join(dir, ignore.File), err)
+	}
+	var segments []string
+	if dir != "" {
+		segments = strings.Split(dir, "/")
+	}
+	return above.With(data, segments), nil
 }
 
 func (w *walk) file(e object.TreeEntry, name string) error {
@@ -111,7 +146,7 @@ func (w *walk) file(e object.TreeEntry, name string) error {
 	if w.bytes += len(data); w.bytes > maxBytes {
 		return fmt.Errorf("%s: %w: more than %d MiB of package files", name, errTooMuch, maxBytes>>20)
 	}
-	w.files = append(w.files, oprc.File{Path: name, Data: data, Blob: e.Hash.String()})
+	w.files = append(w.files, oprc.File{Path: name, Data: data, Blob: e.Hash.String(), Found: true})
 	return nil
 }
 

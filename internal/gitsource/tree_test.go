@@ -29,7 +29,7 @@ func TestPaths(t *testing.T) {
 	w := newWork(t)
 	for _, name := range []string{
 		"root.yaml", "oprc.yaml", ".github/ci.yaml", "apps/shop/a.yaml", "apps/shop/deep/b.json", "apps/shop/c.md",
-		"apps/blog/d.yml", "apps/blog/images.json", "apps/test/t.yaml",
+		"apps/blog/d.yml", "apps/test/t.yaml", "apps/blog/IMAGES.JSON",
 	} {
 		w.Write(name, name)
 	}
@@ -39,15 +39,15 @@ func TestPaths(t *testing.T) {
 		ignore []string
 		want   []string
 	}{
-		"everything":   {"", nil, []string{"apps/blog/d.yml", "apps/shop/a.yaml", "apps/shop/deep/b.json", "apps/test/t.yaml", "root.yaml"}},
-		"a dot":        {"./", nil, []string{"apps/blog/d.yml", "apps/shop/a.yaml", "apps/shop/deep/b.json", "apps/test/t.yaml", "root.yaml"}},
+		"everything":   {"", nil, []string{"apps/blog/IMAGES.JSON", "apps/blog/d.yml", "apps/shop/a.yaml", "apps/shop/deep/b.json", "apps/test/t.yaml", "root.yaml"}},
+		"a dot":        {"./", nil, []string{"apps/blog/IMAGES.JSON", "apps/blog/d.yml", "apps/shop/a.yaml", "apps/shop/deep/b.json", "apps/test/t.yaml", "root.yaml"}},
 		"a directory":  {"apps/shop/", nil, []string{"apps/shop/a.yaml", "apps/shop/deep/b.json"}},
 		"a file":       {"apps/shop/a.yaml", nil, []string{"apps/shop/a.yaml"}},
-		"directories":  {"apps/*o*", nil, []string{"apps/blog/d.yml", "apps/shop/a.yaml", "apps/shop/deep/b.json"}},
+		"directories":  {"apps/*o*", nil, []string{"apps/blog/IMAGES.JSON", "apps/blog/d.yml", "apps/shop/a.yaml", "apps/shop/deep/b.json"}},
 		"files":        {"apps/*/*.yaml", nil, []string{"apps/shop/a.yaml", "apps/test/t.yaml"}},
 		"any depth":    {"**/*.json", nil, []string{"apps/shop/deep/b.json"}},
-		"ignored":      {"", []string{"test/", "*.json", "/root.yaml"}, []string{"apps/blog/d.yml", "apps/shop/a.yaml"}},
-		"ignored back": {"apps", []string{"*.y*ml", "!a.yaml"}, []string{"apps/shop/a.yaml", "apps/shop/deep/b.json"}},
+		"ignored":      {"", []string{"test/", "*.json", "*.JSON", "/root.yaml"}, []string{"apps/blog/d.yml", "apps/shop/a.yaml"}},
+		"ignored back": {"apps", []string{"*.y*ml", "!a.yaml"}, []string{"apps/blog/IMAGES.JSON", "apps/shop/a.yaml", "apps/shop/deep/b.json"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -67,6 +67,32 @@ func TestPaths(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// What .oprcignore names is not read, and is known to be there.
+func TestIgnoreFiles(t *testing.T) {
+	w := newWork(t)
+	for _, name := range []string{"a.yaml", "chart/values.yaml", "team/b.yaml", "team/local.yaml", "team/keep.json", "other/local.yaml"} {
+		w.Write(name, name)
+	}
+	w.Write(".oprcignore", "# not ours\r\nchart/\r\n*.json\r\n")
+	w.Write("team/.oprcignore", "local.yaml\n!keep.json\n")
+	w.Commit("Everything")
+	s := open(t, gitsource.Options{URL: w.Dir})
+	files, err := s.Files(t.Context(), poll(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range files {
+		got = append(got, f.Path)
+	}
+	if diff := cmp.Diff([]string{"a.yaml", "other/local.yaml", "team/b.yaml", "team/keep.json"}, got); diff != "" {
+		t.Errorf("read: -want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"chart", "team/local.yaml"}, s.Unread()); diff != "" {
+		t.Errorf("passed over: -want +got:\n%s", diff)
 	}
 }
 

@@ -46,6 +46,8 @@ const (
 	CodeSystemField Code = "W106"
 	CodeDefault     Code = "W107" // default applied (info)
 	CodeIdle        Code = "W108" // deployment of what is disabled
+	CodeForeign     Code = "W109" // a document of another system (info)
+	CodeNothing     Code = "W110" // a file without packages and environments
 )
 
 // Severity orders findings by what they stop.
@@ -149,6 +151,9 @@ type File struct {
 	Path string // as the user named it, or relative to its source's root
 	Data []byte
 	Blob string // content id, where known; equal ids mean equal content
+	// Found means that nobody named the file: it was found in a directory or a source,
+	// where documents of other systems are passed over.
+	Found bool
 }
 
 // A Document is one package or one environment as read from a file: exactly one

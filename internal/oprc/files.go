@@ -10,18 +10,16 @@ import (
 // one stops a byte later, so that the validator can say that it is too large.
 const MaxFileSize = 16 << 20
 
-// notPackages are well-known files that stand beside packages and are none.
-var notPackages = []string{"oprc.yaml", "oprc.yml", "images.json", "images.yaml", "package.json", "package-lock.json"}
-
-// IsPackageFile reports whether a file that was found while reading a directory
-// holds packages, by its slash-separated path: *.yaml, *.yml and *.json, but
-// nothing hidden, and none of oprc.yaml, oprc.yml, images.json, images.yaml,
-// package.json and package-lock.json.
+// IsPackageFile reports whether a file that was found while reading a directory may
+// hold packages, by its slash-separated path: *.yaml, *.yml and *.json in any case, but
+// nothing hidden, and not the program's own configuration, oprc.yaml. Whether it does
+// hold any, its content decides.
 func IsPackageFile(name string) bool {
-	if slices.ContainsFunc(strings.Split(name, "/"), Hidden) || slices.Contains(notPackages, path.Base(name)) {
+	base := strings.ToLower(path.Base(name))
+	if slices.ContainsFunc(strings.Split(name, "/"), Hidden) || base == "oprc.yaml" || base == "oprc.yml" {
 		return false
 	}
-	switch path.Ext(name) {
+	switch path.Ext(base) {
 	case ".yaml", ".yml", ".json":
 		return true
 	}

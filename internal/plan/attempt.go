@@ -235,7 +235,24 @@ func (a *attempt) retreat() bool {
 			a.giveUp(f)
 		}
 	}
+	a.keepBeside()
 	return len(a.held)+len(a.broken) > before
+}
+
+// keepBeside holds what a source's file held before and does not any more, while another
+// package in that file is held: it may be the one, under another name.
+func (a *attempt) keepBeside() {
+	wrong := map[string]bool{}
+	for name, d := range a.docs {
+		if a.held[subject(oprc.KindPackage, name)] && d.Path != "" {
+			wrong[d.Path] = true
+		}
+	}
+	for name := range a.remove {
+		if rec := a.Live.Packages[name]; a.Scope.Complete && rec.Source != nil && wrong[rec.Source.Path] {
+			a.held[subject(oprc.KindPackage, name)] = true
+		}
+	}
 }
 
 // giveUp blames an error on the package or environment itself if this plan changes

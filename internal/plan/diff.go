@@ -133,6 +133,9 @@ func (d *diff) record(name string) {
 		return
 	case d.sameSpec(p, rec):
 		c.Reason = ReasonOwner
+		if rec.Origin == d.Scope.Origin {
+			c.Reason = ReasonMoved
+		}
 	}
 	if wanted {
 		c.After = oprc.MustCanonical(p)

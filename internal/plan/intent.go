@@ -25,6 +25,9 @@ type intent struct {
 	conflict []string
 	digests  oprc.Digester
 
+	files filesRead        // what the documents' files came to
+	early oprc.Diagnostics // errors of reading whose packages are held from the start
+
 	held   map[string]bool // "package/x", "environment/x": stays at its live state
 	broken map[string]bool // packages that are wrong as they are live: not touched at all
 }
@@ -47,6 +50,7 @@ func read(in Input) *intent {
 		same: map[string]bool{}, remove: map[string]bool{}, envGone: map[string]bool{}, scope: map[string]bool{},
 		held: map[string]bool{}, broken: map[string]bool{},
 	}
+	it.files = in.filesRead()
 	it.index()
 	it.attribute()
 	it.delete()
@@ -61,7 +65,7 @@ func read(in Input) *intent {
 			continue
 		}
 		rec, live := in.Live.Packages[name]
-		it.same[name] = live && it.sameSpec(*d.Package, rec) && rec.Origin == in.Scope.Origin
+		it.same[name] = live && it.sameSpec(*d.Package, rec) && rec.Origin == in.Scope.Origin && !it.moved(d, rec)
 	}
 	return it
 }
@@ -72,7 +76,15 @@ func (it *intent) index() {
 	slices.SortStableFunc(docs, func(a, b oprc.Document) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Name(), b.Name()))
 	})
+	var aside []oprc.Document
 	for _, d := range docs {
+		if d.Name() == "" {
+			continue
+		}
+		if it.KeepGoing && it.files.wrong[d.Path] {
+			aside = append(aside, d)
+			continue
+		}
 		kind, index := oprc.KindPackage, it.docs
 		if d.Environment != nil {
 			kind, index = oprc.KindEnv, it.envDocs
@@ -82,6 +94,25 @@ func (it *intent) index() {
 			continue
 		}
 		index[d.Name()] = d
+		if kind == oprc.KindPackage {
+			it.scope[d.Name()] = true
+		}
+	}
+	it.setAside(aside)
+}
+
+// setAside holds what documents of files with errors speak of, unless another file
+// speaks of it, too: such a file changes nothing.
+func (it *intent) setAside(docs []oprc.Document) {
+	for _, d := range docs {
+		kind, index := oprc.KindPackage, it.docs
+		if d.Environment != nil {
+			kind, index = oprc.KindEnv, it.envDocs
+		}
+		if _, elsewhere := index[d.Name()]; elsewhere {
+			continue
+		}
+		it.held[subject(kind, d.Name())] = true
 		if kind == oprc.KindPackage {
 			it.scope[d.Name()] = true
 		}
@@ -108,10 +139,16 @@ func (it *intent) duplicate(kind oprc.Kind, first, second oprc.Document) {
 func (it *intent) attribute() {
 	for _, d := range it.Diagnostics {
 		f := finding{Diagnostic: d, read: true}
-		if d.Package != "" {
+		if doc, sound := it.docs[d.Package]; it.KeepGoing && f.stops() && sound && doc.Path != d.File {
+			f.Package = "" // the name happens to be that of a package which another file declares
+		}
+		if f.Package != "" {
 			f.subject = subject(oprc.KindPackage, d.Package)
 			it.scope[d.Package] = true
 			it.findings = append(it.findings, f)
+			if f.stops() && it.held[f.subject] {
+				it.early = append(it.early, d)
+			}
 			continue
 		}
 		it.findings = append(it.findings, f)
@@ -144,28 +181,66 @@ func (it *intent) delete() {
 	}
 }
 
-// prune takes up the origin's live packages and environments that no document names. An empty
-// source prunes nothing, nor does one in which an error belongs to no package:
-// it may be the missing one.
+// prune takes up the origin's live packages and environments that no document names.
+// What was read of a file that is wrong, hollow or not read any more stays as it is.
+// Nothing is pruned while a file is wrong that may hold what is missing.
 func (it *intent) prune() {
-	safe := len(it.Documents) > 0
-	for _, d := range it.Diagnostics {
-		safe = safe && (d.Severity != oprc.SeverityError || d.Package != "")
-	}
-	for name, rec := range it.Live.Packages {
+	for _, name := range slices.Sorted(maps.Keys(it.Live.Packages)) {
+		rec := it.Live.Packages[name]
 		if rec.Origin != it.Scope.Origin {
 			continue
 		}
-		if safe && !it.scope[name] {
+		if !it.scope[name] && !it.stays(oprc.KindPackage, name, rec.Source) {
 			it.remove[name] = true
 		}
 		it.scope[name] = true
 	}
 	for name, env := range it.Live.Environments {
-		if _, named := it.envDocs[name]; safe && !named && env.Rev > 0 && env.Origin == it.Scope.Origin {
+		_, named := it.envDocs[name]
+		ours := env.Rev > 0 && env.Origin == it.Scope.Origin && !it.held[subject(oprc.KindEnv, name)]
+		if ours && !named && !it.stays(oprc.KindEnv, name, env.Source) {
 			it.envGone[name] = true
 		}
 	}
+}
+
+// stays reports whether an object that no document names has to stay, because of what
+// became of the file that it came from.
+func (it *intent) stays(kind oprc.Kind, name string, from *oprc.SourceRef) bool {
+	path := ""
+	if from != nil {
+		path = from.Path
+	}
+	why := ""
+	switch {
+	case path == "":
+	case it.files.wrong[path]:
+		it.held[subject(kind, name)] = true
+		return true
+	case kind == oprc.KindPackage && it.files.hollow[path], it.files.hollow[path] && !it.files.holds[path]:
+		why = "holds no " + string(kind) + " any more"
+	case it.unread(path):
+		why = "is not read any more"
+	}
+	if why == "" {
+		return it.files.doubt
+	}
+	it.held[subject(kind, name)] = true
+	f := finding{read: true, subject: subject(kind, name), Diagnostic: oprc.Diagnostic{
+		Code: oprc.CodeNothing, Severity: oprc.SeverityWarning, Position: oprc.Position{File: path, Line: 1, Column: 1},
+		Message: fmt.Sprintf("the file %s: %s %s stays as it is", why, kind, name),
+		Hint:    "delete the file to delete it",
+	}}
+	if kind == oprc.KindPackage {
+		f.Package = name
+	}
+	it.findings = append(it.findings, f)
+	return true
+}
+
+// unread reports whether a file is, or is below, what was passed over.
+func (it *intent) unread(path string) bool {
+	return slices.ContainsFunc(it.Unread, func(p string) bool { return p == path || strings.HasPrefix(path, p+"/") })
 }
 
 // own finds objects of another origin. The plan has no say in them.
@@ -204,6 +279,12 @@ func (it *intent) maintain() {
 			it.scope[name] = true
 		}
 	}
+}
+
+// moved reports whether a source has the package in another file than before: records
+// keep that, for the day when the file is wrong.
+func (it *intent) moved(d oprc.Document, rec oprc.PackageRecord) bool {
+	return it.Scope.Complete && d.Path != "" && rec.Source != nil && rec.Source.Path != d.Path
 }
 
 // sameSpec compares by digest, which makes less garbage than a look at both.

@@ -29,7 +29,7 @@ func Check(in Input) oprc.Diagnostics {
 // attempts tries until nothing stops the attempt any more; it returns nil for one that
 // is refused, and everything that was found.
 func (it *intent) attempts() (*attempt, oprc.Diagnostics) {
-	findings := oprc.Diagnostics{}
+	findings := append(oprc.Diagnostics{}, it.early...)
 	for first := true; ; {
 		a := it.attempt()
 		if a.disregard() {

@@ -42,8 +42,11 @@ type Live struct {
 type Input struct {
 	Documents   []oprc.Document
 	Diagnostics oprc.Diagnostics // what reading the documents found
-	Scope       Scope
-	Live        Live
+	// Unread names files and directories that are there and were passed over: what came
+	// from them before is not pruned.
+	Unread []string
+	Scope  Scope
+	Live   Live
 	// Settled names packages whose documents are as they were when a plan of the same
 	// scope on the same Live, with them all, found nothing to do and no error. They
 	// are planned only where a change reaches them; the changes are the same as
@@ -141,6 +144,7 @@ const (
 	ReasonNoReport  Reason = "no-report" // the record is missing or was never dispatched
 	ReasonDisabled  Reason = "disabled"
 	ReasonOwner     Reason = "ownership" // another origin takes the package over as it is
+	ReasonMoved     Reason = "moved"     // the source has it in another file; nothing else changes
 )
 
 // A Change is one decision about one object. Before and After are canonical JSON

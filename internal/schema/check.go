@@ -19,6 +19,8 @@ type checker struct {
 	strict bool
 	quiet  bool // for those who want the canonical tree alone
 	found  oprc.Diagnostics
+
+	passOver bool // what belongs to other systems; an error where somebody named the file
 }
 
 func (c *checker) report(code oprc.Code, at *yaml.Node, p *path, hint, format string, args ...any) {

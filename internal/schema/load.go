@@ -66,6 +66,9 @@ type result struct {
 func (l Loader) file(f oprc.File, recent *recentTrees) result {
 	roots, found := parse(f)
 	r := result{found: found}
+	if len(roots) == 0 && len(found) == 0 {
+		r.found = append(r.found, nothing(f))
+	}
 	if len(roots) == 0 {
 		return r
 	}
@@ -75,7 +78,7 @@ func (l Loader) file(f oprc.File, recent *recentTrees) result {
 		for part+1 < len(parts) && parts[part+1].line < line {
 			part++
 		}
-		c := &checker{model: model(), file: f.Path, strict: l.Strict}
+		c := &checker{model: model(), file: f.Path, strict: l.Strict, passOver: f.Found}
 		doc, ok := l.document(c, root)
 		r.found = append(r.found, c.found...)
 		if !ok {
@@ -86,6 +89,13 @@ func (l Loader) file(f oprc.File, recent *recentTrees) result {
 		r.docs = append(r.docs, doc)
 	}
 	return r
+}
+
+// nothing says that a file is empty, or holds comments alone.
+func nothing(f oprc.File) oprc.Diagnostic {
+	d := finding(oprc.CodeNothing, oprc.Position{File: f.Path, Line: 1, Column: 1}, "the file holds no package and no environment")
+	d.Severity = oprc.SeverityInfo
+	return d
 }
 
 // document checks and decodes one document; ok is false where it is neither a
@@ -119,6 +129,10 @@ const (
 func (l Loader) normalise(c *checker, root *yaml.Node) documentKind {
 	if root.Kind != yaml.MappingNode {
 		c.report(oprc.CodeType, root, nil, "separate documents by a line ---", "expected a package or an environment, got %s", got(root))
+		return noDocument
+	}
+	if what := c.foreign(root); what != nil {
+		c.passedOver(root, what)
 		return noDocument
 	}
 	if kind, isEnv := c.kind(root); kind != nil {

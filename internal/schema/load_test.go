@@ -114,8 +114,6 @@ func TestLoadDocuments(t *testing.T) {
 		data string
 		want []oprc.Document
 	}{
-		"nothing":                        {"", nil},
-		"a comment":                      {"# nothing here\n", nil},
 		"empty documents between others": {"---\n---\nname: a\n---\n# none\n---\nname: b\n...\n", named("a", "b")},
 		"environment": {
 			"kind: Environment\nname: edge\navailability: 0.9\ndefault: true\n",
@@ -145,6 +143,42 @@ func TestLoadDocuments(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.want, docs); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+// What is foreign is passed over where it was found, and an error where it was named;
+// an empty file is known to be empty.
+func TestForeignAndEmptyDocuments(t *testing.T) {
+	const configMap = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: b}\n"
+	tests := map[string]struct {
+		data  string
+		found bool
+		want  []string
+	}{
+		"an object":             {configMap, true, []string{"W109 info"}},
+		"an object by name":     {configMap, false, []string{"E022 error"}},
+		"one beside a package":  {"name: a\n---\n" + configMap, true, []string{"a", "W109 info"}},
+		"a foreign environment": {"apiVersion: x/v1\nkind: Environment\nspec: {}\n", true, []string{"W109 info"}},
+		"a field of ours":       {"apiVersion: v1\nkind: Package\nname: a\n", true, []string{"a", "E002 error", "E002 error"}},
+		"a chart":               {"apiVersion: v2\nname: a\nversion: 0.1.0\n", true, []string{"a", "E002 error"}},
+		"a kind alone":          {"kind: ConfigMap\nmetadata: {}\n", true, []string{"", "E001 error", "E002 error", "E002 error"}},
+		"nothing":               {"", true, []string{"W110 info"}},
+		"a comment":             {"# nothing here\n---\n", false, []string{"W110 info"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			docs, found := schema.Load([]oprc.File{{Path: "file.yaml", Data: []byte(tt.data), Found: tt.found}}, false, "")
+			var got []string
+			for _, d := range docs {
+				got = append(got, d.Name())
+			}
+			for _, d := range found {
+				got = append(got, string(d.Code)+" "+string(d.Severity))
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}

@@ -19,8 +19,10 @@ type CodeDoc struct {
 	Fix    string    `json:"fix" yaml:"fix"`
 	First  string    `json:"first,omitempty" yaml:"first"`   // applied before
 	Policy string    `json:"policy,omitempty" yaml:"policy"` // in force
-	Fails  string    `json:"fails" yaml:"fails"`
-	Passes string    `json:"passes" yaml:"passes"`
+	// Directory means that the example is found in a directory, and not named itself.
+	Directory bool   `json:"directory,omitempty" yaml:"directory"`
+	Fails     string `json:"fails" yaml:"fails"`
+	Passes    string `json:"passes" yaml:"passes"`
 }
 
 //go:embed codes.yaml
