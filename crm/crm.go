@@ -142,9 +142,14 @@ type Resumer interface {
 
 // Options say who the CRM is and where it works.
 type Options struct {
-	Redis    string // URL; redis:// rediss:// unix:// sentinel://, or several addresses of a Cluster
-	Env      string // environment it serves
-	ID       string // unique in the environment, the same after a restart; default the host's name
+	Redis string // URL; redis:// rediss:// unix:// sentinel://, or several addresses of a Cluster
+	Env   string // environment it serves
+	ID    string // unique in the environment, the same after a restart; default the host's name
+	// Process is unique among all that ever have the ID: Run fails while another one with
+	// the same ID lives, and waits some ten seconds for one that died without a word. ""
+	// makes no difference between them.
+	Process string
+
 	Database string // key prefix N; default "oaas_pm"
 	Topic    string // topic prefix T; default "oaas.pm"
 
@@ -232,5 +237,9 @@ func Run(ctx context.Context, o Options, h Handler) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	return newRunner(o, h, db).run(ctx)
+	r := newRunner(o, h, db)
+	if err := r.claimID(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	return r.run(ctx)
 }

@@ -55,6 +55,29 @@ func newRunner(o Options, h Handler, db *rdb.DB) *runner {
 	}
 }
 
+// claimID makes the ID this process's. Where another one has it, which may be dead,
+// claimID waits until that one has missed a heartbeat, or fails when it has not.
+func (r *runner) claimID(ctx context.Context) error {
+	if r.Process == "" {
+		return nil
+	}
+	var last time.Duration
+	for {
+		_, _, err := r.db.SignIn(ctx, r.Env, r.ID, r.Process)
+		taken, is := errors.AsType[*rdb.TakenError](err)
+		if !is {
+			return err
+		}
+		if taken.Age < last {
+			return fmt.Errorf("crm: %w: %w; give one of them another id", oprc.ErrConflict, err)
+		}
+		last = taken.Age
+		if !pause(ctx, time.Second) {
+			return nil
+		}
+	}
+}
+
 // run blocks until ctx ends and everything is drained. Heartbeats and reports go
 // on while it drains.
 func (r *runner) run(ctx context.Context) error {
@@ -64,10 +87,15 @@ func (r *runner) run(ctx context.Context) error {
 		return err
 	}
 	var g errgroup.Group
-	g.Go(func() error { r.beatLoop(life); return nil })
+	ctx, yield := context.WithCancelCause(ctx)
+	defer yield(nil)
+	g.Go(func() error { r.beatLoop(life, yield); return nil })
 	g.Go(func() error { r.deliverLoop(life); return nil })
 	r.consumeLoop(ctx)
 	err := r.drain(life)
+	if taken, is := errors.AsType[*rdb.TakenError](context.Cause(ctx)); is {
+		err = errors.Join(fmt.Errorf("crm: %w: %w", oprc.ErrConflict, taken), err)
+	}
 	end()
 	_ = g.Wait()
 	r.signOut(context.WithoutCancel(ctx))
@@ -95,8 +123,9 @@ func (r *runner) resume(ctx context.Context) error {
 	return nil
 }
 
-// beatLoop sends a heartbeat and renews the lease, from the first moment on.
-func (r *runner) beatLoop(ctx context.Context) {
+// beatLoop sends a heartbeat and renews the lease, from the first moment on. It yields
+// to another process that has taken the ID.
+func (r *runner) beatLoop(ctx context.Context, yield context.CancelCauseFunc) {
 	tick := time.NewTicker(oprc.HeartbeatInterval)
 	defer tick.Stop()
 	silent := false
@@ -104,6 +133,10 @@ func (r *runner) beatLoop(ctx context.Context) {
 	var unread beats
 	for first := true; ; first = false {
 		held, others, err := r.beat(ctx, &unread)
+		if _, is := errors.AsType[*rdb.TakenError](err); is {
+			yield(err)
+			return
+		}
 		switch {
 		case err != nil && ctx.Err() == nil && !silent:
 			silent = true
@@ -143,7 +176,7 @@ func (r *runner) beat(ctx context.Context, last *beats) (held bool, colleagues [
 		copy(last[:], last[1:])
 		last[len(last)-1] = id
 	}
-	return r.db.SignIn(ctx, r.Env, r.ID)
+	return r.db.SignIn(ctx, r.Env, r.ID, r.Process)
 }
 
 // watchColleagues notes who lives, and asks for a look at the units when one who

@@ -153,7 +153,7 @@ func (w *world) pending() int64 {
 // eventually waits until got returns want.
 func eventually[T any](t *testing.T, what string, got func() T, ok func(T) bool) T {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute) // the machine may be busy
 	for {
 		v := got()
 		if ok(v) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -91,9 +92,12 @@ func newCRMRun(e *env) *cobra.Command {
 		Long: `Runs the reference CRM: it joins the environment's commands, carries them out by
 its driver, reports, and sends heartbeats until it is stopped.
 
+A CRM keeps its id over a restart. While another process has it, the second one ends
+with a conflict.
+
 With the embedded state and no dev or serve running, it also holds the state, so
 that other commands find it.` +
-			exits(exitOK, exitError, exitInvalid, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+			exits(exitOK, exitError, exitInvalid, exitConflict, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc crm run --env local
   oprc crm run --env cloud-1 --redis redis://localhost:6379 --start-delay 2s --fail-rate 0.1
   oprc crm run --env local --driver process --images examples/images.json`,
@@ -103,7 +107,7 @@ that other commands find it.` +
 	o.bind(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&o.name, "env", "", "`name` of the environment to serve")
-	fs.StringVar(&o.id, "id", "", "`name` of this CRM, unique in the environment (default: host and process)")
+	fs.StringVar(&o.id, "id", "", "`name` of this CRM, unique in the environment (default: the host's)")
 	fs.Float64Var(&o.availability, "availability", 0, "availability to report, between 0 and 1; 0 reports none")
 	_ = cmd.MarkFlagRequired("env")
 	return cmd
@@ -118,9 +122,7 @@ func (o *crmRunOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.id == "" {
-		o.id = o.identity()
-	}
+	o.id = cmp.Or(o.id, hostname())
 	return o.stay(ctx, func(ctx context.Context, s *state) error {
 		if s.db == nil {
 			return stepError{
@@ -130,7 +132,7 @@ func (o *crmRunOptions) run(ctx context.Context) error {
 		}
 		o.hint(fmt.Sprintf("CRM %s serves environment %q on %s. Press Ctrl-C to stop.", o.id, o.name, s.where))
 		return crm.Run(ctx, crm.Options{
-			Redis: s.redis, Env: o.name, ID: o.id, Database: c.Redis.Name, Topic: c.MQ.TopicPrefix,
+			Redis: s.redis, Env: o.name, ID: o.id, Process: identity(), Database: c.Redis.Name, Topic: c.MQ.TopicPrefix,
 			Availability: o.availability, Logger: o.logger(),
 			OnEvent: func(ev crm.Event) { o.tell(ev) },
 		}, handler())

@@ -38,7 +38,7 @@ type daemon struct {
 func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *slog.Logger, metrics *rest.Metrics) *daemon {
 	d := &daemon{ingest: e.ingest(s)}
 	d.loop = &loop.Loop{
-		Reconciler: s.reconciler, Sources: sources, Lease: s.db, Store: s.db, Holder: e.identity(), Now: e.now, Log: log,
+		Reconciler: s.reconciler, Sources: sources, Lease: s.db, Store: s.db, Holder: identity(), Now: e.now, Log: log,
 		Resend: loop.Resend(c.Resend),
 	}
 	d.ingest.Log = log

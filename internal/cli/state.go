@@ -2,10 +2,13 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"os/user"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -159,7 +162,6 @@ func (e *env) openRedisURL(ctx context.Context, url string) (*state, error) {
 // openRedis opens the Redis that a configuration names.
 func (e *env) openRedis(ctx context.Context, c Config) (*state, error) {
 	o := c.redisOptions()
-	o.Now = e.now
 	db, err := rdb.Open(ctx, o)
 	if err != nil {
 		return nil, err
@@ -179,7 +181,7 @@ func (e *env) openEmbedded(ctx context.Context, c Config, wait time.Duration) (*
 		return nil, err
 	}
 	o := c.redisOptions()
-	o.URL, o.Username, o.Password, o.Now = instance.URL(), "", "", e.now
+	o.URL, o.Username, o.Password = instance.URL(), "", ""
 	db, err := rdb.Open(ctx, o)
 	if err != nil {
 		return nil, errors.Join(err, instance.Close())
@@ -299,16 +301,21 @@ func (s *state) watchOwner(ctx context.Context) error {
 
 // ingest takes reports into a state.
 func (e *env) ingest(s *state) *ingest.Ingest {
-	return &ingest.Ingest{Reports: s.db, Consumer: e.identity(), Now: e.now, Log: e.logger()}
+	return &ingest.Ingest{Reports: s.db, Consumer: identity(), Now: e.now, Log: e.logger()}
 }
 
-// identity names this process among others on the same state.
-func (e *env) identity() string {
+// identity names this process among others on the same state. Host and number do not:
+// in containers every process is the first.
+var identity = sync.OnceValue(func() string {
+	return fmt.Sprintf("%s-%d-%s", hostname(), os.Getpid(), strings.ToLower(rand.Text()[:8]))
+})
+
+func hostname() string {
 	host, err := os.Hostname()
 	if err != nil {
-		host = "localhost"
+		return "localhost"
 	}
-	return fmt.Sprintf("%s-%d", host, os.Getpid())
+	return host
 }
 
 // actor is who acts, for the record.

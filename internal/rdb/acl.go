@@ -18,7 +18,7 @@ func (k Keys) ACL(env string) []string {
 	for _, key := range []string{k.units(env), k.unitDigests(env), k.statuses(env)} {
 		rules = append(rules, "%R~"+pattern(key))
 	}
-	for _, key := range []string{k.owners(env), k.leases(env), k.commands(env), k.reports(env), k.dead(env)} {
+	for _, key := range []string{k.owners(env), k.leases(env), k.processes(env), k.commands(env), k.reports(env), k.dead(env)} {
 		rules = append(rules, "~"+pattern(key))
 	}
 	for _, command := range strings.Fields(`

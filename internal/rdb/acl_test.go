@@ -50,7 +50,7 @@ func serveEdge(t *testing.T, daemon *rdb.DB, crm *rdb.DB, direct redis.Universal
 		}
 	}
 	do("join", crm.Join(ctx, "edge"))
-	_, _, err := crm.SignIn(ctx, "edge", "a")
+	_, _, err := crm.SignIn(ctx, "edge", "a", "")
 	do("sign in", err)
 	_, err = crm.UnitRecords(ctx, "edge")
 	do("records", err)

@@ -56,7 +56,7 @@ func TestUndeclaredEnvironmentsStayWhileSomethingIsLeft(t *testing.T) {
 			if err := raw(t, url).Del(t.Context(), "oaas_pm:{env:edge}:crms").Err(); err != nil {
 				t.Fatal(err)
 			}
-			if err := db.Heartbeat(t.Context(), "edge", []oprc.Heartbeat{{CRM: "a", Time: epoch.Add(-age)}}); err != nil {
+			if err := db.Heartbeat(t.Context(), "edge", []oprc.Heartbeat{{CRM: "a", Time: time.Now().Add(-age)}}); err != nil {
 				t.Fatal(err)
 			}
 		}

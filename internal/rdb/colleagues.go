@@ -2,6 +2,7 @@ package rdb
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,20 +15,28 @@ import (
 // owner that has given no sign of life for oprc.HeartbeatTimeout can be succeeded.
 // All times here are the server's clock.
 
-func (k Keys) owners(e string) string { return k.env(e, "owners") } // HASH unit id -> crm id; writer: the CRMs
-func (k Keys) leases(e string) string { return k.env(e, "leases") } // HASH crm id -> ms of its last sign of life; writer: the CRMs
+func (k Keys) owners(e string) string    { return k.env(e, "owners") }    // HASH unit id -> crm id; writer: the CRMs
+func (k Keys) leases(e string) string    { return k.env(e, "leases") }    // HASH crm id -> ms of its last sign of life; writer: the CRMs
+func (k Keys) processes(e string) string { return k.env(e, "processes") } // HASH crm id -> name of its process; writer: the CRMs
 
 // sign keeps a CRM's lease, and forgets leases that ran out long ago.
 //
-//	KEYS  1 leases
-//	ARGV  1 crm  2 ms after which a lease has run out
-//	      -> {1 if this CRM's own lease still held, crm, …} with the colleagues that live
+//	KEYS  1 leases  2 processes
+//	ARGV  1 crm  2 ms after which a lease has run out  3 the CRM's process, or "" where that does not matter
+//	      4 ms of silence after which another process may have its name
+//	      -> {1 if this CRM's own lease still held, crm, …} with the colleagues that live;
+//	         {-1, ms since its last sign of life} if another process of that name lives
 var sign = redis.NewScript(`
 local t = redis.call("TIME")
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local held = 0
 local all = redis.call("HGETALL", KEYS[1])
 local answer = {0}
+local process = redis.call("HGET", KEYS[2], ARGV[1])
+if ARGV[3] ~= "" and process and process ~= ARGV[3] then
+  local age = now - tonumber(redis.call("HGET", KEYS[1], ARGV[1]) or "0")
+  if age <= tonumber(ARGV[4]) then return {-1, age} end
+end
 for i = 1, #all, 2 do
   local age = now - tonumber(all[i + 1])
   if all[i] == ARGV[1] then
@@ -36,9 +45,11 @@ for i = 1, #all, 2 do
     answer[#answer + 1] = all[i]
   elseif age > 10 * tonumber(ARGV[2]) then
     redis.call("HDEL", KEYS[1], all[i])
+    redis.call("HDEL", KEYS[2], all[i])
   end
 end
 redis.call("HSET", KEYS[1], ARGV[1], string.format("%.0f", now))
+if ARGV[3] ~= "" then redis.call("HSET", KEYS[2], ARGV[1], ARGV[3]) else redis.call("HDEL", KEYS[2], ARGV[1]) end
 answer[1] = held
 return answer`)
 
@@ -93,15 +104,34 @@ if ARGV[3] == "1" then redis.call("HDEL", KEYS[1], ARGV[2]) end
 for i = 6, 5 + acks do redis.call("XACK", KEYS[3], "crm", ARGV[i]) end
 return id`)
 
+// succession is the silence after which a CRM's id is free for another process: it has
+// missed a heartbeat.
+const succession = 2*oprc.HeartbeatInterval + 500*time.Millisecond
+
+// A TakenError means that another process has a CRM's id, and lives.
+type TakenError struct {
+	CRM, Env string
+	Age      time.Duration // of its last sign of life
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("another process serves environment %q as CRM %q", e.Env, e.CRM)
+}
+
 // SignIn says that a CRM lives. held is false if its lease had run out or was never
 // there: units of it may have found another owner. colleagues are the other
-// CRMs of the environment that live, in no order.
-func (d *DB) SignIn(ctx context.Context, env, crm string) (held bool, colleagues []string, err error) {
+// CRMs of the environment that live, in no order. With the name of a process, the error
+// is a [TakenError] while another process under the same id lives.
+func (d *DB) SignIn(ctx context.Context, env, crm, process string) (held bool, colleagues []string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	answer, err := sign.Run(bounded, d.c, []string{d.k.leases(env)}, crm, oprc.HeartbeatTimeout.Milliseconds()).Slice()
+	answer, err := sign.Run(bounded, d.c, []string{d.k.leases(env), d.k.processes(env)}, crm, oprc.HeartbeatTimeout.Milliseconds(), process, succession.Milliseconds()).Slice()
 	if err != nil {
 		return false, nil, d.wrap(ctx, err)
+	}
+	if answer[0] == int64(-1) {
+		ms, _ := answer[1].(int64)
+		return false, nil, &TakenError{crm, env, time.Duration(ms) * time.Millisecond}
 	}
 	for _, name := range answer[1:] {
 		if s, ok := name.(string); ok {
@@ -121,6 +151,7 @@ func (d *DB) SignOut(ctx context.Context, env, crm string, units []string) error
 			p.HDel(bounded, d.k.owners(env), ids...)
 		}
 		p.HDel(bounded, d.k.leases(env), crm)
+		p.HDel(bounded, d.k.processes(env), crm)
 		return nil
 	})
 	return d.wrap(ctx, err)
@@ -199,5 +230,5 @@ func (d *DB) BuryCommand(ctx context.Context, env, crm string, e CommandEntry, r
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	return d.wrapGroup(ctx, bury.Run(bounded, d.c, []string{d.k.dead(env), d.k.commands(env)},
-		groupCRM, e.StreamID, streamCommands, reason, crm, d.now().UTC().Format(time.RFC3339Nano), raw, truncated, deadLength).Err())
+		groupCRM, e.StreamID, streamCommands, reason, crm, time.Now().UTC().Format(time.RFC3339Nano), raw, truncated, deadLength).Err())
 }

@@ -34,10 +34,9 @@ type Options struct {
 	// sentinels:// take ?ca_file=, ?cert_file= with &key_file=, and ?skip_verify=true.
 	URL      string
 	Keys     Keys
-	Group    string           // consumer group for reports; default "package-manager"
-	Username string           // over the URL's
-	Password string           // over the URL's
-	Now      func() time.Time // for tests: over the clocks of this machine and of Redis
+	Group    string // consumer group for reports; default "package-manager"
+	Username string // over the URL's
+	Password string // over the URL's
 }
 
 // A DB is a connection to the ledger. Its methods may be called concurrently.
@@ -46,8 +45,6 @@ type DB struct {
 	k     Keys
 	group string
 	addr  string // of Redis, for messages; never with a password
-	now   func() time.Time
-	given bool // now is not this machine's clock
 	cache catalogueCache
 
 	discovery discovery
@@ -65,11 +62,6 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		k:     o.Keys.orDefault(),
 		group: cmp.Or(o.Group, "package-manager"),
 		addr:  addr,
-		now:   o.Now,
-		given: o.Now != nil,
-	}
-	if d.now == nil {
-		d.now = time.Now
 	}
 	if err := d.Ping(ctx); err != nil {
 		_ = d.c.Close()

@@ -23,10 +23,9 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func at(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
 
-// open connects to url with a clock that stands at epoch.
 func open(t testing.TB, url string) *rdb.DB {
 	t.Helper()
-	db, err := rdb.Open(t.Context(), rdb.Options{URL: url, Now: func() time.Time { return epoch }})
+	db, err := rdb.Open(t.Context(), rdb.Options{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,8 +70,8 @@ func must[T any](v T, err error) func(t testing.TB) T {
 func beats(t testing.TB, db *rdb.DB) []oprc.Heartbeat {
 	t.Helper()
 	all, now, err := db.Beats(t.Context(), "edge")
-	if err != nil || !now.Equal(epoch) {
-		t.Fatalf("it is %s (%v), want %s", now, err, epoch)
+	if off := time.Since(now); err != nil || off.Abs() > time.Minute { // Redis is on this machine
+		t.Fatalf("it is %s: %v", now, err)
 	}
 	return all
 }

@@ -41,7 +41,7 @@ func (d *DB) Bury(ctx context.Context, env string, e oprc.ReportEntry, reason st
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	return d.wrap(ctx, bury.Run(bounded, d.c, []string{d.k.dead(env), d.k.reports(env)},
-		d.group, e.ID, streamReports, reason, d.group, d.now().UTC().Format(time.RFC3339Nano), raw, truncated, deadLength).Err())
+		d.group, e.ID, streamReports, reason, d.group, time.Now().UTC().Format(time.RFC3339Nano), raw, truncated, deadLength).Err())
 }
 
 // letter is the JSON of an entry's fields, each cut to maxField.

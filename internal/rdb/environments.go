@@ -21,7 +21,7 @@ const discoverEvery = 10 * time.Second
 // or was heard of, sorted. Every ten seconds it also looks for streams of CRMs
 // that nobody has listened to yet.
 func (d *DB) EnvironmentNames(ctx context.Context) ([]string, error) {
-	if d.discovery.due(d.now()) {
+	if d.discovery.due(time.Now()) {
 		if err := d.DiscoverEnvironments(ctx); err != nil {
 			return nil, err
 		}

@@ -131,10 +131,7 @@ var clock = redis.NewScript(`
 local t = redis.call("TIME")
 return t[1] * 1000 + math.floor(t[2] / 1000)`)
 
-func (d *DB) clock(answer *redis.Cmd) time.Time {
-	if d.given {
-		return d.now()
-	}
+func clockOf(answer *redis.Cmd) time.Time {
 	ms, _ := answer.Int64() // the pipeline that it is of has not failed
 	return time.UnixMilli(ms).UTC()
 }
@@ -171,7 +168,7 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 			units:    parseUnits(a.units.Val()),
 			statuses: decodeAll[oprc.Status](a.statuses.Val()),
 			beats:    sortedBeats(a.beats.Val()),
-			now:      d.clock(a.now),
+			now:      clockOf(a.now),
 		}
 		s.remember()
 		out[e] = s

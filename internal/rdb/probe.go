@@ -142,7 +142,7 @@ func (p Probe) DropCommands(ctx context.Context) error {
 func (p Probe) Lose(ctx context.Context) error {
 	k, e := p.DB.k, p.Env
 	return p.DB.wrap(ctx, p.DB.c.Del(ctx, k.units(e), k.unitDigests(e), k.statuses(e), k.crms(e), k.fence(e),
-		k.owners(e), k.leases(e), k.commands(e), k.reports(e), k.dead(e)).Err())
+		k.owners(e), k.leases(e), k.processes(e), k.commands(e), k.reports(e), k.dead(e)).Err())
 }
 
 func text(v any) string {

@@ -208,5 +208,5 @@ func (d *DB) Beats(ctx context.Context, env string) ([]oprc.Heartbeat, time.Time
 	if err := d.wrap(ctx, err); err != nil {
 		return nil, time.Time{}, err
 	}
-	return sortedBeats(docs.Val()), d.clock(now), nil
+	return sortedBeats(docs.Val()), clockOf(now), nil
 }

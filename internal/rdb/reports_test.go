@@ -324,6 +324,8 @@ func TestFoldOfThousands(t *testing.T) {
 func TestHeartbeats(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
+		now := time.Now().UTC().Truncate(time.Millisecond)
+		at := func(seconds int) time.Time { return now.Add(time.Duration(seconds) * time.Second) }
 		beat := func(crm string, seconds int, availability float64) oprc.Heartbeat {
 			return oprc.Heartbeat{CRM: crm, Time: at(seconds), Since: at(-900), Availability: availability}
 		}

@@ -167,7 +167,7 @@ func TestUnitsHaveOneLivingOwner(t *testing.T) {
 		ctx := t.Context()
 		units := []string{"u1", "u2"}
 		for _, crm := range []string{"crm-1", "crm-2"} {
-			if held, _, err := s.SignIn(ctx, "edge", crm); held || err != nil {
+			if held, _, err := s.SignIn(ctx, "edge", crm, ""); held || err != nil {
 				t.Fatalf("first lease of %s: held %v, %v", crm, held, err)
 			}
 		}
@@ -183,19 +183,19 @@ func TestUnitsHaveOneLivingOwner(t *testing.T) {
 		if diff := cmp.Diff(own("crm-2"), map[string]string{"u1": "crm-1", "u2": "crm-1"}); diff != "" {
 			t.Errorf("while crm-1 lives (-got +want):\n%s", diff)
 		}
-		held, colleagues, err := s.SignIn(ctx, "edge", "crm-2")
+		held, colleagues, err := s.SignIn(ctx, "edge", "crm-2", "")
 		if !held || !slices.Equal(colleagues, []string{"crm-1"}) || err != nil {
 			t.Errorf("second lease: %v, %v, %v", held, colleagues, err)
 		}
 		ago := time.Now().Add(-oprc.HeartbeatTimeout - time.Second).UnixMilli()
 		s.c.HSet(ctx, "oaas_pm:{env:edge}:leases", "crm-1", fmt.Sprint(ago))
-		if _, colleagues, _ = s.SignIn(ctx, "edge", "crm-2"); len(colleagues) > 0 {
+		if _, colleagues, _ = s.SignIn(ctx, "edge", "crm-2", ""); len(colleagues) > 0 {
 			t.Errorf("colleagues after the lease ran out: %v", colleagues)
 		}
 		if diff := cmp.Diff(own("crm-2"), map[string]string{"u1": "crm-2", "u2": "crm-2"}); diff != "" {
 			t.Errorf("after the lease ran out (-got +want):\n%s", diff)
 		}
-		if held, _, _ = s.SignIn(ctx, "edge", "crm-1"); held {
+		if held, _, _ = s.SignIn(ctx, "edge", "crm-1", ""); held {
 			t.Error("a lease that ran out is said to be held")
 		}
 		if err := s.SignOut(ctx, "edge", "crm-2", []string{"u1"}); err != nil {
@@ -216,7 +216,7 @@ func TestSettleReportsAndAcknowledgesOrDoesNeither(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, crm := range []string{"crm-1", "crm-2"} {
-			if _, _, err := s.SignIn(ctx, "edge", crm); err != nil {
+			if _, _, err := s.SignIn(ctx, "edge", crm, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -402,6 +402,38 @@ func TestBuriedCommandCanBeSentAgain(t *testing.T) {
 		}
 		if diff := cmp.Diff(again[0].Command, read[0].Command); diff != "" {
 			t.Errorf("command (-got +want):\n%s", diff)
+		}
+	})
+}
+
+// Two processes under one id would both take the other's units for their own.
+func TestOneProcessHasACRMsID(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, url string) {
+		db, ctx := open(t, url), t.Context()
+		for range 2 {
+			if _, _, err := db.SignIn(ctx, "edge", "crm-1", "first"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _, err := db.SignIn(ctx, "edge", "crm-1", "second")
+		if taken, is := errors.AsType[*rdb.TakenError](err); !is || taken.CRM != "crm-1" || taken.Age > oprc.HeartbeatTimeout {
+			t.Fatalf("another process under the id of a living one: %v", err)
+		}
+		long := time.Now().Add(-oprc.HeartbeatTimeout - time.Minute).UnixMilli()
+		if err := raw(t, url).HSet(ctx, "oaas_pm:{env:edge}:leases", "crm-1", long).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if held, _, err := db.SignIn(ctx, "edge", "crm-1", "second"); held || err != nil {
+			t.Errorf("the id of one that is gone: held %v, %v", held, err)
+		}
+		if _, _, err = db.SignIn(ctx, "edge", "crm-1", "first"); err == nil {
+			t.Error("the first one comes back, and is not refused")
+		}
+		if err := db.SignOut(ctx, "edge", "crm-1", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := db.SignIn(ctx, "edge", "crm-1", "first"); err != nil {
+			t.Errorf("after a sign-out: %v", err)
 		}
 	})
 }

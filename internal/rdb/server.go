@@ -30,11 +30,11 @@ func (d *DB) Server(ctx context.Context) (Server, error) {
 	var mu sync.Mutex
 	versions := map[string]bool{}
 	err := EachMaster(bounded, d.c, func(ctx context.Context, c *redis.Client) error {
-		start := d.now()
+		start := time.Now()
 		if err := c.Ping(ctx).Err(); err != nil {
 			return err
 		}
-		took := d.now().Sub(start)
+		took := time.Since(start)
 		info, err := c.Info(ctx).Result()
 		if err != nil {
 			return err

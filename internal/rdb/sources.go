@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -25,7 +26,7 @@ func (d *DB) Sources(ctx context.Context) (map[string]oprc.SourceStatus, error) 
 		return nil, err
 	}
 	for name, s := range all {
-		if until := asked.Suspension(name, d.now()); until != nil {
+		if until := asked.Suspension(name, time.Now()); until != nil {
 			s.Suspended = until
 			all[name] = s
 		}
