@@ -133,6 +133,7 @@ func units(wishes []wish) map[string][]string {
 // end every environment runs exactly what is asked for, no effect happened twice, and
 // nothing is pending.
 func TestKilledAtRandom(t *testing.T) {
+	t.Parallel()
 	store := rdbtest.Start(t, t.TempDir())
 	c := &chaos{t: t, url: store.URL(), c: chaosClient(t, store.URL()), redises: 1, killRedis: func(_ int, dead time.Duration) {
 		store.Kill()

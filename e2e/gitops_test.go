@@ -42,12 +42,15 @@ deployments:
 // moves; a commit that changes one of them costs one fetch and the reading of one
 // file, and a webhook brings it to the CRM's stream at once.
 func TestGitOps(t *testing.T) {
+	t.Parallel()
 	t.Run("HTTP", func(t *testing.T) {
+		t.Parallel()
 		repo := gittest.New(t)
 		srv := repo.Serve(t)
 		gitOps(t, repo, srv.Since, fmt.Sprintf("url: %q", srv.URL))
 	})
 	t.Run("SSH", func(t *testing.T) {
+		t.Parallel()
 		repo := gittest.New(t)
 		key, file := gittest.Key(t)
 		srv := gittest.ServeSSH(t, key.PublicKey())
@@ -62,7 +65,7 @@ func gitOps(t *testing.T, repo *gittest.Repo, since func() gittest.Count, source
 	for i := range packages {
 		repo.Write(fmt.Sprintf("p%04d.yaml", i), numbered(i, 1))
 	}
-	repo.Commit("a thousand packages")
+	first := repo.Commit("a thousand packages")
 	d := serve(t, fmt.Sprintf("redis: {url: %q}\nsources: [{name: main, interval: 1s, webhookSecretEnv: HOOK, %s}]\n", store.URL(), source), "HOOK="+secret)
 	c := chaosClient(t, store.URL())
 	took := within(t, patience, "all commands are queued", func() string {
@@ -72,16 +75,16 @@ func gitOps(t *testing.T, repo *gittest.Repo, since func() gittest.Count, source
 		return ""
 	})
 	t.Logf("%d packages were read, planned and dispatched after %s", packages, took.Round(time.Millisecond))
-	time.Sleep(time.Second) // the tick that finds nothing left to do
+	d.ready("main", "True "+first)
 
 	plans := d.metric(`oprc_reconcile_duration_seconds_count{result="applied",source="main"}`)
 	since()
 	began := time.Now()
-	time.Sleep(time.Duration(*idle) * time.Second)
-	asked := since()
-	t.Logf("idle for %s at an interval of 1s: %d listings, %d fetches", time.Since(began).Round(time.Second), asked.Lists, asked.Fetches)
-	if most := *idle*10/9 + 2; asked.Lists < *idle-1 || asked.Lists > most || asked.Fetches != 0 {
-		t.Errorf("%d listings and %d fetches in %d idle intervals, want one and none for each", asked.Lists, asked.Fetches, *idle)
+	asked := listings(t, since, *idle)
+	took = time.Since(began)
+	t.Logf("idle for %s at an interval of 1s: %d listings, %d fetches", took.Round(time.Second), asked.Lists, asked.Fetches)
+	if most := int(took.Seconds()/0.9) + 2; asked.Lists > most || asked.Fetches != 0 { // an interval is up to a tenth shorter
+		t.Errorf("%d listings and %d fetches in %s, want at most %d and none", asked.Lists, asked.Fetches, took, most)
 	}
 	if more := d.metric(`oprc_reconcile_duration_seconds_count{result="applied",source="main"}`) - plans; more != 0 {
 		t.Errorf("%v plans were applied meanwhile", more)
@@ -89,14 +92,8 @@ func gitOps(t *testing.T, repo *gittest.Repo, since func() gittest.Count, source
 
 	var latencies []time.Duration
 	for version := 2; version <= 6; version++ {
-		time.Sleep(500 * time.Millisecond) // whatever the commit before caused has come to rest
 		since()
-		within(t, patience, "a poll", func() string { // the next one comes after the webhook
-			if since().Lists == 0 {
-				return "none yet"
-			}
-			return ""
-		})
+		listings(t, since, 1) // the next one comes after the webhook
 		before := newest(t, c)
 		repo.Write("p0500.yaml", numbered(500, version))
 		repo.Commit("another image")
@@ -110,6 +107,20 @@ func gitOps(t *testing.T, repo *gittest.Repo, since func() gittest.Count, source
 		t.Errorf("the slowest took %s", worst)
 	}
 	counted(t, d, len(latencies), packages+1)
+}
+
+// listings waits until a server was asked for its refs so many times more, and returns
+// what it was asked meanwhile.
+func listings(t *testing.T, since func() gittest.Count, times int) (asked gittest.Count) {
+	t.Helper()
+	within(t, patience, "listings", func() string {
+		more := since()
+		if asked.Lists, asked.Fetches = asked.Lists+more.Lists, asked.Fetches+more.Fetches; asked.Lists < times {
+			return fmt.Sprint(asked.Lists)
+		}
+		return ""
+	})
+	return asked
 }
 
 // counted checks what the daemon's metrics and log tell of commits that changed a
@@ -140,6 +151,7 @@ func counted(t *testing.T, d *daemonProcess, commits, files int) {
 
 // Forges and webhooks hear what became of each commit.
 func TestNotifications(t *testing.T) {
+	t.Parallel()
 	type told struct{ path, state, auth string }
 	var mu sync.Mutex
 	var statuses []told
@@ -249,6 +261,7 @@ func hook(t *testing.T, d *daemonProcess, c *redis.Client, secret, after, image 
 // However many sources a repository has, it is asked once in an interval, and fetched
 // once when it moves.
 func TestSourcesOfOneRepository(t *testing.T) {
+	t.Parallel()
 	const sources = 20
 	store := rdbtest.Start(t, "")
 	repo := gittest.New(t)
@@ -263,13 +276,13 @@ func TestSourcesOfOneRepository(t *testing.T) {
 	for i := range sources {
 		d.ready(fmt.Sprintf("team%d", i), "True "+first)
 	}
-	time.Sleep(time.Second)
 	srv.Since()
-	time.Sleep(5 * time.Second)
-	asked := srv.Since()
-	t.Logf("%d sources, 5 intervals: %d listings, %d fetches", sources, asked.Lists, asked.Fetches)
-	if asked.Lists < 4 || asked.Lists > 6 || asked.Fetches != 0 {
-		t.Errorf("%d listings and %d fetches, want one listing in an interval", asked.Lists, asked.Fetches)
+	began := time.Now()
+	asked := listings(t, srv.Since, 4)
+	took := time.Since(began)
+	t.Logf("%d sources, an interval of 1s: in %s %d listings, %d fetches", sources, took.Round(time.Millisecond), asked.Lists, asked.Fetches)
+	if most := int(took.Seconds()/0.9) + 2; asked.Lists > most || asked.Fetches != 0 {
+		t.Errorf("%d listings and %d fetches in %s, want at most %d and none", asked.Lists, asked.Fetches, took, most)
 	}
 	repo.Write("team0/p.yaml", "name: p0\nversion: 2.0.0\nclasses: [{name: c}]\n")
 	second := repo.Commit("second")
@@ -284,6 +297,7 @@ func TestSourcesOfOneRepository(t *testing.T) {
 // A CRM that never does as it is told is put right a few times, then named and left;
 // the rest of the source goes on.
 func TestTwoWriters(t *testing.T) {
+	t.Parallel()
 	store := rdbtest.Start(t, "")
 	repo := gittest.New(t)
 	repo.Write("edge.yaml", "kind: Environment\nname: edge\n")

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 )
 
@@ -25,6 +26,13 @@ func run(m *testing.M) int {
 			return 1
 		}
 		return 0
+	}
+	flag.Parse()
+	if at := flag.Lookup("test.parallel"); at.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		if err := at.Value.Set(strconv.Itoa(4 * runtime.GOMAXPROCS(0))); err != nil { // mostly they wait
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	if bin = os.Getenv("OPRC_BIN"); bin != "" {
 		return m.Run()

@@ -153,7 +153,7 @@ func TestBadNetwork(t *testing.T) {
 	t.Parallel()
 	const (
 		lasts    = 2 * time.Second
-		recovery = 15 * time.Second // a silent connection is given up after 3 s, and tried again
+		recovery = 30 * time.Second // a silent connection is given up after 3 s, and tried again
 		mostCPU  = 0.5              // of one core, while it lasts
 	)
 	store := rdbtest.Server(t)

@@ -147,6 +147,7 @@ func (h *hostile) orphan(branch string) {
 // Whatever a repository does, nothing is deleted that should not be, and the source
 // says what is wrong.
 func TestHostileRepositories(t *testing.T) {
+	t.Parallel()
 	h := newHostile(t)
 	for _, story := range []struct {
 		name string
@@ -274,6 +275,7 @@ func hugeFiles(t *testing.T, h *hostile) {
 
 // A commit that changes five thousand packages goes out whole, in bounded memory.
 func TestFiveThousandChangedPackages(t *testing.T) {
+	t.Parallel()
 	const packages = 5000
 	store := rdbtest.Start(t, "")
 	repo := gittest.New(t)
@@ -359,6 +361,7 @@ func agentWith(t *testing.T, key string) string {
 // One daemon follows repositories by every way in, and every kind of ref; those that
 // it cannot get into say why, and hold up nobody.
 func TestWaysIn(t *testing.T) {
+	t.Parallel()
 	repo := gittest.New(t)
 	for _, dir := range []string{"basic", "token", "proxy", "key", "agent", "file", "branch", "tag", "range", "commit"} {
 		repo.Write(dir+"/p.yaml", fmt.Sprintf("name: %s\nversion: 1.0.0\nclasses: [{name: c}]\n", dir))

@@ -62,6 +62,7 @@ func commitSigned(t *testing.T, repo *gittest.Repo, key *openpgp.Entity) string 
 // What a PGP key signed goes out; what a stranger's signed, or nobody, is refused and
 // said so, and the last good state stays.
 func TestSignedByPGP(t *testing.T) {
+	t.Parallel()
 	ann, file := pgpKey(t)
 	stranger, _ := pgpKey(t)
 	repo := gittest.New(t)
