@@ -93,6 +93,9 @@ type SourceConfig struct {
 	// WebhookSecretEnv names the variable with the secret of POST /hooks/NAME; without
 	// it there is no such route.
 	WebhookSecretEnv string `koanf:"webhookSecretEnv"`
+	// WebhookOldSecretEnv names the variable with a second secret, which is good as well:
+	// the former one, until all senders have the new one.
+	WebhookOldSecretEnv string `koanf:"webhookOldSecretEnv"`
 
 	// Verify lists files with public keys, PGP's or SSH's: commits by others are refused.
 	Verify *VerifyConfig `koanf:"verify"`

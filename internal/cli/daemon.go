@@ -56,30 +56,6 @@ func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *sl
 	return d
 }
 
-// hooks makes the webhooks of the configuration wake their sources: at once where
-// this daemon leads, through the state where another one does.
-func (d *daemon) hooks(ctx context.Context, e *env, db *rdb.DB, sources []SourceConfig) error {
-	d.server.Hooks = map[string]rest.Hook{}
-	for _, sc := range sources {
-		secret, err := e.secret("webhookSecretEnv", sc.WebhookSecretEnv)
-		if err != nil {
-			return fmt.Errorf("source %s: %w", sc.Name, err)
-		}
-		if secret == "" {
-			continue
-		}
-		d.server.Hooks[sc.Name] = rest.Hook{Secret: []byte(secret), Wake: func() error {
-			if d.loop.Leading() {
-				d.loop.Wake(sc.Name)
-				return nil
-			}
-			_, err := db.AskTick(ctx, sc.Name)
-			return err
-		}}
-	}
-	return nil
-}
-
 // watchers make the loop look at directories as soon as something changes there.
 // Where that cannot be watched, polling has to do.
 func (d *daemon) watchers(sources []loop.SourceConfig, log *slog.Logger) []func(context.Context) error {

@@ -101,7 +101,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 			notifier.Tell(outcome)
 		}
 	}
-	if err := d.hooks(ctx, o.env, s.db, c.Sources); err != nil {
+	if err := d.hooks(ctx, o.env, s.db, c.Sources, log); err != nil {
 		return err
 	}
 	err = d.run(ctx, listener, append(d.watchers(sources, log), notifier.Run)...)

@@ -149,4 +149,28 @@ func newestFirst(a, b string) int {
 	return cmp.Compare(a, b)
 }
 
+// Concerns reports whether a push of refs, by their full names, can change what want
+// means; head is the repository's default branch, or "" if it is not known.
+func Concerns(want string, refs []string, head string) bool {
+	if want == "" || want == "HEAD" {
+		if head == "" {
+			return true
+		}
+		want = "refs/heads/" + head
+	}
+	if isCommitID(want) {
+		return true // it may have come with any of them
+	}
+	_, notRange := semver.NewConstraint(want)
+	for _, ref := range refs {
+		switch {
+		case ref == want, ref == "refs/heads/"+want, ref == "refs/tags/"+want:
+			return true
+		case notRange == nil && strings.HasPrefix(ref, "refs/tags/"):
+			return true
+		}
+	}
+	return false
+}
+
 func isCommitID(s string) bool { return plumbing.IsHash(s) && len(s) == 40 }
