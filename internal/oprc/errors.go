@@ -64,6 +64,8 @@ func (e *InvalidError) Unwrap() error { return ErrInvalid }
 type DeniedError struct {
 	Reason  string   // one clause
 	Objects []string // what is denied, each with the policy's message
+	// Findings are the denials at the lines that ask for what is denied, where they are known.
+	Findings Diagnostics
 }
 
 func (e *DeniedError) Error() string {

@@ -63,13 +63,3 @@ func (o Output) Code(d CodeDoc) error {
 func indent(text string) string {
 	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
 }
-
-// ruleTitle says in a few words what a code is about.
-func ruleTitle(c oprc.Code) string {
-	for _, d := range Codes() {
-		if d.Code == c {
-			return d.Title
-		}
-	}
-	return string(c)
-}

@@ -71,7 +71,8 @@ func marshal(v any) ([]byte, error) {
 	if err := enc.Encode(filled(reflect.ValueOf(&v).Elem()).Interface()); err != nil {
 		return nil, fmt.Errorf("print JSON: %w", err)
 	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	// In a log a runner would carry out "##[command]"; to JSON the two spellings are one.
+	return bytes.ReplaceAll(bytes.TrimSuffix(buf.Bytes(), []byte("\n")), []byte("##["), []byte(`##\u005b`)), nil
 }
 
 var marshalerType = reflect.TypeFor[json.Marshaler]()

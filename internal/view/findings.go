@@ -58,11 +58,11 @@ func (o Output) Findings(f Findings) error {
 	case JSON, YAML:
 		return o.Document(findingsDoc{FormatVersion, f.summary(), f.Diagnostics})
 	case GitHub:
-		return o.print(annotations(f.Diagnostics))
+		return o.print(annotations(f.Diagnostics, o))
 	case SARIF:
-		return writeJSON(o.W, sarif(f.Diagnostics))
+		return writeJSON(o.W, sarifOf(f.Diagnostics, o))
 	case Markdown:
-		return o.print(f.markdown(o.maxBytes()))
+		return o.print(f.markdown(o))
 	}
 	return o.print(f.text(o.Mask))
 }

@@ -60,8 +60,8 @@ error E012: no place
 `},
 		"text without findings": {view.Text, view.Findings{Files: 1, Packages: 2}, "OK: 2 packages in 1 file\n"},
 		"github": {view.GitHub, sample(), `::error file=a.yaml,line=2,col=4,title=E002::unknown field "targetEnv" (did you mean targetEnvs?)
-::warning file=b c.yaml,line=1,col=2,title=W101::50%25 of%0Ait, old
 ::error title=E012::no place
+::warning file=b c.yaml,line=1,col=2,title=W101::50%25 of%0Ait, old
 `},
 		"json": {view.JSON, view.Findings{Files: 1, Packages: 1}, `{
   "formatVersion": "1.0",
@@ -101,8 +101,8 @@ diagnostics:
 | | where | finding |
 |---|---|---|
 | error E002 | a.yaml:2:4 | unknown field "targetEnv"<br>did you mean targetEnvs? |
-| warning W101 | b c.yaml:1:2 | 50% of it, old |
 | error E012 |  | no place |
+| warning W101 | b c.yaml:1:2 | 50% of it, old |
 `},
 	}
 	for name, tt := range tests {

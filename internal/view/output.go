@@ -57,7 +57,10 @@ type Output struct {
 	Format   Format
 	MaxBytes int       // of Markdown; 0 means DefaultMaxBytes
 	Now      time.Time // what ages are counted from; zero prints timestamps instead
-	Mask     []string  // patterns of keys whose values are secret, as in plan.Masked; none hides nothing
+	// Path says where a file is in its repository, for what is shown beside it there:
+	// markdown, annotations, SARIF. nil keeps paths as they are.
+	Path func(file string) string
+	Mask []string // patterns of keys whose values are secret, as in plan.Masked; none hides nothing
 }
 
 func (o Output) maxBytes() int {
@@ -65,6 +68,13 @@ func (o Output) maxBytes() int {
 		return DefaultMaxBytes
 	}
 	return o.MaxBytes
+}
+
+func (o Output) path(file string) string {
+	if o.Path == nil || file == "" {
+		return file
+	}
+	return o.Path(file)
 }
 
 // Document prints v, which holds its own formatVersion, as JSON or YAML.

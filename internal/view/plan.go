@@ -8,48 +8,129 @@ import (
 	"github.com/oaas-platform/oprc/internal/plan"
 )
 
-// Plan prints a plan in any format but name. next is the command that carries it
-// out, for people; "" says nothing.
-func (o Output) Plan(p *plan.Plan, next string) error {
-	p = p.Masked(o.Mask)
-	switch o.Format {
-	case JSON, YAML:
-		return o.Document(p)
-	case Markdown:
-		return o.print(planMarkdown(p, next, o.maxBytes()))
-	case GitHub:
-		return o.print(planAnnotations(p))
-	case SARIF:
-		return writeJSON(o.W, sarif(p.Diagnostics))
-	}
-	return o.print(planText(p, next, o.Format == Wide))
+// A PlanReport is a plan and what becomes of it.
+type PlanReport struct {
+	Plan *plan.Plan
+	// Err is why the plan is not carried out as it is; nil where nothing stops it but what
+	// the plan itself says.
+	Err error
+	// Next is the command that carries it out, for people; "" says nothing.
+	Next string
+	// Contents holds the files by path, for the source lines that text shows.
+	Contents map[string][]byte
 }
 
-func planText(p *plan.Plan, next string, wide bool) string {
+// Plan prints a plan as [Output.Report] does.
+func (o Output) Plan(p *plan.Plan, next string) error {
+	return o.Report(PlanReport{Plan: p, Next: next})
+}
+
+// Report prints a plan in any format but name: what is wrong first, then what it deletes
+// and undeploys, then the rest.
+func (o Output) Report(r PlanReport) error {
+	r.Plan = r.Plan.Masked(o.Mask)
+	d := digestOf(r)
+	switch o.Format {
+	case JSON, YAML:
+		return o.Document(d.document())
+	case Markdown:
+		return o.print(d.markdown(o))
+	case GitHub:
+		return o.print(d.annotations(o))
+	case SARIF:
+		return writeJSON(o.W, d.sarif(o))
+	}
+	return o.print(d.text(o))
+}
+
+// A planDigest is a plan in the order in which a reviewer needs it.
+type planDigest struct {
+	PlanReport
+	refusal  *refusal
+	removals []removal
+	causes   causes
+}
+
+func digestOf(r PlanReport) planDigest {
+	return planDigest{r, refusalOf(r.Plan, r.Err), removals(r.Plan), causesOf(r.Plan)}
+}
+
+// document is the plan for programs.
+func (d planDigest) document() any {
+	deletes := make([]string, len(d.removals))
+	for i, r := range d.removals {
+		deletes[i] = r.plain()
+	}
+	return struct {
+		Refused *refusal `json:"refused,omitempty"`
+		Deletes []string `json:"deletes"`
+		*plan.Plan
+	}{d.refusal, deletes, d.Plan}
+}
+
+func (d planDigest) text(o Output) string {
 	var b strings.Builder
-	for _, g := range planGroups(p) {
-		for _, l := range g.lines(wide) {
+	p, found := d.Plan, Findings{Contents: d.Contents}
+	if d.refusal != nil {
+		b.WriteString(red(bold(d.refusal.title()+":")) + " " + d.refusal.sentence(p) + "\n")
+		for _, f := range d.refusal.Findings {
+			b.WriteString(found.finding(f, o.Mask))
+		}
+		b.WriteString("\n")
+	}
+	write := func(lines []planLine) {
+		for _, l := range lines {
 			b.WriteString(l.styled() + "\n")
 		}
 		b.WriteString("\n")
 	}
-	for _, name := range p.Kept {
-		b.WriteString(yellow("!") + " " + kept(name) + "\n")
+	if len(d.removals) > 0 {
+		b.WriteString(red(bold(removalTitle(p)+":")) + "\n")
+		write(d.removalLines())
 	}
-	if p.Empty() {
-		b.WriteString(bold("No changes.") + " Live state is what the files ask for (" + count(p.Summary.Unchanged, "object") + " compared).\n")
+	folds, rest := folded(p, d.causes)
+	if o.Format == Wide {
+		folds, rest = nil, p.Changes
+	}
+	if len(folds) > 0 {
+		b.WriteString(bold(foldTitle(folds)+":") + "\n")
+		var lines []planLine
+		for _, f := range folds {
+			lines = append(lines, f.lines()...)
+		}
+		write(lines)
+	}
+	for _, g := range planGroups(rest, d.causes) {
+		write(g.lines(o.Format == Wide))
+	}
+	for _, name := range p.Kept {
+		b.WriteString(yellow("!") + " " + stays(name) + "\n")
+	}
+	switch {
+	case p.Empty() && d.refusal != nil:
+		return strings.TrimSuffix(b.String(), "\n\n") + "\n"
+	case p.Empty():
+		b.WriteString(bold("No changes.") + " Live state matches the files (" + count(p.Summary.Unchanged, "object") + " compared).\n")
 		return b.String()
 	}
 	b.WriteString(bold("Plan: ") + PlanSummary(p) + "\n")
 	b.WriteString(faint(p.ID) + "\n")
-	if next != "" {
-		b.WriteString("\nTo carry it out: " + bold(next) + "\n")
+	if d.Next != "" && d.refusal == nil {
+		b.WriteString("\nTo carry it out: " + bold(d.Next) + "\n")
 	}
 	return b.String()
 }
 
-// kept says why a package or environment does not change.
-func kept(name string) string {
+func (d planDigest) removalLines() []planLine {
+	lines := make([]planLine, len(d.removals))
+	for i, r := range d.removals {
+		lines[i] = r.line()
+	}
+	return lines
+}
+
+// stays says why a package or environment does not change.
+func stays(name string) string {
 	if env, is := strings.CutPrefix(name, string(oprc.KindEnv)+"/"); is {
 		return "environment " + clean(env) + " stays as it is: it has errors, is in use, or another origin owns it"
 	}
@@ -154,53 +235,12 @@ func why(c plan.Change) string {
 	case plan.ReasonDrift:
 		return "drift: a CRM runs something else"
 	case plan.ReasonNoReport:
-		return "was never dispatched"
+		if len(c.Before) > 0 || c.Generation > 1 {
+			return "its record was lost or differs: it is sent again"
+		}
+		return "was never sent"
 	case plan.ReasonDisabled:
 		return "disabled"
 	}
 	return ""
-}
-
-func planAnnotations(p *plan.Plan) string {
-	var b strings.Builder
-	b.WriteString(annotations(p.Diagnostics))
-	b.WriteString(annotation("notice", oprc.Position{}, "oprc plan", PlanSummary(p)))
-	for _, c := range p.Changes {
-		for _, f := range c.Fields {
-			if f.File == "" || c.Kind == oprc.KindUnit {
-				continue
-			}
-			b.WriteString(annotation("notice", oprc.Position{File: f.File, Line: f.Line},
-				string(c.Kind)+" "+c.Key, fieldText(f, 200)))
-		}
-	}
-	return b.String()
-}
-
-func planMarkdown(p *plan.Plan, next string, limit int) string {
-	if p.Empty() {
-		return "### oprc plan: no changes\n\n" + count(p.Summary.Unchanged, "object") + " compared.\n"
-	}
-	head := "### oprc plan: " + mdText(PlanSummary(p)) + "\n\n"
-	if n := len(p.Diagnostics); n > 0 {
-		head += count(n, "finding") + "; `oprc validate` shows them.\n\n"
-	}
-	head += "`" + p.ID + "`\n"
-	if next != "" {
-		head += fenced("sh", next)
-	}
-	groups := planGroups(p)
-	blocks := make([]string, len(groups))
-	for i, g := range groups {
-		var lines []string
-		for _, l := range g.lines(false) {
-			lines = append(lines, l.diff())
-		}
-		blocks[i] = fmt.Sprintf("\n<details><summary>%s: %s</summary>\n\n%s\n</details>\n",
-			mdText(g.title()), count(len(g.changes), "change"), fenced("diff", strings.Join(lines, "\n")))
-	}
-	return joinWithin(limit, head, blocks, func(left int) string {
-		return fmt.Sprintf("\n%d of %s left out to stay within %d bytes; `oprc plan` shows all of it.\n",
-			left, count(len(blocks), "part"), limit)
-	})
 }

@@ -58,9 +58,10 @@ func TestPlan(t *testing.T) {
 		plan   *plan.Plan
 		want   string
 	}{
-		"text": {view.Text, samplePlan(), `+ environment edge
+		"text": {view.Text, samplePlan(), `Deletes 1 package:
+  - package old
 
-- package old
++ environment edge
 
 ~ package shop
     /version: "1" → "2"  shop.yaml:2
@@ -75,17 +76,17 @@ sha256:abc
 
 To carry it out: oprc apply -f shop.yaml
 `},
-		"no changes": {view.Text, &plan.Plan{Summary: plan.Summary{Unchanged: 4}}, "No changes. Live state is what the files ask for (4 objects compared).\n"},
-		"github": {view.GitHub, samplePlan(), `::notice title=oprc plan::3 to create, 2 to update, 1 to delete, 5 unchanged; 1 unit to deploy, 1 unit to undeploy in edge
+		"no changes": {view.Text, &plan.Plan{Summary: plan.Summary{Unchanged: 4}}, "No changes. Live state matches the files (4 objects compared).\n"},
+		"github": {view.GitHub, samplePlan(), `::warning title=oprc plan%3A deletes 1 package::deletes package old
+::notice title=oprc plan::3 to create, 2 to update, 1 to delete, 5 unchanged; 1 unit to deploy, 1 unit to undeploy in edge
 ::notice file=shop.yaml,line=2,title=package shop::/version: "1" → "2"
-::notice file=shop.yaml,line=9,title=package shop::/functions/add/image: "a" → "b"
 ::notice file=shop.yaml,line=9,title=function shop.add::/provision/docker/image: "img:1" → "img:2"
 ::notice file=shop.yaml,line=10,title=function shop.add::/config/env/API_TOKEN: "***" → "***"
 `},
 		"markdown": {view.Markdown, samplePlan(), "### oprc plan: 3 to create, 2 to update, 1 to delete, 5 unchanged; 1 unit to deploy, 1 unit to undeploy in edge\n\n" +
-			"`sha256:abc`\n```sh\noprc apply -f shop.yaml\n```\n" +
+			"**Deletes 1 package**\n\n```diff\n- package old\n```\n" +
+			"\n`sha256:abc`\n```sh\noprc apply -f shop.yaml\n```\n" +
 			"\n<details><summary>environments: 1 change</summary>\n\n```diff\n+ environment edge\n```\n\n</details>\n" +
-			"\n<details><summary>package old: 1 change</summary>\n\n```diff\n- package old\n```\n\n</details>\n" +
 			"\n<details><summary>package shop: 4 changes</summary>\n\n```diff\n" + `! package shop
     /version: "1" → "2"  (shop.yaml:2)
 !   function shop.add
@@ -131,7 +132,7 @@ func TestPlanFoldsManyUnits(t *testing.T) {
 		})
 	}
 	text := render(t, view.Output{}, func(o view.Output) error { return o.Plan(p, "") })
-	want := "~ package shop  as written it is unchanged\n    + 12 units of shop.cart: 6 in cloud-1, 6 in edge-1\n"
+	want := "~ package shop  package file unchanged; only its placement or dependencies changed\n    + 12 units of shop.cart: 6 in cloud-1, 6 in edge-1\n"
 	if !strings.HasPrefix(text, want) {
 		t.Errorf("got\n%swant the start\n%s", text, want)
 	}
@@ -145,7 +146,8 @@ func TestPlanMarkdownSaysWhatItLeftOut(t *testing.T) {
 	p := &plan.Plan{ID: "sha256:abc"}
 	for i := range 200 {
 		p.Changes = append(p.Changes, plan.Change{
-			Kind: oprc.KindPackage, Key: fmt.Sprintf("p%03d", i), Actions: []plan.Action{plan.Create}, Reason: plan.ReasonNew,
+			Kind: oprc.KindPackage, Key: fmt.Sprintf("p%03d", i), Actions: []plan.Action{plan.Update}, Reason: plan.ReasonSpec,
+			Fields: []plan.Field{{Path: "/version", Before: raw("0"), After: raw(fmt.Sprint(i))}},
 		})
 	}
 	got := render(t, view.Output{Format: view.Markdown, MaxBytes: 4000}, func(o view.Output) error { return o.Plan(p, "") })

@@ -17,12 +17,13 @@ import (
 type planGroup struct {
 	pkg     string
 	changes []plan.Change // as in the plan, units last
+	causes  causes
 }
 
 // planGroups returns the environments first, then each package by name.
-func planGroups(p *plan.Plan) []planGroup {
+func planGroups(changes []plan.Change, because causes) []planGroup {
 	byPkg := map[string][]plan.Change{}
-	for _, c := range p.Changes {
+	for _, c := range changes {
 		pkg := c.Package
 		if c.Kind == oprc.KindPackage {
 			pkg = c.Key
@@ -33,7 +34,7 @@ func planGroups(p *plan.Plan) []planGroup {
 	for _, pkg := range slices.Sorted(maps.Keys(byPkg)) {
 		cs := byPkg[pkg]
 		slices.SortStableFunc(cs, func(a, b plan.Change) int { return cmp.Compare(depth(a.Kind), depth(b.Kind)) })
-		out = append(out, planGroup{pkg, cs})
+		out = append(out, planGroup{pkg, cs, because})
 	}
 	return out
 }
@@ -60,12 +61,12 @@ func (g planGroup) title() string {
 func (g planGroup) lines(wide bool) []planLine {
 	var out []planLine
 	if g.pkg != "" && g.changes[0].Kind != oprc.KindPackage {
-		out = append(out, planLine{0, "~", "package " + clean(g.pkg), "as written it is unchanged"})
+		out = append(out, planLine{0, "~", "package " + clean(g.pkg), "package file unchanged; only its placement or dependencies changed"})
 	}
 	explained := false // the units' own fields would say the same again
 	for _, c := range g.changes {
 		if c.Kind != oprc.KindUnit {
-			out = append(out, changeLines(c, depth(c.Kind), wide)...)
+			out = append(out, g.changeLines(c, depth(c.Kind), wide)...)
 			explained = explained || depth(c.Kind) == 1 && len(c.Fields) > 0
 		}
 	}
@@ -84,7 +85,7 @@ func (g planGroup) unitLines(wide, explained bool) []planLine {
 			continue
 		}
 		cls, _, _, _, _ := oprc.ParseUnitID(c.Key)
-		k := key{cls, marker(c.Actions), why(c)}
+		k := key{cls, marker(c.Actions), g.causes.why(c)}
 		if alike[k] == nil {
 			order = append(order, k)
 		}
@@ -98,7 +99,7 @@ func (g planGroup) unitLines(wide, explained bool) []planLine {
 				if explained && !wide {
 					c.Fields = nil
 				}
-				out = append(out, changeLines(c, 2, wide)...)
+				out = append(out, g.changeLines(c, 2, wide)...)
 			}
 			continue
 		}
@@ -121,13 +122,16 @@ func perEnvironment(units []plan.Change) string {
 }
 
 // changeLines is one object and the fields that differ.
-func changeLines(c plan.Change, depth int, wide bool) []planLine {
+func (g planGroup) changeLines(c plan.Change, depth int, wide bool) []planLine {
 	var notes []string
 	if b := brief(c); b != "" {
 		notes = append(notes, b)
 	}
-	if w := why(c); w != "" {
+	if w := g.causes.why(c); w != "" {
 		notes = append(notes, w)
+	}
+	if c.RenamedFrom != "" && c.Kind != oprc.KindUnit {
+		notes = append(notes, "renamed from "+clean(c.RenamedFrom))
 	}
 	out := []planLine{{depth, marker(c.Actions), string(c.Kind) + " " + clean(c.Key), strings.Join(notes, ", ")}}
 	if c.Kind == oprc.KindPackage && !wide { // the objects below say it better

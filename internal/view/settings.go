@@ -82,11 +82,15 @@ func Problem(err error, next string) string {
 // Hint is a remark for stderr.
 func Hint(s string) string { return faint("→ ") + multiline(s) + "\n" }
 
-// multiline is clean for text whose line breaks are wanted.
+// multiline is clean for text whose line breaks are wanted. No line starts with "::": a
+// runner would carry it out.
 func multiline(s string) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	for i, l := range lines {
 		lines[i] = clean(l)
+		if rest := strings.TrimSpace(lines[i]); i > 0 && strings.HasPrefix(rest, "::") {
+			lines[i] = "\u200b" + rest
+		}
 	}
 	return strings.Join(lines, "\n")
 }

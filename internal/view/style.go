@@ -32,14 +32,16 @@ func condition[S ~string](s S) string {
 	}
 }
 
-// clean makes foreign text safe for a terminal: one line, no control characters.
+// clean makes foreign text safe for a terminal and for the log of a runner: one line, no
+// control characters, no "##[" by which GitHub's runner knows a command anywhere in a line.
 func clean(s string) string {
+	s = strings.ReplaceAll(s, "##[", "##\u200b[")
 	if strings.IndexFunc(s, unprintable) < 0 {
 		return s
 	}
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n' || r == '\r' || r == '\t':
+		case r == '\n' || r == '\r' || r == '\t' || r == '\u2028' || r == '\u2029' || r == '\u0085':
 			return ' '
 		case unprintable(r):
 			return '\uFFFD'
@@ -50,7 +52,7 @@ func clean(s string) string {
 
 // unprintable holds control characters and the marks that reorder text.
 func unprintable(r rune) bool {
-	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // cut shortens s to n characters.
