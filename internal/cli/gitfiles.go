@@ -72,6 +72,9 @@ func (g *gitFiles) Files(ctx context.Context, rev loop.Revision) ([]oprc.File, e
 // Notes says what was odd about the files that were read last.
 func (g *gitFiles) Notes() []string { return g.source().Notes() }
 
+// Unread names what was there and passed over.
+func (g *gitFiles) Unread() []string { return g.source().Unread() }
+
 // gitOptions are the options of a source, with the secrets that its variables
 // hold and the certificates of its file.
 func (e *env) gitOptions(sc SourceConfig, cache string) (gitsource.Options, error) {

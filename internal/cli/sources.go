@@ -63,18 +63,19 @@ func (e *env) openSource(hub *gitsource.Hub, sc SourceConfig, cache string) (loo
 type dirFiles struct {
 	paths []string
 
-	mu    sync.Mutex
-	files []oprc.File
+	mu     sync.Mutex
+	files  []oprc.File
+	unread []string
 }
 
 func (d *dirFiles) Poll(context.Context, time.Time) (loop.Revision, error) {
-	files, err := dirsource.Read(d.paths, strings.NewReader(""))
+	files, unread, err := dirsource.ReadAll(d.paths, strings.NewReader(""))
 	if err != nil {
 		return loop.Revision{}, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.files = files
+	d.files, d.unread = files, unread
 	sums := map[string]string{}
 	for _, f := range files {
 		sums[f.Path] = oprc.DigestBytes(f.Data)
@@ -86,6 +87,13 @@ func (d *dirFiles) Files(context.Context, loop.Revision) ([]oprc.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.files, nil
+}
+
+// Unread names what was there and passed over.
+func (d *dirFiles) Unread() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.unread
 }
 
 // shortRevision is the first 12 digits of a digest, as people compare them.
@@ -138,10 +146,17 @@ func (d declared) Files(ctx context.Context, rev loop.Revision) ([]oprc.File, er
 	return files, nil
 }
 
-// Notes and Resume are those of the source inside, if it has them.
+// Notes, Unread and Resume are those of the source inside, if it has them.
 func (d declared) Notes() []string {
 	if n, ok := d.Source.(loop.Noter); ok {
 		return n.Notes()
+	}
+	return nil
+}
+
+func (d declared) Unread() []string {
+	if p, ok := d.Source.(loop.Passer); ok {
+		return p.Unread()
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // request is what a source wants now.
 func (s *sourceState) request(asked oprc.Requests, contested map[string]bool) reconcile.Request {
 	return reconcile.Request{
-		Files: s.files, KeepGoing: true, Heal: true, Quarantine: quarantined(asked), Actor: s.rev.Author,
+		Files: s.files, Unread: s.unreadFiles, KeepGoing: true, Heal: true, Quarantine: quarantined(asked), Actor: s.rev.Author,
 		Contested: contested, Scope: plan.Scope{Origin: s.c.origin(), Complete: !s.c.NoPrune},
 	}
 }

@@ -59,7 +59,10 @@ func PreviewOf(ctx context.Context, r *reconcile.Reconciler, c SourceConfig, sto
 	case s.rev.Rewind:
 		s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, s.status.Revision)
 	}
-	s.reading, _ = s.reading.next(s.files, r.Load)
+	s.reading = s.reading.next(s.files, r.Load)
+	if p, ok := c.Source.(Passer); ok {
+		s.unreadFiles = p.Unread()
+	}
 	live, err := r.Ledger.Live(ctx)
 	if err != nil {
 		return out, fmt.Errorf("read live state: %w", err)

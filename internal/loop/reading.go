@@ -24,10 +24,9 @@ type fileReading struct {
 	found oprc.Diagnostics
 }
 
-// next reads files. changed names the documents of files that are new, gone or
-// different, before and after.
-func (r *reading) next(files []oprc.File, load func([]oprc.File, bool, string) ([]oprc.Document, oprc.Diagnostics)) (out *reading, changed map[string]bool) {
-	out, changed = &reading{files: make(map[string]fileReading, len(files))}, map[string]bool{}
+// next reads files.
+func (r *reading) next(files []oprc.File, load func([]oprc.File, bool, string) ([]oprc.Document, oprc.Diagnostics)) *reading {
+	out := &reading{files: make(map[string]fileReading, len(files))}
 	var fresh []oprc.File
 	for _, f := range files {
 		if was, ok := r.files[f.Path]; ok && bytes.Equal(was.data, f.Data) {
@@ -49,20 +48,40 @@ func (r *reading) next(files []oprc.File, load func([]oprc.File, bool, string) (
 		f.found = append(f.found, d)
 		out.files[d.File] = f
 	}
-	for path, f := range r.files {
-		if now, ok := out.files[path]; !ok || !bytes.Equal(now.data, f.data) {
-			f.name(changed)
-		}
-	}
-	for _, f := range fresh {
-		out.files[f.Path].name(changed)
-	}
 	for _, f := range slices.SortedFunc(slices.Values(files), func(a, b oprc.File) int { return strings.Compare(a.Path, b.Path) }) {
 		out.docs = append(out.docs, out.files[f.Path].docs...)
 		out.found = append(out.found, out.files[f.Path].found...)
 	}
 	out.found = out.found.Sort()
-	return out, changed
+	return out
+}
+
+// since names the documents of files that are new, gone or different since an earlier
+// reading, before and after.
+func (r *reading) since(before *reading) map[string]bool {
+	changed := map[string]bool{}
+	for path, f := range before.files {
+		if now, ok := r.files[path]; !ok || !bytes.Equal(now.data, f.data) {
+			f.name(changed)
+		}
+	}
+	for path, f := range r.files {
+		if was, ok := before.files[path]; !ok || !bytes.Equal(was.data, f.data) {
+			f.name(changed)
+		}
+	}
+	return changed
+}
+
+// passedOver says which files hold documents of other systems: "PATH: what".
+func (r *reading) passedOver() []string {
+	var out []string
+	for _, d := range r.found {
+		if d.Code == oprc.CodeForeign {
+			out = append(out, d.File+": "+d.Message)
+		}
+	}
+	return out
 }
 
 func (f fileReading) name(names map[string]bool) {
@@ -71,8 +90,10 @@ func (f fileReading) name(names map[string]bool) {
 	}
 }
 
-// settled names the packages that no changed file speaks of.
-func (r *reading) settled(changed map[string]bool) map[string]bool {
+// settled names the packages that no file speaks of which changed since an earlier
+// reading.
+func (r *reading) settled(before *reading) map[string]bool {
+	changed := r.since(before)
 	out := make(map[string]bool, len(r.docs))
 	for _, d := range r.docs {
 		if d.Package != nil && !changed[d.Name()] {

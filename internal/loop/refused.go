@@ -11,12 +11,17 @@ import (
 // refusals says for the histories of packages which of the versions that a new
 // revision brings are not applied, and why.
 func (s *sourceState) refusals(p *plan.Plan, now time.Time) map[string]oprc.HistoryEntry {
-	if !s.news {
+	if s.told == s.reading {
 		return nil
 	}
+	before := s.told
+	if before == nil {
+		before = &reading{}
+	}
+	changed := s.reading.since(before)
 	out := map[string]oprc.HistoryEntry{}
 	for _, name := range p.Kept {
-		if !s.changed[name] {
+		if !changed[name] {
 			continue
 		}
 		why := "a package that it needs stays at its last good state"

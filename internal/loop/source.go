@@ -26,6 +26,10 @@ type Source interface {
 // "PATH: what is odd".
 type Noter interface{ Notes() []string }
 
+// A Passer is a source that passes files over: Unread names those, and directories,
+// that were there and were not read when files were returned last.
+type Passer interface{ Unread() []string }
+
 // A Resumer is a source that can be told which revision was seen last, by this
 // process or another, before it is polled again.
 type Resumer interface{ Resume(revision string) error }

@@ -10,7 +10,8 @@ import (
 // planned is what a plan came to that changed nothing: while its input is the same,
 // so is it.
 type planned struct {
-	world uint64 // stands for all input but the documents
+	of    *reading // the documents
+	world uint64   // stands for all other input
 	done  bool
 	err   error
 }

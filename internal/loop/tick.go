@@ -18,22 +18,24 @@ import (
 // sourceState is what a source's ticks remember. The files of the last revision
 // are kept: a tick at the same revision plans them again without reading.
 type sourceState struct {
-	c         SourceConfig
-	token     int64 // of the leadership under which status was taken up
-	status    oprc.SourceStatus
-	stored    string // digest of the status as it was put last
-	rev       Revision
-	files     []oprc.File
-	reading   *reading
-	changed   map[string]bool // packages whose files differ from those of the revision before
-	lastErr   string
-	planned   planned
-	news      bool                         // the revision is another than the one that is stored
-	refused   map[string]oprc.HistoryEntry // what is to be stored of it
-	next      time.Time                    // when the source is looked at again, whatever happens
-	unread    unread
-	suspended *oprc.Suspension // as the last tick found it
-	rewinds   bool             // one of the revisions that nobody asked for yet was a rewind
+	c           SourceConfig
+	token       int64 // of the leadership under which status was taken up
+	status      oprc.SourceStatus
+	stored      string // digest of the status as it was put last
+	rev         Revision
+	files       []oprc.File
+	reading     *reading
+	unreadFiles []string // files and directories that were passed over
+	lastErr     string
+	planned     planned
+	told        *reading                     // of the revision whose refusals are stored
+	refused     map[string]oprc.HistoryEntry // what is to be stored of this one
+	refusedOf   *reading                     // of which revision they are; nil: not known yet
+	next        time.Time                    // when the source is looked at again, whatever happens
+	unread      unread
+	suspended   *oprc.Suspension // as the last tick found it
+	rewinds     bool             // one of the revisions that nobody asked for yet was a rewind
+	notes       []string         // of the files as they were read
 
 	dispatched time.Time // when the last command of the last plan was in its stream
 }
@@ -197,7 +199,10 @@ func (l *Loop) put(ctx context.Context, s *sourceState, token int64) error {
 		l.outrun(err)
 		return err
 	}
-	s.stored, s.news, s.refused = digest, false, nil
+	s.stored, s.refused = digest, nil
+	if s.refusedOf != nil {
+		s.told = s.refusedOf
+	}
 	return nil
 }
 
@@ -268,8 +273,8 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 	if err != nil {
 		return false, rev, readError{fmt.Errorf("read %s: %w", rev.ID, err)}
 	}
-	if was := s.status.Revision; was != rev.ID {
-		s.news = true
+	was := s.status.Revision
+	if was != rev.ID {
 		s.rewound(rev, was, l.Now().UTC())
 		if rev.Rewind {
 			s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, was)
@@ -277,15 +282,41 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 			l.say(ctx, oprc.Event{Type: "source", Key: s.c.Name, From: was, To: rev.ID, Commit: rev.ID, Message: "rewind"})
 		}
 	}
-	s.rev, s.files, s.status.Revision, s.status.Notes = rev, files, rev.ID, nil
-	s.reading, s.changed = s.reading.next(files, l.Reconciler.Load)
+	s.rewinds = false
+	s.rev, s.files, s.status.Revision = rev, files, rev.ID
+	s.reading = s.reading.next(files, l.Reconciler.Load)
+	if was == rev.ID { // what is stored of it is known
+		s.told = s.reading
+	}
+	s.note(l)
+	return true, rev, nil
+}
+
+// note keeps what is odd about the files that were read, and which were not.
+func (s *sourceState) note(l *Loop) {
+	s.notes, s.unreadFiles = nil, nil
 	if n, ok := s.c.Source.(Noter); ok {
-		s.status.Notes = n.Notes()
-		for _, note := range s.status.Notes {
-			l.Log.Warn("note", "source", s.c.Name, "revision", rev.ID, "note", note)
+		s.notes = n.Notes()
+	}
+	if p, ok := s.c.Source.(Passer); ok {
+		s.unreadFiles = p.Unread()
+	}
+	for _, note := range s.notes {
+		l.Log.Warn("note", "source", s.c.Name, "revision", s.rev.ID, "note", note)
+	}
+	s.notes = append(s.notes, s.reading.passedOver()...)
+	s.status.Notes = s.notes
+}
+
+// keepNotes adds what a plan keeps because of what became of its file.
+func (s *sourceState) keepNotes(p *plan.Plan) {
+	var kept []string
+	for _, d := range p.Diagnostics {
+		if d.Code == oprc.CodeNothing && d.Severity == oprc.SeverityWarning {
+			kept = append(kept, d.File+": "+d.Message)
 		}
 	}
-	return true, rev, nil
+	s.status.Notes = append(kept, s.notes...)
 }
 
 // taken is the revision to go on with: the newest, or where that has to be asked for
@@ -300,7 +331,7 @@ func (s *sourceState) taken(newest Revision, forced bool, now time.Time) Revisio
 		}
 		s.rewinds = s.rewinds || newest.Rewind
 	} else {
-		rev.Rewind, s.rewinds = rev.Rewind || s.rewinds, false
+		rev.Rewind = rev.Rewind || s.rewinds
 	}
 	if c.Status || s.has(c.Type) {
 		s.set(c, now)
@@ -332,13 +363,14 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	approved, _ := w.asked.Find(oprc.VerbApprove, s.c.Name)
 	world := stampOf(live, quarantined(w.asked), contested, approved.PlanID)
 	before := s.planned
-	if !w.moved && before.done && before.world == world {
+	same := before.done && before.world == world
+	if same && before.of == s.reading {
 		return before.err
 	}
 	s.planned = planned{}
 	req := s.request(w.asked, contested)
-	if before.done && before.err == nil && before.world == world {
-		req.Settled = s.reading.settled(s.changed)
+	if same && before.err == nil {
+		req.Settled = s.reading.settled(before.of)
 	}
 	waited := slices.Concat(packagesOf(l.board.claimsOf(s.c.Name)), s.status.Kept)
 	p, seen, left, err := s.plan(ctx, l.Reconciler, &req, live, waited, w.forced)
@@ -353,14 +385,16 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 			return err
 		}
 	}
-	s.status.Kept, s.status.Findings, s.refused = p.Kept, few(p.Diagnostics.Errors()), s.refusals(p, l.Now().UTC())
+	s.status.Kept, s.status.Findings = p.Kept, few(p.Diagnostics.Errors())
+	s.refused, s.refusedOf = s.refusals(p, l.Now().UTC()), s.reading
+	s.keepNotes(p)
 	l.board.keep(s.c.Name, len(p.Kept) > 0)
 	if w.moved || !p.Empty() {
 		w.step.Plan = p
 	}
 	if held && approved.PlanID != p.ID {
 		s.status.PlanID = p.ID
-		s.planned = planned{world: world, done: true, err: fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)}
+		s.planned = planned{of: s.reading, world: world, done: true, err: fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)}
 		return s.planned.err
 	}
 	s.status.PlanID = ""
@@ -371,7 +405,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	released := l.release(ctx, s, p, seen)
 	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live))
 	if p.Empty() && released && len(left) == 0 {
-		s.planned = planned{world: world, done: true, err: err}
+		s.planned = planned{of: s.reading, world: world, done: true, err: err}
 	}
 	return err
 }
@@ -389,7 +423,7 @@ func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, w pass) 
 		return err
 	}
 	s.dispatched = l.Now()
-	if w.moved {
+	if s.status.Applied != s.rev.ID {
 		l.wake(s.c.Name, look{}) // to see that nothing is left to do
 	} else {
 		l.board.putBack(s.c.Name, p, s.dispatched)

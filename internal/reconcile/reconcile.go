@@ -84,6 +84,8 @@ type Request struct {
 	Contested map[string]bool `json:"-"`
 	// Settled is what [plan.Input] says of it.
 	Settled map[string]bool `json:"-"`
+	// Unread is what [plan.Input] says of it.
+	Unread []string `json:"-"`
 }
 
 // An Actor is who acts, for the record.
@@ -143,7 +145,7 @@ func (r *Reconciler) PlanOn(ctx context.Context, req Request, docs []oprc.Docume
 	docs, seen.Over = keepQuarantined(docs, req.Quarantine, live)
 	p, err := r.decide(ctx, plan.Input{
 		Documents: keepContested(docs, req.Contested, live), Diagnostics: found, Scope: req.Scope, Live: live,
-		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested, Settled: req.Settled,
+		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested, Settled: req.Settled, Unread: req.Unread,
 	}, req.Actor)
 	if err != nil || req.KeepGoing {
 		return p, seen, err
