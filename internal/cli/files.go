@@ -16,7 +16,7 @@ import (
 // packageFiles reads what -f names.
 func (e *env) packageFiles(paths []string) ([]oprc.File, error) {
 	if len(paths) == 0 {
-		return nil, usagef("no files: name them with -f PATH")
+		return nil, usagef("no files given: name files or directories with -f PATH, or - for stdin")
 	}
 	return dirsource.Read(paths, e.in)
 }

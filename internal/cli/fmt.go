@@ -21,6 +21,7 @@ var errUnformatted = fmt.Errorf("files are not formatted: %w", oprc.ErrInvalid)
 
 type fmtOptions struct {
 	*env
+	files []string
 	check bool
 	diff  bool
 }
@@ -29,30 +30,31 @@ func newFmt(e *env) *cobra.Command {
 	o := &fmtOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "fmt PATH...",
-		Short: "Bring package files into canonical layout",
-		Long: `Rewrites files in canonical order, layout and spelling. Comments stay, and what the
-files mean does not change. "-" formats stdin to stdout. The names of rewritten
-files are printed.` + exits(exitOK, exitError, exitInvalid, exitNotFound, exitUsage),
+		Short: "Bring package files into canonical order and spelling",
+		Long: `Brings the fields of package files into canonical order and spelling. Comments stay
+with what they describe, text that is in order already is not touched, and the meaning
+of the files does not change. "-" formats stdin to stdout. The names of rewritten files
+are printed.` + exits(exitOK, exitError, exitInvalid, exitNotFound, exitUsage),
 		Example: `  oprc fmt packages/
   oprc fmt --check packages/      # for CI: exit 3 if a file would change
   oprc fmt --diff shop.yaml`,
-		Args: args(cobra.MinimumNArgs(1)),
-		RunE: func(_ *cobra.Command, words []string) error { return o.run(words) },
+		RunE: func(_ *cobra.Command, words []string) error { return o.run(append(words, o.files...)) },
 	}
+	bindFiles(cmd, &o.files)
 	cmd.Flags().BoolVar(&o.check, "check", false, "rewrite nothing; exit with 3 if a file would change")
 	cmd.Flags().BoolVar(&o.diff, "diff", false, "rewrite nothing; print what would change")
 	return cmd
 }
 
 func (o *fmtOptions) run(paths []string) error {
-	files, err := dirsource.Read(paths, o.in)
+	files, err := o.packageFiles(paths)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	changed := false
 	for _, f := range files {
-		out, err := schema.Format(f.Data)
+		out, err := schema.Format(f)
 		switch {
 		case err != nil:
 			errs = append(errs, inFile(f.Path, err))

@@ -57,7 +57,7 @@ func (o *validateOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	docs, found := schema.Load(files, o.strict, o.pkg)
+	docs, found := offline(files, o.strict, o.pkg)
 	packages := 0
 	for _, d := range docs {
 		if d.Package != nil {
@@ -69,10 +69,6 @@ func (o *validateOptions) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-	} else {
-		found = plan.Check(plan.Input{
-			Documents: docs, Diagnostics: found, Scope: plan.Scope{Origin: oprc.OriginCLI}, Live: assumed(docs),
-		})
 	}
 	out := o.env.output(o.output)
 	out.MaxBytes, out.Mask = o.maxBytes, o.mask
@@ -88,6 +84,14 @@ func (o *validateOptions) run(ctx context.Context) error {
 		return shown{found.Err()}
 	}
 	return nil
+}
+
+// offline checks files without live state.
+func offline(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics) {
+	docs, found := schema.Load(files, strict, pkg)
+	return docs, plan.Check(plan.Input{
+		Documents: docs, Diagnostics: found, Scope: plan.Scope{Origin: oprc.OriginCLI}, Live: assumed(docs),
+	})
 }
 
 func (o *validateOptions) checkLive(ctx context.Context, files []oprc.File) (found oprc.Diagnostics, err error) {

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,48 +12,57 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
-// Convert rewrites a file of the snake_case dialect, or one with older spellings,
-// as [Load] reads it without a warning. Comments stay; the result is formatted.
-// The report says, line by line, what could not be carried over or means
-// something slightly different now. A file that is not YAML, or has a key twice,
-// is an [oprc.InvalidError].
-func Convert(data []byte) (out []byte, report []string, err error) {
-	trees, found := parseTrees(oprc.File{Data: data})
-	if err := found.Err(); err != nil {
-		return nil, nil, err
-	}
-	if err := repeated(data).Err(); err != nil {
-		return nil, nil, err
-	}
-	c := &converter{}
-	for _, tree := range trees {
-		root := content(tree)
-		if root == nil || root.Kind != yaml.MappingNode {
-			continue
+// A Converted is what [Convert] made of a file.
+type Converted struct {
+	oprc.File
+	Report []Lost // by line
+	Moved  bool   // all it held was moved to other files: it can be removed
+	Err    error  // an oprc.InvalidError: the file is returned as it was
+}
+
+// A Lost is something that could not be carried over, or means something slightly
+// different now.
+type Lost struct {
+	Line    int
+	Message string
+}
+
+// Convert rewrites files of the snake_case dialect, or with older spellings, as
+// [Load] reads them without a warning. Comments stay where they are, and what has a
+// current spelling is not touched. Deployments of the dialect that are documents of
+// their own are moved to the document of their package, which must be among files.
+func Convert(files []oprc.File) []Converted {
+	out := make([]Converted, len(files))
+	var cs []*converter
+	for i, f := range files {
+		out[i].File = f
+		trees, found := parseTrees(f)
+		if found.Err() == nil {
+			found = append(found, repeated(f)...)
 		}
-		if mark, _ := dialectMark(root); mark != nil {
-			c.foreignPackage(root)
+		if out[i].Err = found.Err(); out[i].Err == nil {
+			cs = append(cs, &converter{rewriter: newRewriter(f, trees), to: &out[i]})
 		}
-		if _, kind := lookup(root, "kind"); kind == nil || kind.Value != oprc.KindEnvironment {
-			c.modernise(model().structs[compatible+"Package"], root)
-		}
-		canonicalise(tree)
 	}
-	if out, err = printed(data, trees); err != nil {
-		return nil, nil, err
+	join(cs)
+	used := map[*yaml.Node]bool{} // a deployment may have moved to another file
+	for _, c := range cs {
+		c.convert()
+		c.used = used
+		c.use()
 	}
-	if out, err = Format(out); err != nil {
-		return nil, nil, err
+	for _, c := range cs {
+		c.finish()
 	}
-	return out, c.report(), nil
+	return out
 }
 
 // repeated finds the keys that stand twice: which of them holds is not for us to
 // say.
-func repeated(data []byte) (found oprc.Diagnostics) {
-	roots, _ := parse(oprc.File{Data: data})
+func repeated(f oprc.File) (found oprc.Diagnostics) {
+	roots, _ := parse(f)
 	for _, root := range roots {
-		c := &checker{}
+		c := &checker{file: f.Path}
 		c.free(root, nil)
 		for _, d := range c.found {
 			if d.Code == oprc.CodeDuplicate {
@@ -62,66 +73,71 @@ func repeated(data []byte) (found oprc.Diagnostics) {
 	return found
 }
 
-// A converter rewrites trees and notes what is lost.
+// A converter rewrites the trees of a file and notes what is lost.
 type converter struct {
-	notes []note
+	*rewriter
+	to    *Converted
+	found oprc.Diagnostics // what cannot be converted at all
+	from  []*converter     // of deployments that were moved here
 	pkg   string
 	own   map[string]bool // names of the document's classes and functions
 }
 
-type note struct {
-	line int
-	text string
+func (c *converter) convert() {
+	for _, root := range c.trees {
+		if root.Kind != yaml.MappingNode {
+			continue
+		}
+		if mark, at := dialectMark(root); mark != nil {
+			if isBareDeployment(root) {
+				_, pkg := lookup(root, "package_name")
+				hint := "convert it together with the file of its package"
+				if pkg != nil {
+					hint = fmt.Sprintf("convert it together with the file of package %s, which takes it in", pkg.Value)
+				}
+				ch := &checker{file: c.path}
+				ch.report(oprc.CodeDialect, mark, at, hint, "this deployment is a document of its own; a deployment is part of its package")
+				c.found = append(c.found, ch.found...)
+				continue
+			}
+			c.foreignPackage(root)
+		}
+		if _, kind := lookup(root, "kind"); kind == nil || kind.Value != oprc.KindEnvironment {
+			c.modernise(model().structs[compatible+"Package"], root)
+		}
+		c.canonicalise(root)
+	}
+}
+
+func (c *converter) finish() {
+	if c.to.Err = c.found.Err(); c.to.Err != nil {
+		return
+	}
+	text, err := c.text()
+	if c.to.Err = err; err == nil {
+		c.to.Data = text
+		c.to.Moved = len(c.roots) > 0 && len(bytes.TrimSpace(text)) == 0
+	}
+	slices.SortStableFunc(c.to.Report, func(a, b Lost) int { return cmp.Compare(a.Line, b.Line) })
 }
 
 func (c *converter) note(at *yaml.Node, format string, args ...any) {
-	c.notes = append(c.notes, note{at.Line, fmt.Sprintf(format, args...)})
-}
-
-func (c *converter) report() []string {
-	slices.SortStableFunc(c.notes, func(a, b note) int { return a.line - b.line })
-	var out []string
-	for _, n := range c.notes {
-		out = append(out, fmt.Sprintf("line %d: %s", n.line, n.text))
+	for _, from := range c.from {
+		if _, theirs := from.spans[at]; theirs {
+			c = from
+			break
+		}
 	}
-	return out
+	c.to.Report = append(c.to.Report, Lost{at.Line, fmt.Sprintf(format, args...)})
 }
 
-// drop removes a field and hands its comments to a neighbour. Unless why is
-// empty, the report says that the field is lost.
+// drop removes a field; its comments stay. Unless why is empty, the report says
+// that the field is lost.
 func (c *converter) drop(n, key *yaml.Node, why string) {
 	if why != "" {
 		c.note(key, "`%s` %s", key.Value, why)
 	}
-	var comments []string
-	gather(key, &comments)
-	if _, val := lookup(n, key.Value); val != nil {
-		gather(val, &comments)
-	}
-	i := slices.Index(n.Content, key)
 	remove(n, key)
-	if len(comments) == 0 || len(n.Content) == 0 {
-		return
-	}
-	text := strings.Join(comments, "\n")
-	if i < len(n.Content) {
-		next := n.Content[i]
-		next.HeadComment = strings.TrimSpace(text + "\n" + next.HeadComment)
-		return
-	}
-	last := n.Content[len(n.Content)-2]
-	last.FootComment = strings.TrimSpace(last.FootComment + "\n" + text)
-}
-
-func gather(n *yaml.Node, out *[]string) {
-	for _, text := range []string{n.HeadComment, n.LineComment, n.FootComment} {
-		if text != "" {
-			*out = append(*out, text)
-		}
-	}
-	for _, child := range n.Content {
-		gather(child, out)
-	}
 }
 
 // modernise replaces older names, words and scalars by what they are read as.

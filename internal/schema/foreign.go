@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -17,8 +18,10 @@ func (c *converter) foreignPackage(root *yaml.Node) {
 	}
 	for _, list := range []string{"classes", "functions"} {
 		each(root, list, func(item *yaml.Node) {
-			if _, key := lookup(item, "key"); key != nil {
-				c.own[key.Value] = true
+			for _, field := range []string{"key", "name"} {
+				if _, name := lookup(item, field); name != nil {
+					c.own[name.Value] = true
+				}
 			}
 		})
 	}
@@ -29,6 +32,7 @@ func (c *converter) foreignPackage(root *yaml.Node) {
 	each(root, "classes", c.foreignClass)
 	each(root, "functions", c.foreignFunction)
 	each(root, "deployments", func(item *yaml.Node) { c.foreignDeployment(root, item) })
+	each(root, "classes", func(item *yaml.Node) { c.classOptions(root, item) })
 }
 
 func (c *converter) foreignClass(n *yaml.Node) {
@@ -43,6 +47,11 @@ func (c *converter) foreignClass(n *yaml.Node) {
 	rename(state, "key_specs", "keySpecs")
 	rename(state, "default_provider", "defaultProvider")
 	each(state, "keySpecs", c.foreignKey)
+	defer func() {
+		if key, _ := lookup(n, "stateSpec"); len(state.Content) == 0 {
+			remove(n, key)
+		}
+	}()
 	if key, val := lookup(state, "consistency_model"); key != nil {
 		remove(state, key)
 		if val.Value != string(oprc.ConsistencyNone) {
@@ -112,10 +121,10 @@ func (c *converter) foreignFunction(n *yaml.Node) {
 		val.Value = string(oprc.Task)
 	}
 	if key, val := lookup(n, "config"); key != nil && val.Kind == yaml.MappingNode {
-		env := *val
-		*val = yaml.Node{Kind: yaml.MappingNode, Tag: tagMap, Line: val.Line, Column: val.Column}
-		if len(env.Content) > 0 {
-			put(val, "env", key, &env)
+		if len(val.Content) == 0 {
+			c.drop(n, key, "")
+		} else {
+			wrap(n, key, "env")
 		}
 	}
 	c.foreignProvision(n)
@@ -133,10 +142,6 @@ func (c *converter) foreignFunction(n *yaml.Node) {
 			remove(meta, k)
 		}
 		c.drop(n, key, unlessEmpty(meta, "is carried over as the description alone"))
-	}
-	_, config := lookup(n, "config")
-	if key, _ := lookup(n, "config"); key != nil && len(config.Content) == 0 {
-		c.drop(n, key, "")
 	}
 }
 
@@ -172,6 +177,9 @@ func (c *converter) foreignProvision(n *yaml.Node) {
 			put(into(n, "config", k), "http2", k, val)
 		}
 	}
+	if image, _ := lookup(engine, "image"); image == nil {
+		c.wasm(n, engine)
+	}
 	def := model().structs[compatible+"KnativeProvision"]
 	for i := 0; i < len(engine.Content); {
 		if k, val := engine.Content[i], engine.Content[i+1]; isNull(val) {
@@ -182,9 +190,32 @@ func (c *converter) foreignProvision(n *yaml.Node) {
 			i += 2
 		}
 	}
-	knative := *engine
-	*engine = yaml.Node{Kind: yaml.MappingNode, Tag: tagMap, Line: engine.Line, Column: engine.Column}
-	put(engine, "knative", key, &knative)
+	wrap(n, key, "knative")
+}
+
+// wasm refuses a function that is a WebAssembly module: no engine runs one.
+func (c *converter) wasm(n, engine *yaml.Node) {
+	mark, _ := lookup(engine, "wasm_module_url")
+	if _, kind := lookup(n, "type"); mark == nil && kind != nil && kind.Value == "WASM" {
+		mark = kind
+	}
+	_, name := lookup(n, "name")
+	if mark == nil || name == nil {
+		return
+	}
+	ch := &checker{file: c.path}
+	ch.report(oprc.CodeDialect, mark, nil, "build it as a container image, and name that in `container_image`", "function %s is a WebAssembly module, which no engine runs", name.Value)
+	c.found = append(c.found, ch.found...)
+}
+
+// wrap makes the value of a field the one field of a mapping.
+func wrap(n, key *yaml.Node, name string) {
+	i := slices.Index(n.Content, key) + 1
+	val := n.Content[i]
+	n.Content[i] = &yaml.Node{
+		Kind: yaml.MappingNode, Tag: tagMap, Style: val.Style & yaml.FlowStyle, Line: val.Line, Column: val.Column,
+		Content: []*yaml.Node{scalarAt(name, key), val},
+	}
 }
 
 // dropUnless drops a field, with a note unless it has the value that goes
@@ -226,10 +257,6 @@ func put(n *yaml.Node, name string, from, val *yaml.Node) {
 		return
 	}
 	key := scalarAt(name, from)
-	key.HeadComment, key.LineComment, key.FootComment = from.HeadComment, from.LineComment, from.FootComment
-	if from.Value == "provision" || from.Value == "config" {
-		key.HeadComment, key.LineComment, key.FootComment = "", "", "" // they stay with the outer field
-	}
 	n.Content = append(n.Content, key, val)
 }
 

@@ -2,8 +2,7 @@ package schema
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
 
@@ -12,89 +11,59 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
-// Format returns a file in canonical order, layout and spelling of fields.
-// Comments stay with what they describe; what the file means does not change, and
-// formatting twice changes nothing more. JSON stays JSON.
+// Format returns a file with its fields in canonical order and spelling. What is
+// in order already stays byte for byte, comments stay with what they describe, what
+// the file means does not change, and formatting twice changes nothing more.
 //
-// A file that is not YAML is an [oprc.InvalidError]. A file whose comments stand
-// where they could not be kept is left alone with an error that names the line.
-func Format(data []byte) ([]byte, error) {
-	out, err := formatOnce(data)
-	for range 4 {
-		if err != nil {
-			return nil, err
-		}
-		var again []byte
-		if again, err = formatOnce(out); bytes.Equal(again, out) && err == nil {
-			return out, lostComment(data, out)
-		}
-		out = again
-	}
-	if err == nil {
-		err = fmt.Errorf("the comments of this file have no stable place: %w", oprc.ErrInvalid)
-	}
-	return nil, err
-}
-
-func formatOnce(data []byte) ([]byte, error) {
-	trees, found := parseTrees(oprc.File{Data: data})
+// A file that could not be written again safely is returned as it is. One that cannot be read, or is of the snake_case dialect, is an
+// [oprc.InvalidError].
+func Format(f oprc.File) ([]byte, error) {
+	roots, found := parseTrees(f)
 	if err := found.Err(); err != nil {
 		return nil, err
 	}
-	for _, tree := range trees {
-		canonicalise(tree)
+	for _, root := range roots {
+		if mark, at := dialectMark(root); mark != nil {
+			c := &checker{file: f.Path}
+			c.dialect(mark, at)
+			return nil, c.found.Err()
+		}
 	}
-	return printed(data, trees)
+	r := newRewriter(f, roots)
+	for _, root := range roots {
+		r.canonicalise(root)
+	}
+	r.use()
+	out, err := r.text()
+	if errors.Is(err, errNotRewritten) {
+		return f.Data, nil
+	}
+	return out, err
 }
 
-// printed writes trees in the language of the file that they came from.
-func printed(data []byte, trees []*yaml.Node) ([]byte, error) {
-	if json.Valid(data) && len(trees) == 1 {
-		return printJSON(trees[0])
-	}
-	return printYAML(trees)
-}
-
-// parseTrees reads the documents of a file with their comments and aliases.
+// parseTrees reads the documents of a file with their aliases.
 func parseTrees(f oprc.File) ([]*yaml.Node, oprc.Diagnostics) {
 	if _, found := parse(f); found.Err() != nil {
 		return nil, found
 	}
-	loader, err := yaml.NewLoader(bytes.NewReader(readable(bytes.TrimPrefix(f.Data, []byte("\ufeff")))))
-	if err != nil {
-		return nil, oprc.Diagnostics{syntaxError(f, f.Data, err)}
-	}
-	var trees []*yaml.Node
-	for {
-		var n yaml.Node
-		if err := loader.Load(&n); err != nil {
-			return trees, nil // the end: parse has read the file once
-		}
-		trees = append(trees, &n)
-	}
+	return parseRaw(f)
 }
 
 // canonicalise renames and sorts the fields of a document.
-func canonicalise(tree *yaml.Node) {
-	root := content(tree)
-	if root == nil || root.Kind != yaml.MappingNode {
+func (r *rewriter) canonicalise(root *yaml.Node) {
+	if root.Kind != yaml.MappingNode {
 		return
 	}
 	def := model().structs[compatible+"Package"]
 	if _, kind := lookup(root, "kind"); kind != nil && kind.Value == oprc.KindEnvironment {
 		def = model().structs["Environment"]
 	}
-	s := sorter{keepOrder: hasAlias(root)}
-	first := root.Content[:min(1, len(root.Content))]
-	s.structure(def, root)
-	if len(first) > 0 && first[0] != root.Content[0] && first[0].HeadComment != "" {
-		tree.HeadComment = strings.TrimSpace(tree.HeadComment + "\n\n" + first[0].HeadComment)
-		first[0].HeadComment = ""
-	}
+	sorter{r, hasAlias(root)}.structure(def, root)
 }
 
 // A sorter brings the fields of a tree into the order of the definitions.
 type sorter struct {
+	*rewriter
 	keepOrder bool // an alias must not move before its anchor
 }
 
@@ -121,13 +90,38 @@ func (s sorter) structure(def *definition, n *yaml.Node) {
 		}
 		entries = append(entries, e)
 	}
-	if !s.keepOrder {
-		slices.SortStableFunc(entries, func(a, b entry) int { return a.rank - b.rank })
+	sorted := slices.Clone(entries)
+	slices.SortStableFunc(sorted, func(a, b entry) int { return a.rank - b.rank })
+	if len(entries) > 0 && !s.keepOrder && s.movable(n, sorted[0].key) {
+		entries = sorted
 	}
 	n.Content = n.Content[:0]
 	for _, e := range entries {
 		n.Content = append(n.Content, e.key, e.val)
 	}
+}
+
+// movable reports whether the entries of a mapping can change places with their
+// comments: each on lines of its own, and no comment above one that would begin
+// a list item.
+func (s sorter) movable(n, first *yaml.Node) bool {
+	if !isBlock(n) {
+		return !slices.ContainsFunc(n.Content, s.wasBlock) && !s.hasComments(n)
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		p := s.pairs[n.Content[i]]
+		if p == nil {
+			continue // it is new
+		}
+		if s.keepsEmptyLines(p.val) {
+			return false
+		}
+		if p.inLine && (i > 0 || len(bytes.Trim(s.data[s.lineStart(p.start):p.start], "- \ufeff")) > 0) {
+			return false
+		}
+	}
+	p, now := s.pairs[first], s.pairs[n.Content[0]]
+	return p == nil || now == nil || !now.inLine || p.inLine || p.lead == s.lineStart(p.start)
 }
 
 func (s sorter) value(v *value, n *yaml.Node) {
@@ -139,6 +133,35 @@ func (s sorter) value(v *value, n *yaml.Node) {
 			s.value(v.elem, item)
 		}
 	}
+}
+
+// keepsEmptyLines reports whether a text block that ends an entry takes the empty
+// lines below it for its own.
+func (s sorter) keepsEmptyLines(n *yaml.Node) bool {
+	for len(n.Content) > 0 {
+		n = n.Content[len(n.Content)-1]
+	}
+	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
+		return false
+	}
+	header, _, _ := bytes.Cut(s.data[s.spans[n].body:], []byte("\n"))
+	header, _, _ = bytes.Cut(header, []byte(" "))
+	return bytes.IndexByte(header, '+') >= 0
+}
+
+// hasComments reports whether comments stand between the entries of a mapping in
+// brackets.
+func (s sorter) hasComments(n *yaml.Node) bool {
+	sp, old := s.spans[n]
+	from := sp.body
+	for _, child := range s.was[n].Content {
+		next := s.spans[child]
+		if bytes.IndexByte(s.data[from:max(from, next.start)], '#') >= 0 {
+			return true
+		}
+		from = next.end
+	}
+	return old && bytes.IndexByte(s.data[from:max(from, sp.end)], '#') >= 0
 }
 
 // preferred lists the fields that come first, where the order of the definitions
@@ -167,22 +190,4 @@ func orderOf(def *definition) []string {
 
 func hasAlias(n *yaml.Node) bool {
 	return n.Kind == yaml.AliasNode || slices.ContainsFunc(n.Content, hasAlias)
-}
-
-// lostComment reports the first comment of a file that its new form lacks.
-func lostComment(before, after []byte) error {
-	for i, line := range bytes.Split(before, []byte("\n")) {
-		text := bytes.TrimSpace(line)
-		if !bytes.HasPrefix(text, []byte("#")) {
-			at := bytes.Index(text, []byte(" #"))
-			if at < 0 {
-				continue
-			}
-			text = text[at+1:]
-		}
-		if !bytes.Contains(after, text) {
-			return fmt.Errorf("line %d: the comment %q would be lost; move it to a line of its own above a field: %w", i+1, shorten(string(text)), oprc.ErrInvalid)
-		}
-	}
-	return nil
 }

@@ -36,39 +36,38 @@ name: shop
 			`# About the shop.
 
 name: shop
-
 classes:
-  - name: cart
-    requirements: {latency: 3}
-    functions:
-      - name: add
-        function: .add # the function
-
+    - name: cart
+      requirements: {latency: 3}
+      functions:
+          - name: add
+            function: .add   # the function
 functions:
-  # adds
-  - name: add
-    provision: {knative: {image: "x:1"}}
-
-  - name: sub
-
+# adds
+- name: add
+  provision: {knative: {image: "x:1"}}
+- name: sub
 deployments:
-  - _key: .cart
-    targetEnvs: [a] # where
+- _key: .cart
+  targetEnvs: [a]   # where
 `,
 		},
-		"environment":  {"availability: 0.9\nname: a\nkind: Environment\n", "kind: Environment\nname: a\navailability: 0.9\n"},
-		"documents":    {"---\nversion: '1'\nname: a\n---\nname: b\n", "name: a\nversion: '1'\n---\nname: b\n"},
-		"unknown last": {"x: 1\nname: a\n", "name: a\nx: 1\n"},
-		"aliases stay": {"version: &v '1'\nname: a\nclasses: [{description: *v, name: c}]\n", "version: &v '1'\nname: a\nclasses: [{description: *v, name: c}]\n"},
-		"block text":   {"name: a\nclasses:\n- name: c\n  description: |\n    # not a comment\n\n    text\n", "name: a\n\nclasses:\n  - name: c\n    description: |\n      # not a comment\n\n      text\n"},
-		"JSON":         {`{"deployments":[{"key":".c"}],"name":"a"}`, "{\n  \"name\": \"a\",\n  \"deployments\": [\n    {\n      \"_key\": \".c\"\n    }\n  ]\n}\n"},
-		"null in flow": {"name: a\nclasses: [{name: c, parents, config: {x: , y: ~}}]\n", "name: a\nclasses: [{name: c, parents: null, config: {x: null, y: ~}}]\n"},
-		"null as key":  {"name: a\nversion:\n  : x\n", "name: a\nversion:\n  null: x\n"},
-		"nothing":      {"", ""},
+		"environment":            {"availability: 0.9\nname: a\nkind: Environment\n", "kind: Environment\nname: a\navailability: 0.9\n"},
+		"documents":              {"---\nversion: '1'\nname: a\n---\nname: b\n", "---\nname: a\nversion: '1'\n---\nname: b\n"},
+		"unknown last":           {"x: 1\nname: a\n", "name: a\nx: 1\n"},
+		"JSON":                   {`{"deployments":[{"key":".c"}],"name":"a"}`, `{"name":"a","deployments":[{"_key":".c"}]}`},
+		"brackets":               {"name: a\nclasses: [{functions: [{access: PUBLIC, function: .f}],\n  name: c}]\n", "name: a\nclasses: [{name: c,\n  functions: [{function: .f, access: PUBLIC}]}]\n"},
+		"no last end of line":    {"version: '1'\nname: a", "name: a\nversion: '1'\n"},
+		"comment above moves":    {"# b\nversion: '1'\n# a\nname: a\n", "# a\nname: a\n# b\nversion: '1'\n"},
+		"lines for editors stay": {"# yaml-language-server: $schema=x\nversion: '1'\nname: a\n", "# yaml-language-server: $schema=x\nname: a\nversion: '1'\n"},
+		"empty lines stay":       {"version: '1'\n\ndisabled: true\nname: a\n", "name: a\n\nversion: '1'\ndisabled: true\n"},
+		"a comment that would begin an item keeps the order": {
+			"name: a\nfunctions:\n- type: TASK\n  # state: FROZEN\n  name: f\n", "name: a\nfunctions:\n- type: TASK\n  # state: FROZEN\n  name: f\n",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := schema.Format([]byte(tt.in))
+			got, err := schema.Format(oprc.File{Data: []byte(tt.in)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,8 +79,10 @@ deployments:
 }
 
 func TestFormatRefuses(t *testing.T) {
-	if _, err := schema.Format([]byte("name: [")); !errors.Is(err, oprc.ErrInvalid) {
-		t.Errorf("got %v", err)
+	for _, data := range []string{"name: [", "name: a\nclasses:\n- key: b\n  function_bindings: []\n", "key: a\nclass_key: b\npackage_name: c\n"} {
+		if _, err := schema.Format(oprc.File{Data: []byte(data)}); !errors.Is(err, oprc.ErrInvalid) {
+			t.Errorf("%q: got %v", data, err)
+		}
 	}
 }
 
@@ -111,7 +112,7 @@ func TestFormatKeepsMeaning(t *testing.T) {
 // changes nothing.
 func checkFormat(t *testing.T, name string, data []byte) {
 	t.Helper()
-	once, err := schema.Format(data)
+	once, err := schema.Format(oprc.File{Data: data})
 	if errors.Is(err, oprc.ErrInvalid) {
 		return
 	}
@@ -119,7 +120,7 @@ func checkFormat(t *testing.T, name string, data []byte) {
 		t.Errorf("%s: %v", name, err)
 		return
 	}
-	twice, err := schema.Format(once)
+	twice, err := schema.Format(oprc.File{Data: once})
 	if err != nil || string(once) != string(twice) {
 		t.Errorf("%s: the second time changes %s, %v", name, cmp.Diff(string(once), string(twice)), err)
 	}

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -17,7 +18,79 @@ func (c *checker) legacy(def *definition, n *yaml.Node, p *path) {
 		c.stateToRemoval(n, p)
 	case "Function":
 		c.staticURL(n, p)
+	case "Macro":
+		c.listToTemplate(n, p, "respBody")
+		c.listToTemplate(n, p, "bodyTemplate")
+	case "DataflowStep":
+		c.listToTemplate(n, p, "mappings")
+		c.listToTemplate(n, p, "respBody")
+		c.argRefs(n, p)
 	}
+}
+
+// listToTemplate reads a body that is written as a list of the parts to put
+// together, [{fromObj: a, transforms: [{path: $.p, inject: x}]}], as the template
+// {x: ${a|output|$.p}}. A list that is written otherwise is left to be refused.
+func (c *checker) listToTemplate(n *yaml.Node, p *path, field string) {
+	key, list := lookup(n, field)
+	if key == nil || list.Kind != yaml.SequenceNode {
+		return
+	}
+	template := &yaml.Node{Kind: yaml.MappingNode, Tag: tagMap, Style: list.Style, Line: list.Line, Column: list.Column}
+	for _, item := range list.Content {
+		from, part := "", "output"
+		if _, val := lookup(item, "fromObj"); val != nil {
+			from = val.Value
+		} else if _, val := lookup(item, "fromBody"); val != nil {
+			from, part = val.Value, "body"
+		}
+		_, transforms := lookup(item, "transforms")
+		if from == "" || transforms == nil || transforms.Kind != yaml.SequenceNode {
+			return
+		}
+		for _, t := range transforms.Content {
+			_, inject := lookup(t, "inject")
+			if inject == nil || !isText(inject) || inject.Value == "" {
+				return
+			}
+			text := "${" + from + "|" + part
+			if _, at := lookup(t, "path"); at != nil && at.Value != "" {
+				text += "|" + at.Value
+			}
+			template.Content = append(template.Content, scalarAt(inject.Value, inject), quotedAt(text+"}", inject))
+		}
+	}
+	c.report(oprc.CodeLegacy, key, p.field("bodyTemplate", key), "write it as a mapping `bodyTemplate`, or run `oprc convert`", "`%s` as a list is an older spelling of `bodyTemplate`", field)
+	if taken, _ := lookup(n, "bodyTemplate"); taken == nil || taken == key {
+		key.Value = "bodyTemplate"
+	}
+	n.Content[slices.Index(n.Content, key)+1] = template
+}
+
+// argRefs reads {k: a} as the arguments {k: ${@|args|a}}.
+func (c *checker) argRefs(n *yaml.Node, p *path) {
+	key, refs := lookup(n, "argRefs")
+	if key == nil || refs.Kind != yaml.MappingNode {
+		return
+	}
+	c.report(oprc.CodeLegacy, key, p.field("args", key), "write `args: {NAME: ${@|args|ARGUMENT}}`, or run `oprc convert`", "`argRefs` is an older spelling of `args`")
+	for i := 1; i < len(refs.Content); i += 2 {
+		if ref := refs.Content[i]; ref.Kind == yaml.ScalarNode && !isNull(ref) {
+			ref.Value, ref.Tag, ref.Style = "${@|args|"+ref.Value+"}", tagStr, yaml.DoubleQuotedStyle
+		}
+	}
+	if _, args := lookup(n, "args"); args != nil && args.Kind == yaml.MappingNode {
+		args.Content = append(args.Content, refs.Content...)
+		remove(n, key)
+		return
+	}
+	key.Value = "args"
+}
+
+func quotedAt(text string, at *yaml.Node) *yaml.Node {
+	n := scalarAt(text, at)
+	n.Style = yaml.DoubleQuotedStyle
+	return n
 }
 
 func (c *checker) dropObjectType(n *yaml.Node, p *path) {

@@ -151,7 +151,7 @@ func (l Loader) normalise(c *checker, root *yaml.Node) documentKind {
 		}
 	}(len(c.found))
 	if mark, at := dialectMark(root); mark != nil {
-		c.report(oprc.CodeDialect, mark, at, "convert it with `oprc convert`", "`%s` belongs to the snake_case dialect of packages", mark.Value)
+		c.dialect(mark, at)
 		return noDocument
 	}
 	if name == nil && l.Package != "" {

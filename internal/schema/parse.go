@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -40,7 +41,7 @@ func parseRaw(f oprc.File) ([]*yaml.Node, oprc.Diagnostics) {
 	if d := refuse(f); d != nil {
 		return nil, oprc.Diagnostics{*d}
 	}
-	data := bytes.TrimPrefix(f.Data, []byte("\ufeff"))
+	data := withoutMarks(f.Data)
 	loader, err := yaml.NewLoader(bytes.NewReader(readable(data)), yaml.WithPlugin(depthLimit{}))
 	if err != nil {
 		return nil, oprc.Diagnostics{syntaxError(f, data, err)}
@@ -126,6 +127,38 @@ func readable(data []byte) []byte {
 	}
 	data = bytes.ReplaceAll(data, []byte("\t"), []byte(" ")) // valid JSON has none inside strings
 	return joinSurrogates(data)
+}
+
+// byteOrderMark may begin each document of a file.
+var byteOrderMark = []byte("\ufeff")
+
+// directive is a line that says which YAML a document is written in. The parser
+// knows 1.1 alone; what files use reads the same in each.
+var directive = regexp.MustCompile(`(?m)^%YAML 1\.[0-9]\b`)
+
+// withoutMarks returns a text without the marks that may begin its documents, and
+// with directives that the parser accepts. No token changes its line; on a line that
+// a mark begins, columns are counted behind it.
+func withoutMarks(data []byte) []byte {
+	data = bytes.TrimPrefix(data, byteOrderMark)
+	if bytes.IndexByte(data, '%') >= 0 {
+		data = directive.ReplaceAll(data, []byte("%YAML 1.1"))
+	}
+	if !bytes.Contains(data, byteOrderMark) {
+		return data
+	}
+	out := make([]byte, 0, len(data))
+	begins := false // a document may begin on this line
+	for line := range bytes.Lines(data) {
+		if mark := bytes.TrimPrefix(line, byteOrderMark); begins || isMarker(mark) {
+			line = mark
+		}
+		if text := bytes.TrimSpace(line); len(text) > 0 && text[0] != '#' {
+			begins = isMarker(line)
+		}
+		out = append(out, line...)
+	}
+	return out
 }
 
 // depthLimit stops the parser before deep nesting costs anything.
