@@ -270,7 +270,7 @@ func TestFormat(t *testing.T) {
 	if got := u.run("fmt", "--check", file); got.code != 0 || got.out != "" {
 		t.Errorf("check again: %+v", got)
 	}
-	if got := u.runContext(t.Context(), "name:   x\n", "fmt", "-"); got.out != "name: x\n" {
+	if got := u.runContext(t.Context(), "version: ''\nname:   x\n", "fmt", "-"); got.out != "name:   x\nversion: ''\n" {
 		t.Errorf("stdin: %+v", got)
 	}
 	u.file("shop.yaml", "name: [\n")

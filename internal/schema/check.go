@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -162,8 +163,12 @@ func (c *checker) free(n *yaml.Node, p *path) {
 			c.free(item, p.item(i))
 		}
 	case yaml.ScalarNode:
-		_, finite := float(n)
-		if (n.Tag == tagInt || n.Tag == tagFloat) && !finite {
+		f, finite := float(n)
+		if inexact(n) {
+			c.tooLarge(n, p)
+		} else if (n.Tag == tagInt || n.Tag == tagFloat) && finite {
+			c.oddNumber(n, p, f)
+		} else if n.Tag == tagInt || n.Tag == tagFloat {
 			c.report(oprc.CodeType, n, p, "quote it", "%s: expected a finite number, got %s", p.label(), got(n))
 		} else if !isText(n) && !isBare(n) && !isNull(n) {
 			c.report(oprc.CodeType, n, p, "remove the tag", "%s: expected a plain value, got %s", p.label(), got(n))
@@ -251,12 +256,30 @@ func (c *checker) number(v *value, n *yaml.Node, p *path, s spot) {
 		f, ok = float(n)
 	}
 	switch {
+	case inexact(n):
+		c.tooLarge(n, p)
+		n.Tag = tagInvalid
 	case !ok:
 		c.mismatch(v, n, p, numberHint(v, n))
 	case v.low != nil && (f < v.low.limit || v.low.open && f == v.low.limit),
 		v.high != nil && (f > v.high.limit || v.high.open && f == v.high.limit):
 		c.report(s.code(), n, p, s.hint(v, n), "%s: expected %s, got %s", p.label(), expected(v), got(n))
 		n.Tag = tagInvalid
+	default:
+		c.oddNumber(n, p, f)
+	}
+}
+
+// tooLarge reports a whole number that JSON cannot hold exactly.
+func (c *checker) tooLarge(n *yaml.Node, p *path) {
+	c.report(oprc.CodeType, n, p, fmt.Sprintf("write it as a text: %q", n.Value), "%s: whole numbers beyond ±%d are not exact in JSON, got %s", p.label(), maxExact, got(n))
+}
+
+// oddNumber reports a number whose spelling readers disagree about.
+func (c *checker) oddNumber(n *yaml.Node, p *path, f float64) {
+	if oddNumber.MatchString(n.Value) {
+		value := strconv.FormatFloat(f, 'f', -1, 64)
+		c.report(oprc.CodeCoerced, n, p, "write "+value+", or quote it if it is a text", "%s: %s is read as the number %s", p.label(), n.Value, value)
 	}
 }
 

@@ -80,12 +80,21 @@ func (e *expander) merge(n *yaml.Node) {
 		}
 	}
 	var out []*yaml.Node
+	var first *yaml.Node
 	for i := 0; i < len(n.Content); i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
 		if key.Tag != tagMerge {
 			out = append(out, key, val)
 			continue
 		}
+		if first != nil {
+			d := finding(oprc.CodeDuplicate, oprc.Position{File: e.file, Line: key.Line, Column: key.Column},
+				fmt.Sprintf("the key `<<` is here again; it is first on line %d", first.Line))
+			d.Hint = "merge several mappings as a list: `<<: [*a, *b]`"
+			e.refused = &d
+			return
+		}
+		first = key
 		from := []*yaml.Node{val}
 		if val.Kind == yaml.SequenceNode {
 			from = val.Content

@@ -42,6 +42,7 @@ func TestLimits(t *testing.T) {
 		"tab":                    {"name: a\nclasses:\n\t- name: c\n", oprc.CodeSyntax, "3:1"},
 		"JSON cut short":         {`{"name": "a", "classes": [`, oprc.CodeSyntax, ""},
 		"merge of a text":        {"name: a\n<<: b\n", oprc.CodeType, "2:5"},
+		"two merges":             {"name: a\nfunctions:\n- &b {name: f}\n- <<: *b\n  <<: *b\n  name: g\n", oprc.CodeDuplicate, "5:3"},
 		"second document broken": {"name: a\n---\nname: b: c\n", oprc.CodeSyntax, "3:8"},
 	}
 	for name, tt := range tests {

@@ -41,6 +41,9 @@ func parseRaw(f oprc.File) ([]*yaml.Node, oprc.Diagnostics) {
 	if d := refuse(f); d != nil {
 		return nil, oprc.Diagnostics{*d}
 	}
+	if isJSON(f.Path) {
+		return parseJSON(f)
+	}
 	data := withoutMarks(f.Data)
 	loader, err := yaml.NewLoader(bytes.NewReader(readable(data)), yaml.WithPlugin(depthLimit{}))
 	if err != nil {
@@ -91,7 +94,11 @@ func refuse(f oprc.File) *oprc.Diagnostic {
 			return &d
 		}
 	}
-	if i := bytes.IndexFunc(f.Data, isControl); i >= 0 {
+	control := isControl
+	if isJSON(f.Path) {
+		control = func(r rune) bool { return r == 0 } // its parser knows where others may be
+	}
+	if i := bytes.IndexFunc(f.Data, control); i >= 0 {
 		what := "a control character"
 		if f.Data[i] == 0 {
 			what = "a NUL byte"

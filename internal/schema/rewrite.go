@@ -467,7 +467,7 @@ func (r *rewriter) keyText(key *yaml.Node) string {
 	if _, old := r.spans[key]; old {
 		return r.inline(key, 0)
 	}
-	return scalarText(key)
+	return r.scalarText(key)
 }
 
 // newBlock writes a mapping or list that was not in the text, or not as a block.
@@ -512,9 +512,9 @@ func (r *rewriter) inline(n *yaml.Node, indent int) string {
 		}
 		return first + "\n" + shift(rest, indent-sp.indent)
 	case n.Kind == yaml.ScalarNode && old && was.Kind == yaml.ScalarNode:
-		return string(r.data[sp.start:sp.body]) + scalarText(n)
+		return string(r.data[sp.start:sp.body]) + r.scalarText(n)
 	case n.Kind == yaml.ScalarNode:
-		return scalarText(n)
+		return r.scalarText(n)
 	case n.Kind == yaml.AliasNode:
 		return "*" + n.Value
 	case old && sp.flow && slices.Equal(was.Content, n.Content):
@@ -612,8 +612,8 @@ func shift(text string, by int) string {
 var safePlain = regexp.MustCompile(`^[A-Za-z_./$][A-Za-z0-9_./$:@+-]*$`)
 
 // scalarText writes a scalar, in quotes where it would be read as another.
-func scalarText(n *yaml.Node) string {
-	if n.Tag != tagStr || n.Style&quotedStyle == 0 && safePlain.MatchString(n.Value) && !strings.HasSuffix(n.Value, ":") && plainTag(n.Value) == tagStr {
+func (r *rewriter) scalarText(n *yaml.Node) string {
+	if n.Tag != tagStr || !isJSON(r.path) && n.Style&quotedStyle == 0 && safePlain.MatchString(n.Value) && !strings.HasSuffix(n.Value, ":") && plainTag(n.Value) == tagStr {
 		return n.Value
 	}
 	var out bytes.Buffer

@@ -3,6 +3,7 @@ package schema
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -40,6 +41,30 @@ func isBare(n *yaml.Node) bool {
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == tagNull }
+
+// maxExact is the largest whole number up to which JSON numbers are exact
+// everywhere (RFC 8785, I-JSON).
+const maxExact = 1<<53 - 1
+
+// inexact reports whether a node is a whole number beyond what JSON numbers can hold
+// exactly.
+func inexact(n *yaml.Node) bool {
+	if n.Kind != yaml.ScalarNode || n.Tag != tagInt {
+		return n.Kind == yaml.ScalarNode && n.Tag == tagFloat && manyDigits.MatchString(n.Value)
+	}
+	if n.Value == "-0" {
+		return false
+	}
+	var i int64
+	return n.Decode(&i) != nil || i > maxExact || i < -maxExact
+}
+
+// manyDigits are whole numbers that the parser reads as fractions for their length.
+var manyDigits = regexp.MustCompile(`^[-+]?[1-9][0-9_]*$`)
+
+// oddNumber are spellings that one reader takes for octal, binary or grouped digits
+// and another for decimal digits or text.
+var oddNumber = regexp.MustCompile(`^[-+]?(0[0-9]|0[bo]|[0-9]+_)`)
 
 // integer reads a whole number that fits an int.
 func integer(n *yaml.Node) (int, bool) {

@@ -43,6 +43,6 @@ func escape(data []byte) (rune, bool) {
 	if len(data) < 6 || data[0] != '\\' || data[1] != 'u' {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(string(data[2:6]), 16, 32)
+	n, err := strconv.ParseUint(string(data[2:6]), 16, 16)
 	return rune(n), err == nil
 }
