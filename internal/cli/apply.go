@@ -41,7 +41,8 @@ func (o *carryOptions) bind(cmd *cobra.Command) {
 
 type applyOptions struct {
 	requestOptions
-	carry carryOptions
+	verify string
+	carry  carryOptions
 }
 
 func newApply(e *env) *cobra.Command {
@@ -49,8 +50,14 @@ func newApply(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply -f PATH | apply PLANFILE",
 		Short: "Make live state what the files, or a saved plan, say",
-		Long: `Plans and applies packages and environments from files, or applies exactly what
-a saved plan says. Packages that no file names are left alone.
+		Long: `Plans and applies packages and environments from files, or what a saved plan holds.
+Packages that no file names are left alone.
+
+Where somebody else writes at the same time, the request is planned again and
+applied if that removes nothing more than was agreed to. A saved plan is planned
+again in any case, from live state and under the policies of now, and applied if
+the same comes out. Its id is a checksum of the request and what was decided about
+it, not a proof of who made it: for that there are plan --sign and --verify-key.
 
 Before anything is deleted a person is asked; without a terminal --yes is needed.
 --max-delete and --max-blast hold plans that go further than you expect; --yes
@@ -65,6 +72,9 @@ carries them out all the same.` +
 			if len(words) == 1 && len(o.files) > 0 {
 				return usagef("a plan file says it all: leave out -f")
 			}
+			if o.verify != "" && len(words) == 0 {
+				return usagef("--verify-key goes with a plan file")
+			}
 			return o.run(cmd.Context(), words)
 		},
 	}
@@ -72,6 +82,7 @@ carries them out all the same.` +
 	o.carry.bind(cmd)
 	o.carry.guard.bind(cmd)
 	o.carry.policy.bind(cmd)
+	cmd.Flags().StringVar(&o.verify, "verify-key", "", "ed25519 public key that must have signed the plan file, a PEM `file`")
 	return cmd
 }
 
@@ -81,45 +92,57 @@ func (o *applyOptions) run(ctx context.Context, planFile []string) error {
 		return err
 	}
 	if len(planFile) == 1 {
-		p, err := readPlan(planFile[0])
+		saved, err := readPlan(planFile[0], o.verify)
 		if err != nil {
 			return err
 		}
-		return o.with(ctx, func(s *state) error { return o.carry.run(ctx, s, p) })
+		return o.with(ctx, func(s *state) error { return o.carry.run(ctx, s, saved.Request, saved.Conditions()) })
 	}
 	req, err := o.request()
 	if err != nil {
 		return err
 	}
-	return o.with(ctx, func(s *state) error {
-		p, err := o.plan(ctx, s, req, false)
-		if err != nil {
-			return err
-		}
-		return o.carry.run(ctx, s, p)
-	})
+	return o.with(ctx, func(s *state) error { return o.carry.run(ctx, s, req, reconcile.Conditions{}) })
 }
 
-// run carries a plan out: asks, applies, prints, waits.
-func (o *carryOptions) run(ctx context.Context, s *state, p *plan.Plan) error {
+// run carries a request out: plans, asks, applies, prints, waits.
+func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request, cond reconcile.Conditions) error {
 	out := o.env.output(o.output)
 	if o.dryRun {
+		p, err := s.Plan(ctx, req)
+		if err != nil {
+			return o.refused(req.Files, err, o.mask)
+		}
 		out.Mask = o.mask
-		return errors.Join(out.Plan(p, ""), o.policy.review(ctx, p, o.actor()), o.held(p))
+		return errors.Join(o.tellFindings(req.Files, p.Diagnostics, o.mask), out.Plan(p, ""), o.policy.review(ctx, p, o.actor()), o.held(p))
 	}
-	if err := o.policy.review(ctx, p, o.actor()); err != nil {
-		return err
+	var p *plan.Plan // as it was reviewed last
+	var agreed []string
+	cond.AnyRemovals, cond.Exact = true, o.policy.judge != nil || o.guard.given()
+	cond.Review = func(ctx context.Context, now *plan.Plan) error {
+		if p == nil {
+			if err := o.tellFindings(req.Files, now.Diagnostics, o.mask); err != nil {
+				return err
+			}
+		}
+		p = now
+		if err := o.policy.review(ctx, p, o.actor()); err != nil {
+			return err
+		}
+		if err := o.held(p); err != nil {
+			return err
+		}
+		if removals := p.Removals(); !within(removals, agreed) {
+			if err := o.consent(ctx, p); err != nil {
+				return err
+			}
+			agreed = removals
+		}
+		return nil
 	}
-	if err := o.held(p); err != nil {
-		return err
-	}
-	if err := o.consent(ctx, p); err != nil {
-		return err
-	}
-	by := o.actor()
-	res, err := s.Apply(ctx, p, by)
+	res, err := s.Apply(ctx, req, cond, o.actor())
 	if err != nil {
-		return err
+		return o.refused(req.Files, err, o.mask)
 	}
 	if err := out.Applied(*res); err != nil {
 		return err
@@ -129,6 +152,11 @@ func (o *carryOptions) run(ctx context.Context, s *state, p *plan.Plan) error {
 		return nil
 	}
 	return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.converge(ctx, s, p) })
+}
+
+// within reports whether all of names are among others.
+func within(names, others []string) bool {
+	return !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(others, n) })
 }
 
 // tellWaiting names the environments in which nobody listens, with the command

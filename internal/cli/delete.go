@@ -65,20 +65,20 @@ func (o *deleteOptions) run(ctx context.Context, words []string) error {
 		return usagef("nothing to delete: name packages, or files with -f")
 	}
 	return o.with(ctx, func(s *state) error {
-		p, err := s.planDeletion(ctx, refs, o.take)
+		req, err := s.deletion(ctx, refs, o.take)
 		if err != nil {
 			return err
 		}
-		return o.carry.run(ctx, s, p)
+		return o.carry.run(ctx, s, req, reconcile.Conditions{})
 	})
 }
 
-// planDeletion plans the deletion of packages and environments that must exist.
-func (s *state) planDeletion(ctx context.Context, refs []reconcile.Ref, take bool) (*plan.Plan, error) {
+// deletion asks for the deletion of packages and environments that must exist.
+func (s *state) deletion(ctx context.Context, refs []reconcile.Ref, take bool) (reconcile.Request, error) {
 	scope := plan.Scope{Origin: oprc.OriginCLI, TakeOwnership: take}
 	for _, ref := range refs {
 		if _, err := s.find(ctx, ref.Kind, ref.Key); err != nil {
-			return nil, err
+			return reconcile.Request{}, err
 		}
 		name := ref.Key
 		if ref.Kind == oprc.KindEnv {
@@ -88,8 +88,7 @@ func (s *state) planDeletion(ctx context.Context, refs []reconcile.Ref, take boo
 	}
 	slices.Sort(scope.Delete)
 	scope.Delete = slices.Compact(scope.Delete)
-	p, err := s.Plan(ctx, reconcile.Request{Scope: scope})
-	return p, ownership(err)
+	return reconcile.Request{Scope: scope}, nil
 }
 
 // named reads `KIND NAME…`.

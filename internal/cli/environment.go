@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/view"
 )
@@ -68,21 +69,18 @@ func (o *envCreateOptions) run(ctx context.Context, s *state, name string) error
 	if capacity := (oprc.Capacity{CPU: o.cpu, Memory: o.memory, Units: o.units}); capacity != (oprc.Capacity{}) {
 		o.spec.Capacity = &capacity
 	}
-	p, err := s.planEnvironment(ctx, o.spec, o.take)
+	review := func(_ context.Context, p *plan.Plan) error {
+		if o.output != view.Text || p.Summary.Update == 0 {
+			return nil
+		}
+		return view.Output{W: o.err}.Plan(p, "") // what no flag said any more is gone
+	}
+	res, err := s.Apply(ctx, registration(o.spec, o.take), reconcile.Conditions{Review: review}, o.actor())
 	if invalid, ok := errors.AsType[*oprc.InvalidError](err); ok {
 		return fmt.Errorf("environment %q: %w", name, wrongFlags(invalid))
 	}
 	if err != nil {
 		return ownership(err)
-	}
-	if o.output == view.Text && p.Summary.Update > 0 { // what no flag said any more is gone
-		if err := (view.Output{W: o.err}).Plan(p, ""); err != nil {
-			return err
-		}
-	}
-	res, err := s.Apply(ctx, p, o.actor())
-	if err != nil {
-		return err
 	}
 	return o.env.output(o.output).Applied(*res)
 }
@@ -165,11 +163,11 @@ func (o *envDeleteOptions) run(ctx context.Context, s *state, names []string) er
 	for _, name := range names {
 		refs = append(refs, reconcile.Ref{Kind: oprc.KindEnv, Key: name})
 	}
-	p, err := s.planDeletion(ctx, refs, o.take)
+	req, err := s.deletion(ctx, refs, o.take)
 	if err != nil {
 		return err
 	}
-	err = o.carry.run(ctx, s, p)
+	err = o.carry.run(ctx, s, req, reconcile.Conditions{})
 	if errors.Is(err, oprc.ErrConflict) {
 		return fmt.Errorf("delete environments: %w", err)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +10,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
-	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/view"
 )
 
@@ -29,26 +30,40 @@ func contents(files []oprc.File) map[string][]byte {
 	return out
 }
 
-// readPlan reads a plan file.
-func readPlan(path string) (*plan.Plan, error) {
+// readPlan reads a plan file, which the key in a PEM file must have signed if one is named.
+func readPlan(path, keyFile string) (reconcile.PlanFile, error) {
+	var key ed25519.PublicKey
+	if keyFile != "" {
+		var err error
+		if key, err = publicKey(keyFile); err != nil {
+			return reconcile.PlanFile{}, err
+		}
+	}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("plan file %s: %w", path, oprc.ErrNotFound)
+		return reconcile.PlanFile{}, fmt.Errorf("plan file %s: %w", path, oprc.ErrNotFound)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("plan file: %w", err)
+		return reconcile.PlanFile{}, fmt.Errorf("plan file: %w", err)
 	}
-	p, err := plan.Decode(data)
+	f, err := reconcile.DecodePlanFile(data, key)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return f, fmt.Errorf("%s: %w", path, err)
 	}
-	return p, nil
+	return f, nil
 }
 
-// writePlan saves a plan, whole or not at all. It holds secrets: only its owner
-// may read it.
-func writePlan(path string, p *plan.Plan) error {
-	data, err := plan.Encode(p)
+// writePlan saves a plan, whole or not at all, signed with the key in a PEM file if one
+// is named. It holds secrets: only its owner may read it.
+func writePlan(path string, f reconcile.PlanFile, keyFile string) error {
+	var key ed25519.PrivateKey
+	if keyFile != "" {
+		var err error
+		if key, err = privateKey(keyFile); err != nil {
+			return err
+		}
+	}
+	data, err := f.Encode(key)
 	if err != nil {
 		return err
 	}

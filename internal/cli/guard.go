@@ -25,6 +25,9 @@ func (o *guardOptions) bind(cmd *cobra.Command) {
 	cmd.Flags().Var(&o.maxBlast, "max-blast", "hold a plan that touches more than this `share` of the units that run, e.g. units=10%")
 }
 
+// given reports whether a plan can be held at all.
+func (o *guardOptions) given() bool { return o.maxDelete >= 0 && o.bound || o.maxBlast > 0 }
+
 // held is the error of a plan that goes further than was allowed, with the way on.
 func (o *guardOptions) held(p *plan.Plan, next string) error {
 	if !o.bound {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -44,22 +45,25 @@ func (o *requestOptions) request() (reconcile.Request, error) {
 // the plan is there, empty, and so is an error that is shown already.
 func (o *requestOptions) plan(ctx context.Context, s *state, req reconcile.Request, quiet bool) (*plan.Plan, error) {
 	p, err := s.Plan(ctx, req)
-	var invalid *oprc.InvalidError
 	switch {
-	case errors.As(err, &invalid):
-		if !quiet {
-			if err := o.tellFindings(req.Files, invalid.Diagnostics, o.mask); err != nil {
-				return p, err
-			}
-		}
+	case err != nil && quiet && errors.As(err, new(*oprc.InvalidError)):
 		return p, shown{err}
 	case err != nil:
-		return p, ownership(err)
-	}
-	if !quiet {
+		return p, o.refused(req.Files, err, o.mask)
+	case !quiet:
 		err = o.tellFindings(req.Files, p.Diagnostics, o.mask)
 	}
 	return p, err
+}
+
+// refused is the error of a request that cannot be planned, with its findings printed and
+// the way out.
+func (e *env) refused(files []oprc.File, err error, mask []string) error {
+	var invalid *oprc.InvalidError
+	if !errors.As(err, &invalid) {
+		return ownership(err)
+	}
+	return cmp.Or(e.tellFindings(files, invalid.Diagnostics, mask), error(shown{err}))
 }
 
 // ownership adds the way out to a conflict about who owns a package.
@@ -74,6 +78,7 @@ func ownership(err error) error {
 type planOptions struct {
 	requestOptions
 	out      string
+	sign     string
 	detailed bool
 	output   view.Format
 	maxBytes int
@@ -92,8 +97,9 @@ func newPlan(e *env) *cobra.Command {
 change, for each field the value before and after and the line that sets it.
 A plan speaks only for the packages that the files name. It changes nothing.
 
---out saves the plan: "oprc apply FILE" does exactly that, or refuses when live
-state has moved. The file holds secrets unmasked.
+--out saves the request and the plan: "oprc apply FILE" plans the request again and
+goes on if the same comes out, else it says what moved. The file holds secrets
+unmasked. --sign signs it, for "oprc apply FILE --verify-key KEY".
 
 --source plans what the daemon's next look at a source would carry out, by the
 same configuration file: the newest revision, deletions of what is gone, without
@@ -110,6 +116,9 @@ were merged.` +
 			if err := o.preview.check(cmd.Flags().Changed); err != nil {
 				return err
 			}
+			if o.sign != "" && o.out == "" {
+				return usagef("--sign goes with --out")
+			}
 			return o.run(cmd.Context())
 		},
 	}
@@ -119,6 +128,7 @@ were merged.` +
 	o.policy.bind(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&o.out, "out", "", "save the plan to a `file`")
+	fs.StringVar(&o.sign, "sign", "", "ed25519 private key to sign the saved plan with, a PEM `file`")
 	fs.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 2 when there are changes")
 	fs.IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
 	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Markdown, view.GitHub, view.SARIF)
@@ -147,7 +157,7 @@ func (o *planOptions) run(ctx context.Context) error {
 			return errors.Join(viewErr, err)
 		}
 		if o.out != "" {
-			if err := writePlan(o.out, p); err != nil {
+			if err := writePlan(o.out, reconcile.PlanFile{Request: req, Plan: p}, o.sign); err != nil {
 				return err
 			}
 		}
@@ -243,10 +253,11 @@ since. A file that was edited is refused.` +
 }
 
 func (o *showOptions) run(path string) error {
-	p, err := readPlan(path)
+	saved, err := readPlan(path, "")
 	if err != nil {
 		return err
 	}
+	p := saved.Plan
 	out := o.env.output(o.output)
 	out.MaxBytes, out.Mask = o.maxBytes, o.mask
 	next := ""

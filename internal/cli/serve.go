@@ -134,23 +134,19 @@ func declareAll(ctx context.Context, s *state, c Config, log *slog.Logger) error
 		return err
 	}
 	req := reconcile.Request{Files: files, Scope: plan.Scope{Origin: "config", TakeOwnership: true}}
-	p, err := s.Plan(ctx, req)
+	by, any := reconcile.Actor{Name: "oprc serve", Message: "environments of the configuration"}, reconcile.Conditions{AnyRemovals: true}
+	if _, err := s.Apply(ctx, req, any, by); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	req.KeepGoing, req.Scope.Complete = true, true
+	res, err := s.Apply(ctx, req, any, by)
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	by := reconcile.Actor{Name: "oprc serve", Message: "environments of the configuration"}
-	if _, err := s.Apply(ctx, p, by); err != nil {
-		return err
-	}
-	req.KeepGoing, req.Scope.Complete = true, true
-	if p, err = s.Plan(ctx, req); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	for _, d := range p.Diagnostics.Errors() {
+	for _, d := range res.Diagnostics.Errors() {
 		log.Warn("the configuration has it no more", "finding", d.String())
 	}
-	_, err = s.Apply(ctx, p, by)
-	return err
+	return nil
 }
 
 // logStep says what a tick did: one line, with the findings that stop a package.

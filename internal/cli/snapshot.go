@@ -54,7 +54,7 @@ func (o *snapshotOptions) run(ctx context.Context) error {
 	var key ed25519.PrivateKey
 	if o.key != "" {
 		var err error
-		if key, err = readKey[ed25519.PrivateKey](o.key, "PRIVATE KEY", x509.ParsePKCS8PrivateKey); err != nil {
+		if key, err = privateKey(o.key); err != nil {
 			return err
 		}
 	}
@@ -81,6 +81,14 @@ func (o *snapshotOptions) run(ctx context.Context) error {
 			len(taken.Live.Packages), len(taken.Live.Environments), quote(o.out)))
 		return nil
 	})
+}
+
+func privateKey(path string) (ed25519.PrivateKey, error) {
+	return readKey[ed25519.PrivateKey](path, "PRIVATE KEY", x509.ParsePKCS8PrivateKey)
+}
+
+func publicKey(path string) (ed25519.PublicKey, error) {
+	return readKey[ed25519.PublicKey](path, "PUBLIC KEY", x509.ParsePKIXPublicKey)
 }
 
 // readKey reads a key from a PEM file.
@@ -123,7 +131,7 @@ func (o *againstOptions) snapshot() (*plan.Snapshot, error) {
 	var key ed25519.PublicKey
 	if o.key != "" {
 		var err error
-		if key, err = readKey[ed25519.PublicKey](o.key, "PUBLIC KEY", x509.ParsePKIXPublicKey); err != nil {
+		if key, err = publicKey(o.key); err != nil {
 			return nil, err
 		}
 	}

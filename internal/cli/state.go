@@ -26,7 +26,7 @@ import (
 // directly, or a server, over REST.
 type control interface {
 	Plan(ctx context.Context, req reconcile.Request) (*plan.Plan, error)
-	Apply(ctx context.Context, p *plan.Plan, by reconcile.Actor) (*reconcile.Result, error)
+	Apply(ctx context.Context, req reconcile.Request, cond reconcile.Conditions, by reconcile.Actor) (*reconcile.Result, error)
 	List(ctx context.Context, kind oprc.Kind) ([]reconcile.Object, error)
 	// Find fails with oprc.ErrNotFound.
 	Find(ctx context.Context, kind oprc.Kind, key string) (reconcile.Object, error)
@@ -206,26 +206,19 @@ func (s *state) bootstrap(ctx context.Context) error {
 		return err
 	}
 	local := oprc.Environment{Kind: oprc.KindEnvironment, Name: "local", Default: true, Availability: 0.99}
-	p, err := s.planEnvironment(ctx, local, false)
-	if err == nil {
-		_, err = s.Apply(ctx, p, reconcile.Actor{Name: "oprc", Message: "first use of the embedded state"})
-	}
+	_, err = s.Apply(ctx, registration(local, false), reconcile.Conditions{}, reconcile.Actor{Name: "oprc", Message: "first use of the embedded state"})
 	if errors.Is(err, oprc.ErrConflict) { // another process was first
 		return nil
 	}
 	return err
 }
 
-// planEnvironment plans the registration of an environment.
-func (s *state) planEnvironment(ctx context.Context, spec oprc.Environment, take bool) (*plan.Plan, error) {
-	file := oprc.File{Path: "environment/" + spec.Name, Data: oprc.MustCanonical(spec)}
-	p, err := s.Plan(ctx, reconcile.Request{
-		Files: []oprc.File{file}, Scope: plan.Scope{Origin: oprc.OriginCLI, TakeOwnership: take},
-	})
-	if err != nil {
-		return p, fmt.Errorf("environment %q: %w", spec.Name, err)
+// registration asks for an environment.
+func registration(spec oprc.Environment, take bool) reconcile.Request {
+	return reconcile.Request{
+		Files: []oprc.File{{Path: "environment/" + spec.Name, Data: oprc.MustCanonical(spec)}},
+		Scope: plan.Scope{Origin: oprc.OriginCLI, TakeOwnership: take},
 	}
-	return p, nil
 }
 
 // serveAlone does, while use runs, what a daemon would do for the embedded state:

@@ -14,11 +14,7 @@ import (
 func (d *daemon) forget(name string) {
 	d.t.Helper()
 	req := reconcile.Request{Scope: plan.Scope{Origin: "git:main", Delete: []string{name}}}
-	p, err := d.rec.Plan(d.t.Context(), req)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	if _, err := d.rec.Apply(d.t.Context(), p, reconcile.Actor{Name: "ann"}); err != nil {
+	if _, err := d.rec.Apply(d.t.Context(), req, reconcile.Conditions{AnyRemovals: true}, reconcile.Actor{Name: "ann"}); err != nil {
 		d.t.Fatal(err)
 	}
 }

@@ -65,6 +65,13 @@ func (l stumblingLedger) Live(ctx context.Context) (plan.Live, error) {
 	return l.Ledger.Live(ctx)
 }
 
+func (l stumblingLedger) Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64) (int64, error) {
+	if err := l.call("Observe"); err != nil {
+		return 0, err
+	}
+	return l.Ledger.Observe(ctx, version, seen, fence)
+}
+
 func (l stumblingLedger) Gone(ctx context.Context, objects []string) (map[string]int64, error) {
 	if err := l.call("Gone"); err != nil {
 		return nil, err
@@ -72,9 +79,9 @@ func (l stumblingLedger) Gone(ctx context.Context, objects []string) (map[string
 	return l.Ledger.Gone(ctx, objects)
 }
 
-func (l stumblingLedger) Commit(ctx context.Context, c reconcile.Commit) error {
+func (l stumblingLedger) Commit(ctx context.Context, c reconcile.Commit) (int64, error) {
 	if err := l.call("Commit"); err != nil {
-		return err
+		return 0, err
 	}
 	return l.Ledger.Commit(ctx, c)
 }

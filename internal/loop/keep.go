@@ -62,7 +62,7 @@ func (l *Loop) keep(ctx context.Context) error {
 }
 
 func (l *Loop) keepOnce(ctx context.Context, token int64) error {
-	live, err := l.live(ctx)
+	live, err := l.live(ctx, token)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (l *Loop) maintain(ctx context.Context, live plan.Live, token int64) error 
 		return err
 	}
 	l.keeper.maintain = planned{}
-	res, err := l.Reconciler.Apply(ctx, p, reconcile.Actor{Name: l.Holder, Message: "maintain " + strings.Join(origins, ", "), Fence: token})
+	res, err := l.Reconciler.Carry(ctx, p, live, reconcile.Actor{Name: l.Holder, Message: "maintain " + strings.Join(origins, ", "), Fence: token})
 	l.observe(Step{Plan: p, Result: res, Err: err})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // listening is since when live state could be read without a break. Who has not
@@ -34,15 +35,26 @@ func (h *listening) heard(now time.Time) bool {
 
 // live reads live state. Environments from which nothing was heard while nobody
 // listened have the benefit of the doubt: after a restart, or after Redis was away,
-// placements do not flee from environments whose heartbeats are on their way.
-func (l *Loop) live(ctx context.Context) (plan.Live, error) {
-	live, err := l.Reconciler.Ledger.Live(ctx)
-	if err != nil {
-		return live, fmt.Errorf("read live state: %w", err)
+// placements do not flee from environments whose heartbeats are on their way. What is
+// seen of environments is recorded: whoever decided otherwise decides again.
+func (l *Loop) live(ctx context.Context, token int64) (plan.Live, error) {
+	for try := 1; ; try++ {
+		live, err := l.Reconciler.Ledger.Live(ctx)
+		if err != nil {
+			return live, fmt.Errorf("read live state: %w", err)
+		}
+		if !l.listening.heard(l.Now()) {
+			live = withoutSilence(live)
+		}
+		live, err = l.Reconciler.Observe(ctx, live, token)
+		if !reconcile.Lost(err) || try == tries {
+			return live, err
+		}
 	}
-	if l.listening.heard(l.Now()) {
-		return live, nil
-	}
+}
+
+// withoutSilence takes environments that seem DOWN for healthy.
+func withoutSilence(live plan.Live) plan.Live {
 	live.Environments = maps.Clone(live.Environments)
 	for name, state := range live.Environments {
 		if state.Health == oprc.EnvDown {
@@ -50,5 +62,5 @@ func (l *Loop) live(ctx context.Context) (plan.Live, error) {
 			live.Environments[name] = state
 		}
 	}
-	return live, nil
+	return live
 }

@@ -334,11 +334,7 @@ func (d *daemon) undo(pkg, document string) {
 	}
 	d.ask(oprc.SourceRequest{Verb: oprc.VerbQuarantine, Name: pkg, Digest: live.Packages[pkg].Digest})
 	req := reconcile.Request{Files: []oprc.File{{Path: "undo", Data: []byte(document)}}, Scope: plan.Scope{Origin: "git:main"}}
-	p, err := d.rec.Plan(d.t.Context(), req)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	if _, err := d.rec.Apply(d.t.Context(), p, reconcile.Actor{Name: "ann"}); err != nil {
+	if _, err := d.rec.Apply(d.t.Context(), req, reconcile.Conditions{AnyRemovals: true}, reconcile.Actor{Name: "ann"}); err != nil {
 		d.t.Fatal(err)
 	}
 }

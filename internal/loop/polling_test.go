@@ -67,11 +67,7 @@ func (d *daemon) environment(name string) {
 	d.t.Helper()
 	req := reconcile.Request{Files: []oprc.File{{Path: "e.yaml", Data: []byte("kind: Environment\nname: " + name + "\n")}}}
 	req.Scope.Origin = oprc.OriginCLI
-	p, err := d.rec.Plan(d.t.Context(), req)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	if _, err := d.rec.Apply(d.t.Context(), p, reconcile.Actor{Name: "ann"}); err != nil {
+	if _, err := d.rec.Apply(d.t.Context(), req, reconcile.Conditions{AnyRemovals: true}, reconcile.Actor{Name: "ann"}); err != nil {
 		d.t.Fatal(err)
 	}
 }

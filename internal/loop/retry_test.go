@@ -53,9 +53,9 @@ type flaky struct {
 	failures atomic.Int64
 }
 
-func (f *flaky) Commit(ctx context.Context, c reconcile.Commit) error {
+func (f *flaky) Commit(ctx context.Context, c reconcile.Commit) (int64, error) {
 	if f.failures.Add(-1) >= 0 {
-		return errors.New("out of memory")
+		return 0, errors.New("out of memory")
 	}
 	return f.Ledger.Commit(ctx, c)
 }

@@ -61,6 +61,10 @@ func (e *deafEnv) CommandsRead(context.Context, string) (read, last string, err 
 
 func (e *deafEnv) CommandsHeld(context.Context, string) (map[string]int64, error) { return nil, nil }
 
+func (e *deafEnv) Observe(_ context.Context, version int64, _ map[string]*oprc.Observation, _ int64) (int64, error) {
+	return version, nil
+}
+
 func (e *deafEnv) Dispatch(_ context.Context, env string, cmds []oprc.Command, _ int64) error {
 	if time.Now().Before(e.away) {
 		return errors.New("away")

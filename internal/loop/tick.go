@@ -355,7 +355,7 @@ func (s *sourceState) rewound(rev Revision, before string, now time.Time) {
 // carry plans the files that were fetched, and applies the plan unless it is held.
 // While nothing moved since a plan that changed nothing, it is not made again.
 func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
-	live, err := l.live(ctx)
+	live, err := l.live(ctx, w.token)
 	if err != nil {
 		return err
 	}
@@ -398,7 +398,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 		return s.planned.err
 	}
 	s.status.PlanID = ""
-	if err := l.apply(ctx, s, p, w); err != nil {
+	if err := l.apply(ctx, s, p, live, w); err != nil {
 		return err
 	}
 	s.status.Applied, s.status.RewoundFrom = s.rev.ID, ""
@@ -411,7 +411,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 }
 
 // apply carries a plan out, and notes what it undoes.
-func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, w pass) (err error) {
+func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, live plan.Live, w pass) (err error) {
 	if w.step.Plan != nil {
 		l.observe(*w.step)
 	}
@@ -419,7 +419,7 @@ func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, w pass) 
 		return nil
 	}
 	by := reconcile.Actor{Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: w.token}
-	if w.step.Result, err = l.Reconciler.Apply(ctx, p, by); err != nil {
+	if w.step.Result, err = l.Reconciler.Carry(ctx, p, live, by); err != nil {
 		return err
 	}
 	s.dispatched = l.Now()

@@ -2,6 +2,9 @@ package oprc
 
 import (
 	"cmp"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -160,4 +163,47 @@ func (s EnvironmentState) Standing() string {
 		seen.Beats[i] = b
 	}
 	return Digest(seen)
+}
+
+// An Observation is what a decision reads of an environment besides its record: what its
+// CRMs' heartbeats add up to. It is recorded in the catalogue's slot, under the version
+// that a commit compares.
+type Observation struct {
+	Health       Health  `json:"health"`
+	Availability float64 `json:"availability,omitempty"` // as reported; 0: not reported
+	Units        *int    `json:"units,omitempty"`        // most at once, as reported; nil: not reported
+	Recovering   bool    `json:"recovering,omitempty"`
+}
+
+// Observed is what a decision reads of the environment.
+func (s EnvironmentState) Observed() Observation {
+	o := Observation{Health: s.Health, Recovering: !s.RecoveringUntil.IsZero()}
+	if slices.ContainsFunc(s.Beats, func(b Heartbeat) bool { return b.Availability > 0 }) {
+		o.Availability = s.Availability
+	}
+	if s.ReportedUnits > 0 {
+		o.Units = &s.ReportedUnits
+	}
+	return o
+}
+
+// Equal compares two observations.
+func (o Observation) Equal(other Observation) bool {
+	most, others := o.Units, other.Units
+	o.Units, other.Units = nil, nil
+	return o == other && (most == nil) == (others == nil) && (most == nil || *most == *others)
+}
+
+func (o Observation) String() string {
+	words := []string{string(o.Health)}
+	if o.Recovering {
+		words = append(words, "recovering")
+	}
+	if o.Availability > 0 {
+		words = append(words, fmt.Sprintf("availability %g", o.Availability))
+	}
+	if o.Units != nil {
+		words = append(words, fmt.Sprintf("at most %d units", *o.Units))
+	}
+	return strings.Join(words, ", ")
 }

@@ -86,14 +86,17 @@ type HistoryEntry struct {
 	Spec    *Package  `json:"spec,omitempty"`
 }
 
-// ActionRefuse is the action of a version that was not applied.
-const ActionRefuse = "refuse"
+// The actions of entries that did not write the record.
+const (
+	ActionRefuse = "refuse" // a version that was not applied
+	ActionMove   = "move"   // placements or units changed, the package did not
+)
 
 // Writes returns the entries that wrote the record.
 func Writes(history []HistoryEntry) []HistoryEntry {
 	var out []HistoryEntry
 	for _, h := range history {
-		if h.Action != ActionRefuse {
+		if h.Action != ActionRefuse && h.Action != ActionMove {
 			out = append(out, h)
 		}
 	}

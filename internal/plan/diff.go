@@ -46,8 +46,12 @@ func newDiff(a *attempt) *diff {
 	return d
 }
 
-// add records a change, and what to show of it.
+// add records a change from what is recorded to what its document says.
 func (d *diff) add(c Change) {
+	c.Was = d.Live.digest(subject(c.Kind, c.Key))
+	if c.doc != nil && c.Will == "" {
+		c.Will = d.digests.Digest(c.doc)
+	}
 	d.changes = append(d.changes, c)
 	d.reasons[subject(c.Kind, c.Key)] = c.Reason
 }
@@ -68,7 +72,7 @@ func (d *diff) environments() {
 		case d.leaving(name):
 			c.Actions, c.Reason = []Action{Delete}, ReasonRemoved
 		default:
-			c.After = oprc.MustCanonical(doc.Environment)
+			c.doc = *doc.Environment
 			c.Source, c.Blob = &oprc.SourceRef{Path: doc.Path}, doc.Blob
 			if !live {
 				c.Actions, c.Reason = []Action{Create}, ReasonNew
@@ -82,42 +86,22 @@ func (d *diff) environments() {
 func (d *diff) pkg(name string) {
 	d.record(name)
 	want, live := d.packages[name], d.Live.Packages[name].Spec
-	dirty := d.affected[name]
-	if dirty || !d.intact(want) {
-		for _, f := range d.functionKeys(name, want, live) {
-			d.function(name, f, dirty)
-		}
-		for _, c := range d.classKeys(name, want, live) {
-			d.class(name, c, dirty)
-		}
+	for _, f := range d.functionKeys(name, want, live) {
+		d.function(name, f)
+	}
+	for _, c := range d.classKeys(name, want, live) {
+		d.class(name, c)
 	}
 	for _, key := range d.deploymentKeys(name, want) {
 		d.deployment(name, key)
 	}
 }
 
-// intact reports whether all functions and classes of a package that nothing
-// affects are on record; it counts them as unchanged.
-func (d *diff) intact(p oprc.Package) bool {
-	for _, f := range p.Functions {
-		if _, stored := d.Live.Digests["function/"+p.Name+"."+f.Name]; !stored {
-			return false
-		}
-	}
-	for _, c := range p.Classes {
-		if _, stored := d.Live.Digests["class/"+p.Name+"."+c.Name]; !stored || c.MarkForRemoval {
-			return false
-		}
-	}
-	d.unchanged += len(p.Functions) + len(p.Classes)
-	return true
-}
-
 // record compares the package's own record.
 func (d *diff) record(name string) {
 	p, wanted := d.packages[name]
 	rec, live := d.Live.Packages[name]
-	_, stored := d.Live.Digests[subject(oprc.KindPackage, name)]
+	digest, stored := d.Live.Digests[subject(oprc.KindPackage, name)]
 	c := Change{Kind: oprc.KindPackage, Key: name, Package: name, Actions: []Action{Update}, Reason: ReasonSpec}
 	switch {
 	case !wanted && !live:
@@ -128,17 +112,19 @@ func (d *diff) record(name string) {
 		c.Actions, c.Reason = []Action{Create}, ReasonNew
 	case !stored:
 		c.Actions, c.Reason = []Action{Create}, ReasonNoReport
+	case !d.changed[name] && (digest.Hash != rec.Digest || d.Live.Damaged[subject(oprc.KindPackage, name)]):
+		c.Reason = ReasonDrift
 	case !d.changed[name]:
 		d.unchanged++
 		return
-	case d.sameSpec(p, rec):
+	case d.wants[name] == rec.Digest:
 		c.Reason = ReasonOwner
 		if rec.Origin == d.Scope.Origin {
 			c.Reason = ReasonMoved
 		}
 	}
 	if wanted {
-		c.After = oprc.MustCanonical(p)
+		c.doc = p
 	}
 	if doc, named := d.doc(name); named && wanted {
 		c.Source, c.Blob = &oprc.SourceRef{Path: doc.Path}, doc.Blob
@@ -179,7 +165,7 @@ func (d *diff) deploymentKeys(pkg string, want oprc.Package) []string {
 	return slices.Compact(keys)
 }
 
-func (d *diff) function(pkg, key string, dirty bool) {
+func (d *diff) function(pkg, key string) {
 	f, wanted := d.catalogue.Functions[key]
 	wanted = wanted && d.has(f.Pkg)
 	was, declared := functionNamed(d.Live.Packages[pkg].Spec, key[len(pkg)+1:])
@@ -188,18 +174,18 @@ func (d *diff) function(pkg, key string, dirty bool) {
 	}
 	now, _ := functionNamed(d.packages[pkg], key[len(pkg)+1:])
 	d.object(object{
-		kind: oprc.KindFunction, key: key, pkg: pkg, wanted: wanted, declared: declared, dirty: dirty,
+		kind: oprc.KindFunction, key: key, pkg: pkg, wanted: wanted, declared: declared,
 		doc: func() any { return f }, same: func() bool { return equal(was, now) },
 	})
 }
 
-func (d *diff) class(pkg, key string, dirty bool) {
+func (d *diff) class(pkg, key string) {
 	c, wanted := d.catalogue.Classes[key]
 	wanted = wanted && d.has(c.Pkg) && !d.retired(c)
 	was, declared := classNamed(d.Live.Packages[pkg].Spec, key[len(pkg)+1:])
 	now, _ := classNamed(d.packages[pkg], key[len(pkg)+1:])
 	d.object(object{
-		kind: oprc.KindClass, key: key, pkg: pkg, wanted: wanted, declared: declared, dirty: dirty,
+		kind: oprc.KindClass, key: key, pkg: pkg, wanted: wanted, declared: declared,
 		doc: func() any { return c }, same: func() bool { return equal(was, now) },
 	})
 }
@@ -228,13 +214,16 @@ func (d *diff) deployment(pkg, key string) {
 	same := func() bool { return equal(was, now) }
 	o := object{
 		kind: oprc.KindDeployment, key: key, pkg: pkg, wanted: wanted, declared: declared && placed,
-		dirty: !wanted || !placed || !reflect.DeepEqual(dep, recorded),
-		doc:   func() any { return dep }, same: same, otherwise: ReasonPlacement, gone: ReasonRemoved,
+		same: same, otherwise: ReasonPlacement, gone: ReasonRemoved,
+		doc: func() any { return dep },
+	}
+	if wanted && placed && reflect.DeepEqual(dep, recorded) {
+		o.hash = d.Live.Digests[subject(oprc.KindDeployment, key)].Hash
 	}
 	if asked {
 		o.gone = ReasonDisabled
 	}
-	if asked && o.dirty && d.affected[pkg] && !d.sameClassAsk(key) {
+	if asked && o.hash == "" && d.affected[pkg] && !d.sameClassAsk(key) {
 		o.otherwise = ReasonInherited
 	}
 	d.object(o)
@@ -246,8 +235,8 @@ type object struct {
 	key, pkg  string
 	wanted    bool
 	declared  bool        // the live spec has it
-	dirty     bool        // its document may differ from the recorded one
 	doc       func() any  // the new document
+	hash      string      // its digest, where that is known; else ""
 	same      func() bool // its own part of the spec is as before
 	otherwise Reason      // why it changes if it is; default inherited
 	gone      Reason      // why it goes; default removed
@@ -267,20 +256,22 @@ func (d *diff) object(o object) {
 		}
 		d.add(c)
 		return
-	case stored && !o.dirty:
-		d.unchanged++
-		return
 	}
 	doc := o.doc()
+	if o.hash == "" {
+		o.hash = d.digests.Digest(doc)
+	}
 	switch {
 	case !stored:
 		c.Actions, c.Reason = []Action{Create}, ReasonNew
 		if o.declared || !d.affected[o.pkg] {
 			c.Reason = ReasonNoReport
 		}
-	case d.digests.Digest(doc) == digest.Hash:
+	case o.hash == digest.Hash && !d.Live.Damaged[subject(o.kind, o.key)]:
 		d.unchanged++
 		return
+	case !d.affected[o.pkg] && o.kind != oprc.KindDeployment, o.hash == digest.Hash:
+		c.Actions, c.Reason = []Action{Update}, ReasonDrift
 	default:
 		c.Actions, c.Reason = []Action{Update}, ReasonSpec
 		if o.same() {
@@ -290,7 +281,7 @@ func (d *diff) object(o object) {
 			}
 		}
 	}
-	c.After = oprc.MustCanonical(doc)
+	c.doc, c.Will = doc, o.hash
 	d.add(c)
 }
 
@@ -352,7 +343,7 @@ func (d *diff) touch(c Change) {
 	case oprc.KindClass, oprc.KindDeployment:
 		d.touched.classes[c.Key] = true
 	case oprc.KindUnit:
-		u := unitOf(c)
+		u := c.unit()
 		d.touched.units[c.Key], d.touched.classes[u.ClsKey], d.touched.envs[u.TargetEnv] = true, true, true
 		for _, f := range u.Functions {
 			d.touched.functions[f.Key] = true

@@ -17,18 +17,26 @@ func (d *diff) units() {
 			d.unit(u)
 		}
 	}
+	var m *memory
 	for cls, units := range d.known {
 		pkg, reason, ours := d.mayUndeploy(cls)
 		if !ours {
 			continue
 		}
 		for _, u := range units {
-			if u.Runs() && !wanted[u.id] {
-				d.add(Change{
-					Kind: oprc.KindUnit, Key: u.id, Package: pkg, Generation: u.Generation + 1,
-					Actions: []Action{Delete}, Reason: reason,
-				})
+			if !u.Runs() || wanted[u.id] {
+				continue
 			}
+			c := Change{
+				Kind: oprc.KindUnit, Key: u.id, Package: pkg, Generation: u.Generation + 1, Actions: []Action{Delete}, Reason: reason,
+			}
+			if m == nil {
+				m = d.memory(d.planned)
+			}
+			if ran := m.unit(u.id); d.digests.Digest(ran) == u.SpecHash {
+				c.ran = &ran
+			}
+			d.add(c)
 		}
 	}
 }
@@ -36,18 +44,22 @@ func (d *diff) units() {
 // unit decides about one unit that should run.
 func (d *diff) unit(u oprc.DeploymentUnit) {
 	live := d.Live.Units[u.TargetEnv][u.ID]
-	c := Change{Kind: oprc.KindUnit, Key: u.ID, Package: d.placed[u.ClsKey].Pkg, Generation: live.Generation + 1}
+	hash := d.digests.Digest(u)
+	c := Change{
+		Kind: oprc.KindUnit, Key: u.ID, Package: d.placed[u.ClsKey].Pkg, Generation: live.Generation + 1, Will: hash, doc: u,
+	}
 	switch {
 	case !live.Runs():
 		c.Actions, c.Reason = []Action{Create}, d.whyCreated(u)
-	case d.digests.Digest(u) != live.SpecHash:
+	case hash != live.SpecHash:
 		c.Actions, c.Reason = []Action{Update}, d.whyUpdated(u)
+	case d.Live.Damaged[subject(oprc.KindUnit, u.ID)]:
+		c.Actions, c.Reason = []Action{Redeploy}, ReasonDrift
 	case d.Heal && !d.LeaveDrift[u.ID] && d.drifted(u, live):
 		c.Actions, c.Reason = []Action{Redeploy}, ReasonDrift
 	default:
 		return
 	}
-	c.After = oprc.MustCanonical(u)
 	d.add(c)
 }
 
@@ -91,7 +103,7 @@ func (d *diff) whyUpdated(u oprc.DeploymentUnit) Reason {
 	if causes[ReasonNew] {
 		causes[ReasonSpec] = true
 	}
-	for _, reason := range []Reason{ReasonSpec, ReasonInherited, ReasonPlacement} {
+	for _, reason := range []Reason{ReasonSpec, ReasonInherited, ReasonPlacement, ReasonDrift} {
 		if causes[reason] {
 			return reason
 		}

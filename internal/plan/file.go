@@ -12,44 +12,58 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
-// seal gives the plan its id: the digest of everything else in it, which is what
-// is desired, the base, and every change.
+// seal gives the plan its id.
 func (p *Plan) seal() *Plan {
-	p.Desired = oprc.Digest(p.Predicted())
 	p.ID = p.digest()
 	return p
 }
 
-// digest stands documents in by their digests, so that a plan of ten thousand
-// packages is not written out twice.
+// digest is the digest of what is desired and of the decision.
 func (p *Plan) digest() string {
-	bare := *p
-	bare.ID, bare.Changes = "", slices.Clone(p.Changes)
-	for i := range bare.Changes {
-		c := &bare.Changes[i]
-		c.Before, c.After = standIn(c.Before), standIn(c.After)
+	type change struct {
+		Object  string   `json:"object"`
+		Actions []Action `json:"actions"`
+		Reason  Reason   `json:"reason"`
+		Package string   `json:"package"`
+		Was     string   `json:"was"`
+		Will    string   `json:"will"`
 	}
-	return oprc.Digest(&bare)
+	type found struct {
+		Code     oprc.Code     `json:"code"`
+		Severity oprc.Severity `json:"severity"`
+		Package  string        `json:"package"`
+		Pointer  string        `json:"pointer"`
+		Message  string        `json:"message"`
+	}
+	decision := struct {
+		Desired   string   `json:"desired"`
+		Scope     Scope    `json:"scope"`
+		Changes   []change `json:"changes"`
+		Findings  []found  `json:"findings"`
+		Kept      []string `json:"kept"`
+		Conflicts []string `json:"conflicts"`
+	}{Desired: p.Desired, Scope: p.Scope, Kept: p.Kept, Conflicts: p.Conflicts}
+	for _, c := range p.Changes {
+		decision.Changes = append(decision.Changes, change{subject(c.Kind, c.Key), c.Actions, c.Reason, c.Package, c.Was, c.Will})
+	}
+	for _, d := range p.Diagnostics {
+		decision.Findings = append(decision.Findings, found{d.Code, d.Severity, d.Package, d.Pointer, d.Message})
+	}
+	return oprc.Digest(decision)
 }
 
-func standIn(canonical json.RawMessage) json.RawMessage {
-	if canonical == nil {
-		return nil
-	}
-	return json.RawMessage(`"` + oprc.DigestBytes(canonical) + `"`)
-}
-
-// Encode writes a plan as a plan file.
+// Encode writes a plan, explained, as JSON.
 func Encode(p *Plan) ([]byte, error) {
-	raw, err := oprc.Canonical(p)
+	raw, err := oprc.Canonical(p.Explain())
 	if err != nil {
 		return nil, fmt.Errorf("encode plan: %w", err)
 	}
 	return append(raw, '\n'), nil
 }
 
-// Decode reads a plan file. A file whose content does not match its id was
-// edited, cut or masked; it is refused with oprc.ErrInvalid.
+// Decode reads what Encode wrote, to show it. Where the decision in it does not match
+// its id, or a document its digest, it was edited, cut or masked: it is refused with
+// oprc.ErrInvalid.
 func Decode(raw []byte) (*Plan, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
@@ -68,6 +82,11 @@ func Decode(raw []byte) (*Plan, error) {
 	}
 	if got := p.digest(); got != p.ID {
 		return nil, fmt.Errorf("%w plan file: it was edited after planning: its content is %s, it says %s", oprc.ErrInvalid, got, p.ID)
+	}
+	for _, c := range p.Changes {
+		if c.Before != nil && oprc.DigestBytes(c.Before) != c.Was || (c.After == nil) != (c.Will == "") || c.After != nil && oprc.DigestBytes(c.After) != c.Will {
+			return nil, fmt.Errorf("%w plan file: it was edited after planning: %s is not what its digests say", oprc.ErrInvalid, subject(c.Kind, c.Key))
+		}
 	}
 	return p, nil
 }
@@ -106,68 +125,65 @@ func (p *Plan) Err() error {
 	return p.Diagnostics.Err()
 }
 
-// Commands lists what the CRMs of each environment will be told, by unit id.
-// Time and Revision are the caller's to fill in.
+// Commands lists what the CRMs of each environment are sent, by unit id. Time and
+// Revision are the caller's to fill in.
 func (p *Plan) Commands() map[string][]oprc.Command {
 	commands := map[string][]oprc.Command{}
 	for _, c := range p.Changes {
-		if c.Kind != oprc.KindUnit {
-			continue
+		if c.Kind == oprc.KindUnit {
+			u := c.unit()
+			commands[u.TargetEnv] = append(commands[u.TargetEnv], commandFor(u, c.Generation, !slices.Contains(c.Actions, Delete)))
 		}
-		cmd := oprc.Command{Type: oprc.Deploy, ID: c.Key, Generation: c.Generation, Unit: unitOf(c)}
-		if slices.Contains(c.Actions, Delete) {
-			cmd.Type = oprc.Undeploy
-		}
-		cmd.SpecHash = oprc.Digest(cmd.Unit)
-		commands[cmd.Unit.TargetEnv] = append(commands[cmd.Unit.TargetEnv], cmd)
 	}
 	return commands
 }
 
-// unitOf is the unit that a change is about: the new one, else the old one, else
-// what its id says.
-func unitOf(c Change) oprc.DeploymentUnit {
-	var u oprc.DeploymentUnit
-	for _, raw := range []json.RawMessage{c.After, c.Before} {
-		if raw != nil && json.Unmarshal(raw, &u) == nil {
-			return u
-		}
+// commandFor is the command that makes one unit run, or go.
+func commandFor(u oprc.DeploymentUnit, generation int64, run bool) oprc.Command {
+	cmd := oprc.Command{Type: oprc.Undeploy, ID: u.ID, Generation: generation, Unit: u, SpecHash: oprc.Digest(u)}
+	if run {
+		cmd.Type = oprc.Deploy
 	}
-	cls, partition, replica, env, _ := oprc.ParseUnitID(c.Key)
+	return cmd
+}
+
+// Doc is what the object will be: an oprc.Environment, Package, Function, Class,
+// Deployment or DeploymentUnit; nil where it goes, and in a plan that was decoded.
+func (c Change) Doc() any { return c.doc }
+
+// unit is the unit that a change is about: what it will be, else what it was, else
+// what its id says.
+func (c Change) unit() oprc.DeploymentUnit {
+	if u, is := c.doc.(oprc.DeploymentUnit); is {
+		return u
+	}
+	if c.ran != nil {
+		return *c.ran
+	}
+	return unitOfID(c.Key)
+}
+
+func unitOfID(id string) oprc.DeploymentUnit {
+	cls, partition, replica, env, _ := oprc.ParseUnitID(id)
 	return oprc.DeploymentUnit{
-		ID: c.Key, ClsKey: cls, Functions: []oprc.UnitFunction{}, TargetEnv: env,
+		ID: id, ClsKey: cls, Functions: []oprc.UnitFunction{}, TargetEnv: env,
 		PartitionInfo: oprc.PartitionInfo{PartitionID: partition, ReplicaID: replica},
 	}
 }
 
-// Predicted says what the digest of each changed object will be once the plan is
-// applied, by "<kind>/<key>"; "" where the object will be gone or undeployed.
-func (p *Plan) Predicted() map[string]string {
-	predicted := make(map[string]string, len(p.Changes))
-	for _, c := range p.Changes {
-		hash := ""
-		if c.After != nil {
-			hash = oprc.DigestBytes(c.After)
-		}
-		predicted[string(c.Kind)+"/"+c.Key] = hash
-	}
-	return predicted
-}
-
-// Diverged lists the changed objects that are not in live what the plan predicted,
-// sorted. After a plan was applied, and before anything else was, there are none.
+// Diverged lists the changed objects that are not in live what the plan says, sorted.
 func (p *Plan) Diverged(live Live) []string {
 	var off []string
-	for object, want := range p.Predicted() {
-		if live.digest(object) != want {
-			off = append(off, object)
+	for _, c := range p.Changes {
+		if live.digest(subject(c.Kind, c.Key)) != c.Will {
+			off = append(off, subject(c.Kind, c.Key))
 		}
 	}
 	slices.Sort(off)
 	return off
 }
 
-// digest is what live state holds of an object that Predicted names.
+// digest is what live state records of a planned object.
 func (l Live) digest(object string) string {
 	kind, key, _ := strings.Cut(object, "/")
 	switch oprc.Kind(kind) {

@@ -24,6 +24,7 @@ type intent struct {
 	findings []finding
 	conflict []string
 	digests  oprc.Digester
+	wants    map[string]string // digest of each document of a package, by name
 
 	files filesRead        // what the documents' files came to
 	early oprc.Diagnostics // errors of reading whose packages are held from the start
@@ -48,7 +49,7 @@ func read(in Input) *intent {
 	it := &intent{
 		Input: in, docs: map[string]oprc.Document{}, envDocs: map[string]oprc.Document{},
 		same: map[string]bool{}, remove: map[string]bool{}, envGone: map[string]bool{}, scope: map[string]bool{},
-		held: map[string]bool{}, broken: map[string]bool{},
+		wants: map[string]string{}, held: map[string]bool{}, broken: map[string]bool{},
 	}
 	it.files = in.filesRead()
 	it.index()
@@ -60,14 +61,26 @@ func read(in Input) *intent {
 	it.own()
 	it.maintain()
 	for name, d := range it.docs {
+		rec, live := in.Live.Packages[name]
 		if in.Settled[name] {
-			it.same[name] = true
+			it.same[name], it.wants[name] = true, rec.Digest
 			continue
 		}
-		rec, live := in.Live.Packages[name]
-		it.same[name] = live && it.sameSpec(*d.Package, rec) && rec.Origin == in.Scope.Origin && !it.moved(d, rec)
+		it.wants[name] = it.digests.Digest(d.Package)
+		it.same[name] = live && it.wants[name] == rec.Digest && rec.Origin == in.Scope.Origin && !it.moved(d, rec)
 	}
 	return it
+}
+
+// desired is the digest of the documents, wherever they were read, and of the options.
+func (it *intent) desired() string {
+	environments := map[string]oprc.Environment{}
+	for name, d := range it.envDocs {
+		environments[name] = *d.Environment
+	}
+	return it.digests.Digest(map[string]any{
+		"packages": it.wants, "environments": environments, "scope": it.Scope, "keepGoing": it.KeepGoing, "heal": it.Heal,
+	})
 }
 
 // index files the documents by name, in an order that does not depend on theirs.
@@ -285,11 +298,6 @@ func (it *intent) maintain() {
 // keep that, for the day when the file is wrong.
 func (it *intent) moved(d oprc.Document, rec oprc.PackageRecord) bool {
 	return it.Scope.Complete && d.Path != "" && rec.Source != nil && rec.Source.Path != d.Path
-}
-
-// sameSpec compares by digest, which makes less garbage than a look at both.
-func (it *intent) sameSpec(p oprc.Package, rec oprc.PackageRecord) bool {
-	return it.digests.Digest(p) == rec.Digest || reflect.DeepEqual(p, rec.Spec)
 }
 
 func sameEnvironment(a, b oprc.Environment) bool {

@@ -117,7 +117,7 @@ func TestLawFilesDeleteNothingElse(t *testing.T) {
 		next := w.mutate(t)
 		in := next.of(rapid.SampledFrom(origins).Draw(t, "origin"))
 		in.Scope.Complete, in.Live = false, l.live
-		for _, c := range plan.Make(in).Changes {
+		for _, c := range plan.Make(in).Explain().Changes {
 			if c.Kind == oprc.KindPackage && c.Actions[0] == plan.Delete {
 				t.Fatalf("package %s is deleted by a plan for files", c.Key)
 			}
@@ -249,7 +249,7 @@ func TestLawUpdatesShowFields(t *testing.T) {
 		origin := rapid.SampledFrom(origins).Draw(t, "origin")
 		in := w.mutate(t).of(origin)
 		in.Live = l.live
-		for _, c := range plan.Make(in).Changes {
+		for _, c := range plan.Make(in).Explain().Changes {
 			if c.Actions[0] == plan.Create {
 				continue
 			}

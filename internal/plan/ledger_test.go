@@ -1,7 +1,6 @@
 package plan_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,8 +11,9 @@ import (
 	"github.com/oaas-platform/oprc/internal/plan"
 )
 
-// A ledger applies plans in memory, as strictly as the real one: revisions must
-// hold, generations must be the next ones, what is created must be absent.
+// A ledger applies plans in memory, as strictly as the real one: what changes must be
+// recorded as the plan says, generations must be the next ones, what is created must be
+// absent.
 type ledger struct {
 	live  plan.Live
 	units map[string]oprc.DeploymentUnit // that run, by id
@@ -46,37 +46,10 @@ func (l *ledger) clone() *ledger {
 	return c
 }
 
-// check refuses a plan whose base has moved, like Commit and Dispatch do.
-func (l *ledger) check(p *plan.Plan) error {
-	var moved []string
-	for name, rev := range p.Base.Packages {
-		if now := l.live.Packages[name].Rev; now != rev {
-			moved = append(moved, fmt.Sprintf("package/%s: revision %d, now %d", name, rev, now))
-		}
-	}
-	for name, rev := range p.Base.Environments {
-		if now := l.live.Environments[name].Rev; now != rev {
-			moved = append(moved, fmt.Sprintf("environment/%s: revision %d, now %d", name, rev, now))
-		}
-	}
-	if len(moved) > 0 {
-		slices.Sort(moved)
-		return &oprc.ConflictError{Reason: "moved", Objects: moved}
-	}
-	return nil
-}
-
-// apply carries a plan out. It goes through the plan file, as users do.
+// apply carries a plan out, unless what it rests on has moved.
 func (l *ledger) apply(p *plan.Plan) error {
-	raw, err := plan.Encode(p)
-	if err != nil {
-		return err
-	}
-	if p, err = plan.Decode(raw); err != nil {
-		return err
-	}
-	if err := l.check(p); err != nil {
-		return err
+	if moved := p.Moved(l.live); len(moved) > 0 {
+		return &oprc.ConflictError{Reason: "moved", Objects: moved}
 	}
 	if err := l.commit(p); err != nil {
 		return err
@@ -100,15 +73,13 @@ func (l *ledger) write(p *plan.Plan, c plan.Change) error {
 	case oprc.KindUnit:
 		return nil
 	case oprc.KindEnv:
-		if c.After == nil {
+		spec, stays := c.Doc().(oprc.Environment)
+		if !stays {
 			delete(l.live.Environments, c.Key)
 			return nil
 		}
 		state := l.live.Environments[c.Key]
-		state.Spec = oprc.Environment{}
-		if err := json.Unmarshal(c.After, &state.Spec); err != nil {
-			return err
-		}
+		state.Spec = spec
 		state.Rev++
 		state.Origin, state.Availability = p.Scope.Origin, state.Spec.Availability
 		if state.Health == "" {
@@ -117,16 +88,10 @@ func (l *ledger) write(p *plan.Plan, c plan.Change) error {
 		l.live.Environments[c.Key] = state
 		return nil
 	case oprc.KindPackage:
-		if err := l.writePackage(p, c); err != nil {
-			return err
-		}
+		l.writePackage(p, c)
 	case oprc.KindDeployment:
 		delete(l.live.Deployments, c.Key)
-		if c.After != nil {
-			var d oprc.Deployment
-			if err := json.Unmarshal(c.After, &d); err != nil {
-				return err
-			}
+		if d, stays := c.Doc().(oprc.Deployment); stays {
 			l.live.Deployments[c.Key] = d
 		}
 	}
@@ -135,28 +100,25 @@ func (l *ledger) write(p *plan.Plan, c plan.Change) error {
 		return fmt.Errorf("%v, but stored is %v", c.Actions, stored)
 	}
 	delete(l.live.Digests, object)
-	if c.After != nil {
-		l.live.Digests[object] = oprc.ObjectDigest{Rev: was.Rev + 1, Hash: oprc.DigestBytes(c.After), Blob: c.Blob}
+	if c.Doc() != nil {
+		l.live.Digests[object] = oprc.ObjectDigest{Rev: was.Rev + 1, Hash: oprc.Digest(c.Doc()), Blob: c.Blob}
 	}
 	return nil
 }
 
-func (l *ledger) writePackage(p *plan.Plan, c plan.Change) error {
+func (l *ledger) writePackage(p *plan.Plan, c plan.Change) {
 	was := l.live.Packages[c.Key]
 	delete(l.live.Packages, c.Key)
-	if c.After == nil {
-		return nil
+	spec, stays := c.Doc().(oprc.Package)
+	if !stays {
+		return
 	}
-	rec := oprc.PackageRecord{Rev: was.Rev + 1, Origin: p.Scope.Origin, Source: c.Source}
+	rec := oprc.PackageRecord{Spec: spec, Rev: was.Rev + 1, Origin: p.Scope.Origin, Source: c.Source}
 	if c.Source == nil {
 		rec.Origin, rec.Source = was.Origin, was.Source
 	}
-	if err := json.Unmarshal(c.After, &rec.Spec); err != nil {
-		return err
-	}
 	rec.Digest = oprc.Digest(rec.Spec)
 	l.live.Packages[c.Key] = rec
-	return nil
 }
 
 // dispatch sends the commands of units for which heard is true.
@@ -192,7 +154,7 @@ func (l *ledger) dispatch(p *plan.Plan, heard func(id string) bool) error {
 func (l *ledger) must(t rapid.TB, in plan.Input) *plan.Plan {
 	t.Helper()
 	in.Live = l.live
-	p := plan.Make(in)
+	p := plan.Make(in).Explain()
 	if err := p.Err(); err != nil {
 		t.Fatalf("plan: %v", err)
 	}

@@ -60,7 +60,9 @@ func (it *intent) attempts() (*attempt, oprc.Diagnostics) {
 func (it *intent) blank(findings oprc.Diagnostics) *Plan {
 	return &Plan{
 		FormatVersion: FormatVersion,
+		Ledger:        it.Live.Ledger,
 		Scope:         it.Scope,
+		Desired:       it.desired(),
 		Base:          Base{Packages: map[string]int64{}, Environments: map[string]int64{}},
 		Summary:       Summary{Blast: Blast{Environments: []string{}}},
 		Changes:       []Change{},
@@ -83,13 +85,31 @@ func (a *attempt) decide(findings oprc.Diagnostics) *Plan {
 	}
 	d.units()
 	sortChanges(d.changes)
-	a.recall(d.changes)
-	a.compare(d.changes)
-	a.markRenames(d.changes)
 	p.Changes = append(p.Changes, d.changes...)
 	p.Base = a.base(d)
 	p.Summary = d.summary()
+	p.decided = a
 	return p.seal()
+}
+
+// Explain returns the plan with what the changed objects are and will be, the fields
+// that differ, the lines that set them, and what seems renamed. It is the same decision.
+func (p *Plan) Explain() *Plan {
+	a := p.decided
+	if a == nil {
+		return p
+	}
+	told := *p
+	told.decided, told.Changes = nil, slices.Clone(p.Changes)
+	for i := range told.Changes {
+		if c := &told.Changes[i]; c.doc != nil {
+			c.After = oprc.MustCanonical(c.doc)
+		}
+	}
+	a.recall(told.Changes)
+	a.compare(told.Changes)
+	a.markRenames(told.Changes)
+	return &told
 }
 
 // kept lists what stays as it is because of errors or owners.
@@ -144,8 +164,13 @@ func (a *attempt) base(d *diff) Base {
 		}
 	}
 	if placed {
+		b.Observed = map[string]oprc.Observation{}
 		for _, e := range a.environments {
-			b.Environments[e.Spec.Name] = a.Live.Environments[e.Spec.Name].Rev
+			name := e.Spec.Name
+			if state, live := a.Live.Environments[name]; live {
+				b.Observed[name] = state.Observed()
+			}
+			b.Environments[name] = a.Live.Environments[name].Rev
 		}
 	}
 	return b

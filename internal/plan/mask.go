@@ -17,11 +17,11 @@ var userMaps = []string{"env", "custom", "options", "offloadingConfig", "config"
 
 // Masked returns a copy to show: values of environment variables, and of other
 // maps that users fill, are "***" where the key matches a pattern (path.Match,
-// upper case). The copy keeps the id but cannot be applied: Decode refuses it.
+// upper case). The copy keeps the id; Decode refuses it.
 func (p *Plan) Masked(patterns []string) *Plan {
 	m := masker{patterns, func(any) any { return masked }}
-	out := *p
-	out.Changes = slices.Clone(p.Changes)
+	out := *p.Explain()
+	out.Changes = slices.Clone(out.Changes)
 	for i := range out.Changes {
 		c := &out.Changes[i]
 		c.Before, c.After = m.document(c.Before, nil), m.document(c.After, nil)

@@ -31,13 +31,13 @@ func (a *attempt) recall(changes []Change) {
 	if len(owners) == 0 {
 		return
 	}
-	m := memory{live: a.Live, catalogue: a.past(owners), units: map[string]map[string]oprc.DeploymentUnit{}}
+	m := a.memory(owners)
 	for i := range changes {
 		c := &changes[i]
 		if c.Actions[0] == Create {
 			continue
 		}
-		if before := oprc.MustCanonical(m.document(c)); oprc.DigestBytes(before) == a.Live.digest(subject(c.Kind, c.Key)) {
+		if before := oprc.MustCanonical(m.document(c)); oprc.DigestBytes(before) == c.Was {
 			c.Before = before
 		}
 	}
@@ -48,6 +48,11 @@ type memory struct {
 	live      Live
 	catalogue *resolve.Catalogue
 	units     map[string]map[string]oprc.DeploymentUnit
+}
+
+// memory answers about packages, and what they deploy.
+func (a *attempt) memory(packages map[string]bool) *memory {
+	return &memory{live: a.Live, catalogue: a.past(packages), units: map[string]map[string]oprc.DeploymentUnit{}}
 }
 
 func (m memory) document(c *Change) any {

@@ -37,17 +37,6 @@ func (r Redaction) masker() masker {
 	}}
 }
 
-// Redacted reports whether the plan would write a token where a secret belongs:
-// it shows what would change, but cannot be applied.
-func (p *Plan) Redacted() bool {
-	for _, c := range p.Changes {
-		if bytes.Contains(c.After, []byte(`"`+tokenPrefix)) {
-			return true
-		}
-	}
-	return false
-}
-
 // Documents redacts what is desired.
 func (r Redaction) Documents(docs []oprc.Document) ([]oprc.Document, error) {
 	out := make([]oprc.Document, len(docs))
@@ -87,7 +76,7 @@ func redacted[T any](r Redaction, v T) (T, error) {
 // still is not. So a plan against it has the same changes.
 func (l Live) Redact(r Redaction) (Live, error) {
 	out := Live{
-		Packages: map[string]oprc.PackageRecord{}, Environments: map[string]oprc.EnvironmentState{}, Deployments: map[string]oprc.Deployment{},
+		Ledger: l.Ledger, Packages: map[string]oprc.PackageRecord{}, Environments: map[string]oprc.EnvironmentState{}, Deployments: map[string]oprc.Deployment{},
 		Digests: map[string]oprc.ObjectDigest{}, Units: map[string]map[string]oprc.UnitDigest{}, Statuses: map[string]map[string]oprc.Status{},
 	}
 	for name, rec := range l.Packages {

@@ -29,13 +29,18 @@ type Scope struct {
 
 // Live is what the ledger holds: the other half of a plan's input.
 type Live struct {
-	Version      int64 // counts the commits to the catalogue; no plan depends on it
+	Ledger       string // identity of the ledger; "" while nothing was ever written to it
+	Version      int64  // counts the writes to the catalogue's slot; no plan depends on it
 	Packages     map[string]oprc.PackageRecord
 	Environments map[string]oprc.EnvironmentState
+	Observed     map[string]oprc.Observation           // of environments, as the catalogue's slot records them
 	Deployments  map[string]oprc.Deployment            // as last placed
 	Digests      map[string]oprc.ObjectDigest          // "<kind>/<key>" for package, class, function, deployment
 	Units        map[string]map[string]oprc.UnitDigest // env -> unit id
-	Statuses     map[string]map[string]oprc.Status     // env -> unit id
+	// Damaged names objects, as "<kind>/<key>", whose record and digest disagree, or of
+	// which one is lost. The record is what counts, where it can be read.
+	Damaged  map[string]bool
+	Statuses map[string]map[string]oprc.Status // env -> unit id
 }
 
 // Input is all that a plan depends on.
@@ -62,16 +67,21 @@ type Input struct {
 	LeaveDrift map[string]bool
 }
 
-// A Plan is a decision: everything that apply will do, and nothing else.
+// A Plan is a decision: what changes, from which digest to which, what CRMs are sent,
+// and what was found. Its id is a checksum of what is desired and of the decision: two
+// worlds in which the same is decided about the same request give the same id, whatever
+// their revisions and generations are. It vouches for nothing: whoever applies a plan
+// derives it again, and compares.
 type Plan struct {
 	FormatVersion string           `json:"formatVersion"`
 	ID            string           `json:"planId"`
+	Ledger        string           `json:"ledger,omitempty"` // that it was made on
 	Scope         Scope            `json:"scope"`
 	Base          Base             `json:"base"`
 	Summary       Summary          `json:"summary"`
 	Changes       []Change         `json:"changes"`
 	Diagnostics   oprc.Diagnostics `json:"diagnostics"`
-	// Desired is the digest of what the changed objects will be: see [Plan.Predicted].
+	// Desired is the digest of the documents and options that were planned.
 	Desired string `json:"desired"`
 	// Size is what the scope spoke for before the plan: what a [Guard] measures by.
 	Size Size `json:"size"`
@@ -83,15 +93,20 @@ type Plan struct {
 	// "package/NAME: owned by ORIGIN". A plan with conflicts has no changes, unless
 	// it was made with KeepGoing: then those objects are kept.
 	Conflicts []string `json:"conflicts,omitempty"`
+
+	decided *attempt // what Explain explains; nil once it has
 }
 
 // Empty reports whether applying the plan would do nothing.
 func (p *Plan) Empty() bool { return len(p.Changes) == 0 }
 
-// A Base is the live revision vector that the plan was made on. 0 means absent.
+// A Base is what a plan rests on, to say what moved when it comes out otherwise: the
+// revisions of packages and environments, 0 where absent, and what was observed of
+// environments. The id does not depend on it.
 type Base struct {
-	Packages     map[string]int64 `json:"packages"`
-	Environments map[string]int64 `json:"environments"`
+	Packages     map[string]int64            `json:"packages"`
+	Environments map[string]int64            `json:"environments"`
+	Observed     map[string]oprc.Observation `json:"observed,omitempty"`
 }
 
 // A Summary counts objects of all kinds but units, of which it counts the commands.
@@ -147,8 +162,9 @@ const (
 	ReasonMoved     Reason = "moved"     // the source has it in another file; nothing else changes
 )
 
-// A Change is one decision about one object. Before and After are canonical JSON
-// of the object; nil where it does not exist.
+// A Change is one decision about one object: it goes from the recorded digest to
+// another one, "" where it does not exist. Everything from Before on is explanation,
+// which [Plan.Explain] fills in: Before and After are canonical JSON of the object.
 type Change struct {
 	Kind       oprc.Kind       `json:"kind"`
 	Key        string          `json:"key"`
@@ -156,13 +172,18 @@ type Change struct {
 	Reason     Reason          `json:"reason"`
 	Package    string          `json:"package,omitempty"`    // that declares the object
 	Generation int64           `json:"generation,omitempty"` // units: the generation that apply writes
+	Was        string          `json:"beforeDigest,omitempty"`
+	Will       string          `json:"afterDigest,omitempty"`
+	Source     *oprc.SourceRef `json:"source,omitempty"` // packages and environments: where the new spec was read
+	Blob       string          `json:"blob,omitempty"`
 	Before     json.RawMessage `json:"before,omitempty"`
 	After      json.RawMessage `json:"after,omitempty"`
 	Fields     []Field         `json:"fields,omitempty"`
-	Source     *oprc.SourceRef `json:"source,omitempty"` // packages and environments: where the new spec was read
-	Blob       string          `json:"blob,omitempty"`
 	// RenamedFrom is the key of a deleted object with the same content.
 	RenamedFrom string `json:"renamedFrom,omitempty"`
+
+	doc any                  // what the object will be, of its kind's type; nil where it goes
+	ran *oprc.DeploymentUnit // a unit that goes, where the records still say what it was
 }
 
 // A Field is one difference inside a changed object. Path is a JSON pointer in

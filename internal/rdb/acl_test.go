@@ -132,7 +132,7 @@ var onConnecting = strings.Fields(`+hello +auth +select +client|setname +command
 func TestACLIsNoMore(t *testing.T) {
 	onServers(t, func(t *testing.T, url string) {
 		daemon, crmURL := open(t, url), asCRM(t, url)
-		if err := daemon.Commit(t.Context(), shop()); err != nil {
+		if err := write(t, daemon, shop()); err != nil {
 			t.Fatal(err)
 		}
 		for _, env := range []string{"edge", "edge-2"} {

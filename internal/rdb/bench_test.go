@@ -18,8 +18,8 @@ func world(b *testing.B, url string, n int) *rdb.DB {
 	b.Helper()
 	db := open(b, url)
 	c := reconcile.Commit{
-		Base: base(map[string]int64{}), Packages: map[string]oprc.PackageRecord{},
-		Classes: map[string]oprc.Class{}, Deployments: map[string]oprc.Deployment{},
+		Packages: map[string]oprc.PackageRecord{},
+		Classes:  map[string]oprc.Class{}, Deployments: map[string]oprc.Deployment{},
 	}
 	var writes []ingest.StatusWrite
 	for i := range n {
@@ -30,7 +30,7 @@ func world(b *testing.B, url string, n int) *rdb.DB {
 		c.Deployments[key] = oprc.Deployment{Key: key, TargetEnvs: []string{"edge"}}
 		writes = append(writes, ingest.StatusWrite{ID: oprc.UnitID(key, 0, 0, "edge"), New: status(1, oprc.Running, "1-1")})
 	}
-	if err := db.Commit(b.Context(), c); err != nil {
+	if err := write(b, db, c); err != nil {
 		b.Fatal(err)
 	}
 	if err := db.Dispatch(b.Context(), "edge", deploys(n, 1), 0); err != nil {

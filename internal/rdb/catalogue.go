@@ -20,7 +20,7 @@ import (
 // What it hands out is shared and must not be changed.
 type catalogueCache struct {
 	mu          sync.Mutex
-	epoch       string
+	ledger      string // the cache ends with it
 	packages    map[string]cached[oprc.PackageRecord]
 	deployments map[string]cached[oprc.Deployment]
 }
@@ -33,8 +33,9 @@ type cached[T any] struct {
 // A catalogue is one consistent reading of it.
 type catalogue struct {
 	documents    map[string]map[string]string // by hash, where the reading took them along
-	epoch        string
+	ledger       string
 	version      int64
+	observed     map[string]oprc.Observation
 	digests      map[string]oprc.ObjectDigest // by object
 	environments map[string]oprc.EnvironmentRecord
 	known        []string
@@ -59,8 +60,8 @@ func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.epoch == "" || c.epoch != d.cache.epoch {
-			d.cache.epoch, d.cache.packages, d.cache.deployments = c.epoch, nil, nil
+		if c.ledger == "" || c.ledger != d.cache.ledger {
+			d.cache.ledger, d.cache.packages, d.cache.deployments = c.ledger, nil, nil
 		}
 		whole, err := d.readDocuments(ctx, c)
 		if err != nil {
@@ -74,8 +75,9 @@ func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
 
 // readDigests reads what is small, and all documents too if it is told to.
 func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error) {
-	var epoch, version *redis.StringCmd
-	var digests, environments, packages, deployments *redis.MapStringStringCmd
+	var version *redis.StringCmd
+	var ledger *redis.SliceCmd
+	var observed, digests, environments, packages, deployments *redis.MapStringStringCmd
 	var known *redis.StringSliceCmd
 	limit := answerTimeout // the first question of a reading: a Redis that hangs shows here
 	if documents {
@@ -84,7 +86,8 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmds, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
-		epoch, version = p.Get(bounded, d.k.epoch()), p.Get(bounded, d.k.version())
+		ledger, version = p.HMGet(bounded, d.k.ledger(), "id", "format"), p.Get(bounded, d.k.version())
+		observed = p.HGetAll(bounded, d.k.observed())
 		digests = p.HGetAll(bounded, d.k.catalogueDigests())
 		environments = p.HGetAll(bounded, d.k.environments())
 		known = p.SMembers(bounded, d.k.known())
@@ -97,8 +100,14 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 	if err := d.wrap(ctx, aborted(cmds, err)); err != nil {
 		return nil, err
 	}
+	id, _ := ledger.Val()[0].(string) // "" where it has none
+	format, _ := ledger.Val()[1].(string)
+	if err := d.knows(format); err != nil {
+		return nil, err
+	}
 	c := &catalogue{
-		epoch:        epoch.Val(),
+		ledger:       id,
+		observed:     decodeAll[oprc.Observation](observed.Val()),
 		digests:      make(map[string]oprc.ObjectDigest, len(digests.Val())),
 		environments: map[string]oprc.EnvironmentRecord{},
 		known:        known.Val(),

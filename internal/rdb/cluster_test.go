@@ -58,7 +58,7 @@ func TestManySlots(t *testing.T) {
 		c := shop()
 		c.Fence = token
 		c.History["other"] = c.History["shop"]
-		if err := db.Commit(ctx, c); err != nil {
+		if err := write(t, db, c); err != nil {
 			t.Fatal(err)
 		}
 		equal(t, must(db.Live(ctx))(t).Units, units)
@@ -104,7 +104,7 @@ func TestCluster(t *testing.T) {
 func TestSentinelFailover(t *testing.T) {
 	g := rdbtest.Sentinels(t)
 	db := open(t, g.URL)
-	if err := db.Commit(t.Context(), shop()); err != nil {
+	if err := write(t, db, shop()); err != nil {
 		t.Fatal(err)
 	}
 	crmURL := strings.Replace(g.URL, "://", "://edge:secret@", 1)

@@ -2,6 +2,7 @@ package rdb
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,53 +20,44 @@ const (
 	eventsLength  = "10000" // entries
 )
 
-// commit checks the fence and every base revision, then writes everything.
+// commit writes everything if the catalogue's slot is as it was read, and nothing else.
 //
 //	KEYS  1 lease  2 digests  3 packages  4 environments  5 classes  6 functions
-//	      7 deployments  8 sources  9 events  10 known  11 epoch  12 version  13 gone
+//	      7 deployments  8 sources  9 events  10 known  11 ledger  12 version  13 gone
 //	      14… histories
-//	ARGV  1 fence, 0 for none  2 version that must still be, 0 for any
-//	      then five lists, each behind its length:
-//	      bases     object, revision; or gone/object, the revision under which it was deleted
+//	ARGV  1 fence, 0 for none  2 version that must still be  3 ledger that it must be of,
+//	      "" for none yet  4 id for a ledger that has none  5 format  6 token of this commit
+//	      then four lists, each behind its length:
 //	      writes    hash (index of KEYS), field, document, object, revision or "" for the next, "digest blob"
 //	      deletes   hash (index of KEYS), field, object
 //	      histories key (index of KEYS), entry
 //	      events    entry
 //	ARGV  last two: length of a history, length of the events
-//	      -> {} done, {"fenced", token}, or {"moved", object, revision now, …}
+//	      -> {"done", version}, {"fenced", token}, or {"moved", version now, ledger now}
 var commit = redis.NewScript(`
 local at = 0
 local function take() at = at + 1 return ARGV[at] end
 local function revision(object)
-  local deleted = string.match(object, "^gone/(.*)$")
-  local entry = deleted and redis.call("HGET", KEYS[13], deleted) or not deleted and redis.call("HGET", KEYS[2], object)
+  local entry = redis.call("HGET", KEYS[2], object)
   return entry and string.match(entry, "^%d+") or "0"
 end
 
-local fence = take()
+local fence, version, ledger = take(), take(), take()
+local new, format, token = take(), take(), take()
 if fence ~= "0" then
-  local token = redis.call("HGET", KEYS[1], "token")
-  if token ~= fence then return {"fenced", token or "0"} end
+  local leads = redis.call("HGET", KEYS[1], "token")
+  if leads ~= fence then return {"fenced", leads or "0"} end
 end
-local version = take()
-local is = redis.call("GET", KEYS[12]) or "0"
-if version ~= "0" and version ~= is then return {"moved", "catalogue", is} end
-local moved = {"moved"}
-for _ = 1, tonumber(take()) do
-  local object = take()
-  local now = revision(object)
-  if now ~= take() then
-    moved[#moved + 1] = object
-    moved[#moved + 1] = now
-  end
+local is, of = redis.call("GET", KEYS[12]) or "0", redis.call("HGET", KEYS[11], "id") or ""
+if version ~= is or ledger ~= of then
+  -- The same commit again, whose answer was lost on the way.
+  if redis.call("HGET", KEYS[11], "commit") == token then return {"done", is} end
+  return {"moved", is, of}
 end
-if #moved > 1 then return moved end
 
-redis.call("INCR", KEYS[12])
-if redis.call("EXISTS", KEYS[11]) == 0 then
-  local t = redis.call("TIME")
-  redis.call("SET", KEYS[11], t[1] .. "." .. t[2])
-end
+if of == "" then redis.call("HSET", KEYS[11], "id", new, "format", format) end
+redis.call("HSET", KEYS[11], "commit", token)
+local now = string.format("%.0f", redis.call("INCR", KEYS[12]))
 for _ = 1, tonumber(take()) do
   local hash = tonumber(take())
   local field = take()
@@ -90,7 +82,7 @@ end
 for _ = 1, tonumber(take()) do
   redis.call("XADD", KEYS[9], "MAXLEN", "~", ARGV[#ARGV], "*", "event", take())
 end
-return {}`)
+return {"done", now}`)
 
 // hashOf is the index in KEYS of the hash that holds a kind.
 var hashOf = map[oprc.Kind]int{
@@ -100,26 +92,24 @@ var hashOf = map[oprc.Kind]int{
 
 const firstHistory = 14
 
-// Commit writes all of c or nothing. A base revision that no longer holds makes
-// it an *oprc.ConflictError that names every object that moved. A stale fence is
-// an [oprc.ErrFenced] and a conflict.
+// Commit writes all of c if the catalogue's slot is as c was decided on, else nothing: then
+// it is an *oprc.ConflictError. It returns the new version. A stale fence is an
+// [oprc.ErrFenced] and a conflict.
 //
-// When the answer is lost on the way, the commit may have happened; the caller
-// reads again and plans again.
-func (d *DB) Commit(ctx context.Context, c reconcile.Commit) error {
+// When the answer is lost on the way and the client asks again, the second answer is the
+// first. Where no answer comes at all, the commit may have happened: the caller reads again.
+func (d *DB) Commit(ctx context.Context, c reconcile.Commit) (int64, error) {
 	keys := []string{
 		d.k.lease(), d.k.catalogueDigests(), d.k.packages(), d.k.environments(), d.k.classes(), d.k.functions(),
-		d.k.deployments(), d.k.sources(), d.k.events(), d.k.known(), d.k.epoch(),
-		d.k.version(), d.k.gone(),
+		d.k.deployments(), d.k.sources(), d.k.events(), d.k.known(), d.k.ledger(), d.k.version(), d.k.gone(),
 	}
-	args := []any{c.Fence, c.Version}
-	args = appendBases(args, c)
+	args := []any{c.Fence, c.Version, c.Ledger, rand.Text(), Format, rand.Text()}
 	args, err := appendWrites(args, c)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if args, err = appendDeletes(args, c.Delete); err != nil {
-		return err
+		return 0, err
 	}
 	args = append(args, len(c.History))
 	for i, pkg := range slices.Sorted(maps.Keys(c.History)) {
@@ -138,22 +128,74 @@ func (d *DB) Commit(ctx context.Context, c reconcile.Commit) error {
 	defer cancel()
 	answer, err := commit.Run(bounded, d.c, keys, args...).StringSlice()
 	if err != nil {
-		return d.wrap(ctx, err)
+		return 0, d.wrap(ctx, err)
 	}
-	return commitAnswer(answer, c)
+	switch answer[0] {
+	case "fenced":
+		return 0, fenced(c.Fence, answer[1])
+	case "moved":
+		return 0, movedOn(c.Version, answer[1])
+	}
+	return strconv.ParseInt(answer[1], 10, 64)
 }
 
-func appendBases(args []any, c reconcile.Commit) []any {
-	args = append(args, len(c.Base.Packages)+len(c.Base.Environments)+len(c.Gone))
-	for _, list := range []struct {
-		kind oprc.Kind
-		revs map[string]int64
-	}{{oprc.KindPackage, c.Base.Packages}, {oprc.KindEnv, c.Base.Environments}, {"gone", c.Gone}} {
-		for _, name := range slices.Sorted(maps.Keys(list.revs)) {
-			args = append(args, object(list.kind, name), list.revs[name])
-		}
+// movedOn is the conflict of a write that was decided on another version.
+func movedOn(from int64, to string) error {
+	return &oprc.ConflictError{
+		Reason:  "live state moved since it was read",
+		Objects: []string{fmt.Sprintf("catalogue: write %d, now %s", from, to)},
 	}
-	return args
+}
+
+// observe records what is observed of environments, if the catalogue's slot is as it was
+// read. The version moves only when an observation does.
+//
+//	KEYS  1 lease  2 version  3 observed
+//	ARGV  1 fence, 0 for none  2 version that must still be
+//	      then for each environment: name, observation or "" for none
+//	      -> {"done", version}, {"fenced", token}, or {"moved", version now}
+var observe = redis.NewScript(`
+if ARGV[1] ~= "0" then
+  local leads = redis.call("HGET", KEYS[1], "token")
+  if leads ~= ARGV[1] then return {"fenced", leads or "0"} end
+end
+local is = redis.call("GET", KEYS[2]) or "0"
+if ARGV[2] ~= is then return {"moved", is} end
+local changed = false
+for i = 3, #ARGV, 2 do
+  if (redis.call("HGET", KEYS[3], ARGV[i]) or "") ~= ARGV[i + 1] then
+    changed = true
+    if ARGV[i + 1] == "" then redis.call("HDEL", KEYS[3], ARGV[i]) else redis.call("HSET", KEYS[3], ARGV[i], ARGV[i + 1]) end
+  end
+end
+if not changed then return {"done", is} end
+return {"done", string.format("%.0f", redis.call("INCR", KEYS[2]))}`)
+
+// Observe records what is observed of environments, nil where one is not there any more,
+// and returns the version that this makes. Where the version is no longer the one given
+// it is an *oprc.ConflictError; a stale fence is an [oprc.ErrFenced].
+func (d *DB) Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64) (int64, error) {
+	args := []any{fence, version}
+	for _, env := range slices.Sorted(maps.Keys(seen)) {
+		value := []byte{}
+		if o := seen[env]; o != nil {
+			value = oprc.MustCanonical(o)
+		}
+		args = append(args, env, value)
+	}
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	answer, err := observe.Run(bounded, d.c, []string{d.k.lease(), d.k.version(), d.k.observed()}, args...).StringSlice()
+	if err != nil {
+		return 0, d.wrap(ctx, err)
+	}
+	switch answer[0] {
+	case "fenced":
+		return 0, fenced(fence, answer[1])
+	case "moved":
+		return 0, movedOn(version, answer[1])
+	}
+	return strconv.ParseInt(answer[1], 10, 64)
 }
 
 // appendWrites appends every document. A record brings its revision along, in
@@ -162,9 +204,6 @@ func appendWrites(args []any, c reconcile.Commit) ([]any, error) {
 	count := len(c.Packages) + len(c.Environments) + len(c.Classes) + len(c.Functions) + len(c.Deployments)
 	args = append(args, count)
 	for name, rec := range c.Packages {
-		if base, ok := c.Base.Packages[name]; ok {
-			rec.Rev = max(rec.Rev, base+1)
-		}
 		if rec.Digest == "" {
 			rec.Digest = oprc.Digest(rec.Spec)
 		}
@@ -172,9 +211,6 @@ func appendWrites(args []any, c reconcile.Commit) ([]any, error) {
 		args = append(args, hashOf[oprc.KindPackage], name, oprc.MustCanonical(rec), object(oprc.KindPackage, name), rec.Rev, rec.Digest+" -")
 	}
 	for name, rec := range c.Environments {
-		if base, ok := c.Base.Environments[name]; ok {
-			rec.Rev = max(rec.Rev, base+1)
-		}
 		rec.AppliedAt = rec.AppliedAt.UTC()
 		args = append(args, hashOf[oprc.KindEnv], name, oprc.MustCanonical(rec), object(oprc.KindEnv, name), rec.Rev, oprc.Digest(rec.Spec)+" -")
 	}
@@ -214,36 +250,6 @@ func appendDeletes(args []any, refs []reconcile.Ref) ([]any, error) {
 // object names an object of the catalogue: the field of its digest.
 func object(kind oprc.Kind, key string) string { return string(kind) + "/" + key }
 
-// commitAnswer turns the script's answer into an error.
-func commitAnswer(answer []string, c reconcile.Commit) error {
-	if len(answer) == 0 {
-		return nil
-	}
-	if answer[0] == "fenced" {
-		return fenced(c.Fence, answer[1])
-	}
-	base := map[string]int64{}
-	for name, rev := range c.Gone {
-		base["gone/"+name] = rev
-	}
-	for name, rev := range c.Base.Packages {
-		base[object(oprc.KindPackage, name)] = rev
-	}
-	for name, rev := range c.Base.Environments {
-		base[object(oprc.KindEnv, name)] = rev
-	}
-	var moved []string
-	for pair := range slices.Chunk(answer[1:], 2) {
-		if pair[0] == "catalogue" {
-			moved = append(moved, fmt.Sprintf("catalogue: commit %d, now %s", c.Version, pair[1]))
-			continue
-		}
-		moved = append(moved, fmt.Sprintf("%s: %s, now %s", pair[0], revision(base[pair[0]]), revisionText(pair[1])))
-	}
-	slices.Sort(moved)
-	return &oprc.ConflictError{Reason: "live state moved since the plan was made", Objects: moved}
-}
-
 // Gone returns the revisions under which packages and environments were deleted, by
 // "<kind>/<name>"; 0 for one that never was. Who comes back under a name goes on from
 // there: a plan made on its third revision is none on the third of what was before.
@@ -257,15 +263,6 @@ func (d *DB) Gone(ctx context.Context, objects []string) (map[string]int64, erro
 		out[name], _ = strconv.ParseInt(fields[name], 10, 64) // 0, as if never, for what nobody wrote
 	}
 	return out, nil
-}
-
-func revision(n int64) string { return revisionText(strconv.FormatInt(n, 10)) }
-
-func revisionText(n string) string {
-	if n == "0" {
-		return "absent"
-	}
-	return "revision " + n
 }
 
 // fenced is what a former leader gets to hear.

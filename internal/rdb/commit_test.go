@@ -3,6 +3,7 @@ package rdb_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
@@ -21,10 +23,6 @@ func record(name string, rev int64, version string) oprc.PackageRecord {
 	}
 }
 
-func base(packages map[string]int64) plan.Base {
-	return plan.Base{Packages: packages, Environments: map[string]int64{}}
-}
-
 // shop is a commit that creates package shop with one object of each kind.
 func shop() reconcile.Commit {
 	env := oprc.EnvironmentRecord{
@@ -32,7 +30,6 @@ func shop() reconcile.Commit {
 	}
 	rec := record("shop", 1, "1.0.0")
 	return reconcile.Commit{
-		Base:         plan.Base{Packages: map[string]int64{"shop": 0}, Environments: map[string]int64{"edge": 0}},
 		Packages:     map[string]oprc.PackageRecord{"shop": rec},
 		Environments: map[string]oprc.EnvironmentRecord{"edge": env},
 		Classes:      map[string]oprc.Class{"shop.record": {Key: "shop.record", Name: "record", Pkg: "shop"}},
@@ -46,7 +43,7 @@ func shop() reconcile.Commit {
 func TestCommitIsReadBack(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db, c := open(t, url), shop()
-		if err := db.Commit(t.Context(), c); err != nil {
+		if err := write(t, db, c); err != nil {
 			t.Fatal(err)
 		}
 		live := must(db.Live(t.Context()))(t)
@@ -75,12 +72,11 @@ func TestCommitIsReadBack(t *testing.T) {
 func TestCommitDeletes(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
-		if err := db.Commit(t.Context(), shop()); err != nil {
+		if err := write(t, db, shop()); err != nil {
 			t.Fatal(err)
 		}
 		must(db.Live(t.Context()))(t) // fills the cache
-		err := db.Commit(t.Context(), reconcile.Commit{
-			Base: base(map[string]int64{"shop": 1}),
+		err := write(t, db, reconcile.Commit{
 			Delete: []reconcile.Ref{
 				{Kind: oprc.KindPackage, Key: "shop"},
 				{Kind: oprc.KindClass, Key: "shop.record"},
@@ -102,9 +98,9 @@ func TestCommitCountsRevisions(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db, c := open(t, url), shop()
 		for rev := range int64(3) {
-			c.Base = plan.Base{Packages: map[string]int64{"shop": rev}, Environments: map[string]int64{"edge": rev}}
 			c.Packages["shop"] = record("shop", rev+1, fmt.Sprint(rev))
-			if err := db.Commit(t.Context(), c); err != nil {
+			c.Environments["edge"] = oprc.EnvironmentRecord{Spec: c.Environments["edge"].Spec, Rev: rev + 1, AppliedAt: at(1)}
+			if err := write(t, db, c); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -120,41 +116,81 @@ func TestCommitCountsRevisions(t *testing.T) {
 	})
 }
 
-func TestCommitRefusesWhatMoved(t *testing.T) {
+// Whatever was written since it was decided on refuses a commit: another commit, an
+// observation, another ledger. Nothing of it is written then.
+func TestCommitIsComparedAndSet(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
-		if err := db.Commit(t.Context(), shop()); err != nil {
+		if err := write(t, db, shop()); err != nil {
 			t.Fatal(err)
 		}
-		before := must(db.Live(t.Context()))(t)
-		c := shop()
-		c.Base = plan.Base{
-			Packages:     map[string]int64{"shop": 7, "new": 0, "gone": 2},
-			Environments: map[string]int64{"edge": 0},
+		up := oprc.Observation{Health: oprc.Healthy}
+		for name, move := range map[string]func(plan.Live) (plan.Live, error){
+			"another commit": func(live plan.Live) (plan.Live, error) {
+				return live, write(t, db, reconcile.Commit{Classes: map[string]oprc.Class{"a.b": {Key: "a.b"}}})
+			},
+			"an observation": func(live plan.Live) (plan.Live, error) {
+				up.Availability += 0.1
+				_, err := db.Observe(t.Context(), live.Version, map[string]*oprc.Observation{"edge": &up}, 0)
+				return live, err
+			},
+			"another ledger": func(live plan.Live) (plan.Live, error) {
+				live.Ledger = "other"
+				return live, nil
+			},
+		} {
+			live, err := move(must(db.Live(t.Context()))(t))
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			before := must(db.Live(t.Context()))(t)
+			c := shop()
+			c.Ledger, c.Version, c.Packages["new"] = live.Ledger, live.Version, record("new", 1, "1")
+			if _, err := db.Commit(t.Context(), c); !errors.Is(err, oprc.ErrConflict) {
+				t.Errorf("%s: got %v, want a conflict", name, err)
+			}
+			equal(t, must(db.Live(t.Context()))(t), before)
 		}
-		c.Packages["new"] = record("new", 1, "1")
-		err := db.Commit(t.Context(), c)
-		var conflict *oprc.ConflictError
-		if !errors.As(err, &conflict) {
-			t.Fatalf("got %v, want a conflict", err)
-		}
-		equal(t, conflict.Objects, []string{
-			"environment/edge: absent, now revision 1", "package/gone: revision 2, now absent", "package/shop: revision 7, now revision 1",
-		})
-		equal(t, must(db.Live(t.Context()))(t), before)
 	})
 }
 
-func TestConcurrentCommitsOnOneBase(t *testing.T) {
+// The version moves when an observation does, and only then.
+func TestObserve(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		most := 0
+		seen := map[string]*oprc.Observation{"edge": {Health: oprc.Degraded, Units: &most}, "gone": nil}
+		for i, want := range []int64{1, 1} {
+			if got := must(db.Observe(t.Context(), int64(i), seen, 0))(t); got != want {
+				t.Errorf("%d: version %d, want %d", i, got, want)
+			}
+		}
+		equal(t, must(db.Live(t.Context()))(t).Observed, map[string]oprc.Observation{"edge": *seen["edge"]})
+		if _, err := db.Observe(t.Context(), 0, seen, 0); !errors.Is(err, oprc.ErrConflict) {
+			t.Errorf("on an old version: got %v, want a conflict", err)
+		}
+		if _, err := db.Observe(t.Context(), 1, seen, 7); !errors.Is(err, oprc.ErrFenced) {
+			t.Errorf("without the lease: got %v, want fenced", err)
+		}
+		seen["edge"] = nil
+		if got := must(db.Observe(t.Context(), 1, seen, 0))(t); got != 2 {
+			t.Errorf("gone: version %d, want 2", got)
+		}
+		equal(t, must(db.Live(t.Context()))(t).Observed, nil)
+	})
+}
+
+func TestConcurrentCommitsOnOneVersion(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		const rivals = 8
 		var wg sync.WaitGroup
 		errs := make([]error, rivals)
+		live := must(open(t, url).Live(t.Context()))(t)
 		for i := range rivals {
 			db := open(t, url)
 			wg.Go(func() {
-				errs[i] = db.Commit(t.Context(), reconcile.Commit{
-					Base:     base(map[string]int64{"shop": 0}),
+				_, errs[i] = db.Commit(t.Context(), reconcile.Commit{
+					Ledger: live.Ledger, Version: live.Version,
 					Packages: map[string]oprc.PackageRecord{"shop": record("shop", 1, fmt.Sprint(i))},
 				})
 			})
@@ -171,8 +207,40 @@ func TestConcurrentCommitsOnOneBase(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		live := must(open(t, url).Live(t.Context()))(t)
-		equal(t, live.Packages["shop"], record("shop", 1, fmt.Sprint(won)))
+		got := must(open(t, url).Live(t.Context()))(t)
+		equal(t, got.Packages["shop"], record("shop", 1, fmt.Sprint(won)))
+	})
+}
+
+// A ledger has an identity from the first time it is opened, another one after FLUSHALL,
+// and a format that a program must know.
+func TestLedgerIdentity(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		first := must(db.Live(t.Context()))(t).Ledger
+		if second := must(open(t, url).Live(t.Context()))(t).Ledger; first == "" || second != first {
+			t.Errorf("the ledger is %q, and %q", first, second)
+		}
+		rdbtest.Flush(t, raw(t, url))
+		if gone := must(db.Live(t.Context()))(t).Ledger; gone != "" {
+			t.Errorf("after FLUSHALL it is %q", gone)
+		}
+		if err := write(t, db, shop()); err != nil {
+			t.Fatal(err)
+		}
+		if again := must(db.Live(t.Context()))(t).Ledger; again == "" || again == first {
+			t.Errorf("a new ledger is %q, the old one was %q", again, first)
+		}
+		if err := raw(t, url).HSet(t.Context(), "oaas_pm:{catalog}:ledger", "format", "7").Err(); err != nil {
+			t.Fatal(err)
+		}
+		_, opened := rdb.Open(t.Context(), rdb.Options{URL: url})
+		_, read := db.Live(t.Context())
+		for what, err := range map[string]error{"open": opened, "read": read} {
+			if !errors.Is(err, oprc.ErrInvalid) || !strings.Contains(err.Error(), "its format is 7, this program knows 1") {
+				t.Errorf("%s: got %v, want both formats", what, err)
+			}
+		}
 	})
 }
 
@@ -182,12 +250,12 @@ func TestLiveIsNeverTorn(t *testing.T) {
 		writer, reader := open(t, url), open(t, url)
 		const names = 40
 		commit := func(rev int64) error {
-			c := reconcile.Commit{Base: base(map[string]int64{}), Packages: map[string]oprc.PackageRecord{}}
+			c := reconcile.Commit{Packages: map[string]oprc.PackageRecord{}}
 			for i := range names {
 				name := fmt.Sprintf("p%d", i)
-				c.Base.Packages[name], c.Packages[name] = rev-1, record(name, rev, fmt.Sprint(rev))
+				c.Packages[name] = record(name, rev, fmt.Sprint(rev))
 			}
-			return writer.Commit(t.Context(), c)
+			return write(t, writer, c)
 		}
 		if err := commit(1); err != nil {
 			t.Fatal(err)
@@ -228,18 +296,18 @@ func TestCommitOfThousands(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		c := reconcile.Commit{
-			Base: base(map[string]int64{}), Packages: map[string]oprc.PackageRecord{},
-			Classes: map[string]oprc.Class{}, History: map[string]oprc.HistoryEntry{},
+			Packages: map[string]oprc.PackageRecord{},
+			Classes:  map[string]oprc.Class{}, History: map[string]oprc.HistoryEntry{},
 		}
 		const n = 5000
 		for i := range n {
 			name := fmt.Sprintf("p%d", i)
-			c.Base.Packages[name], c.Packages[name] = 0, record(name, 1, "1")
+			c.Packages[name] = record(name, 1, "1")
 			c.Classes[name+".record"] = oprc.Class{Key: name + ".record", Name: "record", Pkg: name}
 			c.History[name] = oprc.HistoryEntry{Time: at(0), Rev: 1, Action: "create", Origin: "cli"}
 			c.Events = append(c.Events, oprc.Event{Time: at(0), Type: "applied", Key: name})
 		}
-		if err := db.Commit(t.Context(), c); err != nil {
+		if err := write(t, db, c); err != nil {
 			t.Fatal(err)
 		}
 		live := must(db.Live(t.Context()))(t)
@@ -257,7 +325,7 @@ func TestCommitOfThousands(t *testing.T) {
 func TestCacheEndsWithTheCatalogue(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
-		if err := db.Commit(t.Context(), shop()); err != nil {
+		if err := write(t, db, shop()); err != nil {
 			t.Fatal(err)
 		}
 		must(db.Live(t.Context()))(t)
@@ -267,7 +335,7 @@ func TestCacheEndsWithTheCatalogue(t *testing.T) {
 		rec := c.Packages["shop"]
 		rec.Origin = "git:main"
 		c.Packages["shop"] = rec
-		if err := db.Commit(t.Context(), c); err != nil {
+		if err := write(t, db, c); err != nil {
 			t.Fatal(err)
 		}
 		equal(t, must(db.Live(t.Context()))(t).Packages["shop"], rec)
@@ -279,7 +347,7 @@ func TestCacheEndsWithTheCatalogue(t *testing.T) {
 func TestBrokenRecordCanBeReplaced(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
-		if err := db.Commit(t.Context(), shop()); err != nil {
+		if err := write(t, db, shop()); err != nil {
 			t.Fatal(err)
 		}
 		if err := raw(t, url).HSet(t.Context(), "oaas_pm:{catalog}:packages", "shop", "{").Err(); err != nil {
@@ -287,8 +355,7 @@ func TestBrokenRecordCanBeReplaced(t *testing.T) {
 		}
 		live := must(db.Live(t.Context()))(t)
 		equal(t, live.Packages["shop"], oprc.PackageRecord{Spec: oprc.Package{Name: "shop"}, Rev: 1})
-		err := db.Commit(t.Context(), reconcile.Commit{
-			Base:     base(map[string]int64{"shop": 1}),
+		err := write(t, db, reconcile.Commit{
 			Packages: map[string]oprc.PackageRecord{"shop": record("shop", 2, "2")},
 		})
 		if err != nil {

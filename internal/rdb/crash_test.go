@@ -14,7 +14,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
-	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -78,8 +77,8 @@ func commitUntil(ctx context.Context, t *testing.T, db *rdb.DB, acked *sync.Map)
 		live, err := db.Live(ctx)
 		if err == nil {
 			rev := live.Packages["shop"].Rev
-			err = db.Commit(ctx, reconcile.Commit{
-				Base:     plan.Base{Packages: map[string]int64{"shop": rev}},
+			_, err = db.Commit(ctx, reconcile.Commit{
+				Ledger: live.Ledger, Version: live.Version,
 				Packages: map[string]oprc.PackageRecord{"shop": record("shop", rev+1, strconv.FormatInt(rev+1, 10))},
 				Classes:  map[string]oprc.Class{"shop.record": {Key: "shop.record", Description: strconv.FormatInt(rev+1, 10)}},
 			})

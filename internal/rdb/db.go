@@ -63,7 +63,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		group: cmp.Or(o.Group, "package-manager"),
 		addr:  addr,
 	}
-	if err := d.Ping(ctx); err != nil {
+	if err := d.identify(ctx); err != nil {
 		_ = d.c.Close()
 		return nil, err
 	}

@@ -100,8 +100,11 @@ func isTimeout(err error) bool {
 	return errors.As(err, &n) && n.Timeout()
 }
 
-func denied(err error) bool {
-	return redis.IsAuthError(err) || redis.IsPermissionError(err) || strings.Contains(err.Error(), "The user executing the script can't")
+func denied(err error) bool { return redis.IsAuthError(err) || forbidden(err) }
+
+// forbidden reports that Redis knows the user, and does not let it do this.
+func forbidden(err error) bool {
+	return err != nil && (redis.IsPermissionError(err) || strings.Contains(err.Error(), "The user executing the script can't"))
 }
 
 // cannotServe reports that the server is up but not ready: starting, failing over,

@@ -20,10 +20,11 @@ func (k Keys) requests() string          { return k.N + ":{catalog}:requests" } 
 func (k Keys) history(pkg string) string { return k.N + ":{catalog}:history:" + pkg }
 func (k Keys) lease() string             { return k.N + ":{catalog}:lease" } // HASH holder, token, expires; writer: the leader
 func (k Keys) events() string            { return k.T + ".{catalog}.events" }
-func (k Keys) known() string             { return k.N + ":{catalog}:known" }   // SET of environments ever dispatched to or heard of; writer: both
-func (k Keys) epoch() string             { return k.N + ":{catalog}:epoch" }   // STRING, new when the catalogue was lost; caches end with it
-func (k Keys) version() string           { return k.N + ":{catalog}:version" } // STRING, counts commits
-func (k Keys) gone() string              { return k.N + ":{catalog}:gone" }    // HASH package/name, environment/name -> revision under which it was deleted
+func (k Keys) known() string             { return k.N + ":{catalog}:known" }    // SET of environments ever dispatched to or heard of; writer: both
+func (k Keys) ledger() string            { return k.N + ":{catalog}:ledger" }   // HASH id, format, commit (token of the last one); writer: who opens it first, Commit
+func (k Keys) version() string           { return k.N + ":{catalog}:version" }  // STRING, counts what Commit and Observe change
+func (k Keys) observed() string          { return k.N + ":{catalog}:observed" } // HASH env -> Observation; writer: Observe
+func (k Keys) gone() string              { return k.N + ":{catalog}:gone" }     // HASH package/name, environment/name -> revision under which it was deleted
 
 func (k Keys) env(e, rest string) string { return k.N + ":{env:" + e + "}:" + rest }
 

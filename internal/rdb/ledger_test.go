@@ -80,7 +80,7 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 		c := shop()
 		c.Fence = old
 		for name, err := range map[string]error{
-			"commit":   db.Commit(t.Context(), c),
+			"commit":   write(t, db, c),
 			"dispatch": db.Dispatch(t.Context(), "edge", []oprc.Command{command(u, oprc.Deploy, 3)}, old),
 			"source":   db.PutSource(t.Context(), oprc.SourceStatus{Name: "main"}, nil, old),
 			"sources":  db.DropSources(t.Context(), []string{"main"}, old),
@@ -94,13 +94,13 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 		equal(t, must(db.Live(t.Context()))(t), before)
 		equal(t, must(db.Sources(t.Context()))(t), nil)
 		c.Fence = now
-		if err := db.Commit(t.Context(), c); err != nil {
+		if err := write(t, db, c); err != nil {
 			t.Error(err)
 		}
 		if err := db.Release(t.Context(), "b", now); err != nil {
 			t.Fatal(err)
 		}
-		if err := db.Commit(t.Context(), reconcile.Commit{Fence: now}); !errors.Is(err, oprc.ErrFenced) {
+		if err := write(t, db, reconcile.Commit{Fence: now}); !errors.Is(err, oprc.ErrFenced) {
 			t.Errorf("after release: got %v, want fenced", err)
 		}
 	})
@@ -153,7 +153,7 @@ func TestEventsAndHistory(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		equal(t, must(db.LastEvent(t.Context()))(t), "0-0")
-		if err := db.Commit(t.Context(), shop()); err != nil {
+		if err := write(t, db, shop()); err != nil {
 			t.Fatal(err)
 		}
 		last := must(db.LastEvent(t.Context()))(t)
@@ -187,9 +187,8 @@ func TestEventsAndHistory(t *testing.T) {
 		}
 
 		c := shop()
-		c.Base.Packages["shop"], c.Base.Environments["edge"] = 1, 1
 		c.History["shop"] = oprc.HistoryEntry{Time: at(2), Rev: 2, Action: "update", Origin: "cli"}
-		if err := db.Commit(t.Context(), c); err != nil {
+		if err := write(t, db, c); err != nil {
 			t.Fatal(err)
 		}
 		history := must(db.History(t.Context(), "shop", 10))(t)
@@ -222,7 +221,7 @@ func TestSources(t *testing.T) {
 			t.Fatal(err)
 		}
 		equal(t, must(db.Sources(t.Context()))(t), map[string]oprc.SourceStatus{"main": s})
-		if err := db.Commit(t.Context(), reconcile.Commit{Delete: []reconcile.Ref{{Kind: oprc.KindSource, Key: "main"}}}); err != nil {
+		if err := write(t, db, reconcile.Commit{Delete: []reconcile.Ref{{Kind: oprc.KindSource, Key: "main"}}}); err != nil {
 			t.Fatal(err)
 		}
 		equal(t, must(db.Sources(t.Context()))(t), nil)

@@ -25,7 +25,9 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 		return plan.Live{}, err
 	}
 	live := plan.Live{
+		Ledger:       c.ledger,
 		Version:      c.version,
+		Observed:     c.observed,
 		Packages:     c.packages,
 		Environments: map[string]oprc.EnvironmentState{},
 		Deployments:  c.deployments,

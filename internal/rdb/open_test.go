@@ -121,14 +121,14 @@ func TestUnixSocket(t *testing.T) {
 func TestRecoversAfterRestart(t *testing.T) {
 	p := rdbtest.Start(t, t.TempDir())
 	db := open(t, p.URL())
-	if err := db.Commit(t.Context(), shop()); err != nil {
+	if err := write(t, db, shop()); err != nil {
 		t.Fatal(err)
 	}
 	before := must(db.Live(t.Context()))(t)
 	p.Kill()
 	calls := map[string]func(ctx context.Context) error{
 		"live":   func(ctx context.Context) error { _, err := db.Live(ctx); return err },
-		"commit": func(ctx context.Context) error { return db.Commit(ctx, shop()) },
+		"commit": func(ctx context.Context) error { _, err := db.Commit(ctx, shop()); return err },
 		"dispatch": func(ctx context.Context) error {
 			return db.Dispatch(ctx, "edge", []oprc.Command{command(unit("a.b", 0, 0, "edge"), oprc.Deploy, 1)}, 0)
 		},

@@ -2,124 +2,153 @@ package reconcile
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 )
 
-// newCommit turns a plan's changes of the catalogue into one atomic write. What
-// comes back under a name that was gone goes on from the revision under which it was
-// deleted.
-func newCommit(p *plan.Plan, live plan.Live, gone map[string]int64, by Actor, now time.Time) (Commit, error) {
+// newCommit turns a plan's changes of the catalogue into one atomic write. What comes back
+// under a name that was gone goes on from the revision under which it was deleted. A
+// package of which only placements and units move has that in its history, with the cause.
+func newCommit(p *plan.Plan, live plan.Live, gone map[string]int64, by Actor, now time.Time) Commit {
 	c := Commit{
-		Base:         p.Base,
+		Ledger: live.Ledger, Version: live.Version, Fence: by.Fence,
 		Packages:     map[string]oprc.PackageRecord{},
 		Environments: map[string]oprc.EnvironmentRecord{},
 		Classes:      map[string]oprc.Class{},
 		Functions:    map[string]oprc.Function{},
 		Deployments:  map[string]oprc.Deployment{},
 		History:      map[string]oprc.HistoryEntry{},
-		Gone:         gone,
-		Fence:        by.Fence,
 	}
+	w := writing{p, live, by, now}
 	for _, ch := range p.Changes {
-		if err := c.add(p, ch, live, by, now); err != nil {
-			return Commit{}, fmt.Errorf("plan %s: %s/%s: %w: %w", p.ID, ch.Kind, ch.Key, oprc.ErrInvalid, err)
+		if slices.Contains(ch.Actions, plan.Delete) && ch.Kind != oprc.KindUnit {
+			c.Delete = append(c.Delete, Ref{Kind: ch.Kind, Key: ch.Key})
+		}
+		object := string(ch.Kind) + "/" + ch.Key
+		switch doc := ch.Doc().(type) {
+		case oprc.Class:
+			c.Classes[ch.Key] = doc
+		case oprc.Function:
+			c.Functions[ch.Key] = doc
+		case oprc.Deployment:
+			c.Deployments[ch.Key] = doc
+		case oprc.Package:
+			c.Packages[ch.Key] = w.packageRecord(ch, doc, max(live.Revision(object), gone[object])+1)
+		case oprc.Environment:
+			c.Environments[ch.Key] = w.environmentRecord(ch, doc, max(live.Revision(object), gone[object])+1)
+		}
+		switch ch.Kind {
+		case oprc.KindPackage:
+			c.History[ch.Key] = w.historyEntry(ch, c.Packages[ch.Key], max(live.Revision(object), gone[object])+1)
+			c.Events = append(c.Events, w.event(ch))
+		case oprc.KindEnv:
+			c.Events = append(c.Events, w.event(ch))
 		}
 	}
-	return c, nil
+	w.moves(&c)
+	return c
 }
 
-func (c *Commit) add(p *plan.Plan, ch plan.Change, live plan.Live, by Actor, now time.Time) error {
-	if ch.Kind == oprc.KindUnit {
-		return nil // dispatched, not committed
-	}
-	if slices.Contains(ch.Actions, plan.Delete) {
-		c.Delete = append(c.Delete, Ref{Kind: ch.Kind, Key: ch.Key})
-	}
-	switch ch.Kind {
-	case oprc.KindPackage:
-		was := live.Packages[ch.Key]
-		was.Rev = max(was.Rev, c.Gone["package/"+ch.Key])
-		return c.addPackage(p, ch, was, by, now)
-	case oprc.KindEnv:
-		was := live.Environments[ch.Key]
-		was.Rev = max(was.Rev, c.Gone["environment/"+ch.Key])
-		return c.addEnvironment(p, ch, was, by, now)
-	case oprc.KindClass:
-		return decodeInto(c.Classes, ch)
-	case oprc.KindFunction:
-		return decodeInto(c.Functions, ch)
-	case oprc.KindDeployment:
-		return decodeInto(c.Deployments, ch)
-	}
-	return fmt.Errorf("unknown kind")
+// writing is what all that a commit writes has in common.
+type writing struct {
+	p    *plan.Plan
+	live plan.Live
+	by   Actor
+	now  time.Time
 }
 
-func decodeInto[T any](into map[string]T, ch plan.Change) error {
-	if ch.After == nil {
-		return nil
-	}
-	var v T
-	if err := json.Unmarshal(ch.After, &v); err != nil {
-		return err
-	}
-	into[ch.Key] = v
-	return nil
-}
-
-func (c *Commit) addPackage(p *plan.Plan, ch plan.Change, was oprc.PackageRecord, by Actor, now time.Time) error {
+func (w writing) packageRecord(ch plan.Change, spec oprc.Package, rev int64) oprc.PackageRecord {
 	rec := oprc.PackageRecord{
-		Rev: was.Rev + 1, Origin: p.Scope.Origin, Source: sourceOf(ch, p.Scope, by),
-		AppliedAt: now, AppliedBy: by.Name,
+		Spec: spec, Digest: ch.Will, Rev: rev, Origin: w.p.Scope.Origin, Source: sourceOf(ch, w.p.Scope, w.by),
+		AppliedAt: w.now, AppliedBy: w.by.Name,
 	}
-	h := oprc.HistoryEntry{
-		Time: now, Rev: rec.Rev, PlanID: p.ID, Actor: by.Name, Origin: p.Scope.Origin,
-		Commit: by.Revision, Message: by.Message, Action: string(ch.Actions[0]),
+	if was := w.live.Packages[ch.Key]; ch.Source == nil { // the same spec again, e.g. lost records: it stays whose it was
+		rec.Origin, rec.Source = cmp.Or(was.Origin, rec.Origin), was.Source
 	}
-	ev := oprc.Event{
-		Time: now, Type: "applied", Kind: oprc.KindPackage, Key: ch.Key, Actor: by.Name,
-		Origin: p.Scope.Origin, PlanID: p.ID, Commit: by.Revision, Message: string(ch.Reason),
-	}
-	if ch.After == nil {
-		ev.Type = "deleted"
-	} else {
-		if err := json.Unmarshal(ch.After, &rec.Spec); err != nil {
-			return err
-		}
-		rec.Digest = oprc.Digest(rec.Spec)
-		h.Digest, h.Spec = rec.Digest, &rec.Spec
-		if ch.Source == nil { // the same spec again, e.g. lost records: it stays whose it was
-			rec.Origin, rec.Source = cmp.Or(was.Origin, rec.Origin), was.Source
-		}
-		c.Packages[ch.Key] = rec
-	}
-	c.History[ch.Key] = h
-	c.Events = append(c.Events, ev)
-	return nil
+	return rec
 }
 
-func (c *Commit) addEnvironment(p *plan.Plan, ch plan.Change, was oprc.EnvironmentState, by Actor, now time.Time) error {
-	rec := oprc.EnvironmentRecord{
-		Rev: was.Rev + 1, Origin: p.Scope.Origin, Source: sourceOf(ch, p.Scope, by),
-		AppliedAt: now, AppliedBy: by.Name,
+func (w writing) environmentRecord(ch plan.Change, spec oprc.Environment, rev int64) oprc.EnvironmentRecord {
+	return oprc.EnvironmentRecord{
+		Spec: spec, Rev: rev, Origin: w.p.Scope.Origin, Source: sourceOf(ch, w.p.Scope, w.by),
+		AppliedAt: w.now, AppliedBy: w.by.Name,
 	}
-	ev := oprc.Event{
-		Time: now, Type: "applied", Kind: oprc.KindEnv, Key: ch.Key, Actor: by.Name,
-		Origin: p.Scope.Origin, PlanID: p.ID, Commit: by.Revision, Message: string(ch.Reason),
+}
+
+func (w writing) historyEntry(ch plan.Change, rec oprc.PackageRecord, rev int64) oprc.HistoryEntry {
+	h := oprc.HistoryEntry{
+		Time: w.now, Rev: rev, PlanID: w.p.ID, Actor: w.by.Name, Origin: w.p.Scope.Origin,
+		Commit: w.by.Revision, Message: w.by.Message, Action: string(ch.Actions[0]),
 	}
-	if ch.After == nil {
-		ev.Type = "deleted"
-	} else {
-		if err := json.Unmarshal(ch.After, &rec.Spec); err != nil {
-			return err
+	if rec.Rev > 0 {
+		h.Digest, h.Spec = rec.Digest, &rec.Spec
+	}
+	return h
+}
+
+func (w writing) event(ch plan.Change) oprc.Event {
+	e := oprc.Event{
+		Time: w.now, Type: "applied", Kind: ch.Kind, Key: ch.Key, Actor: w.by.Name,
+		Origin: w.p.Scope.Origin, PlanID: w.p.ID, Commit: w.by.Revision, Message: string(ch.Reason),
+	}
+	if ch.Doc() == nil {
+		e.Type = "deleted"
+	}
+	return e
+}
+
+// moves tells in events and histories of what changes in packages that are not written
+// themselves: by whom, and why.
+func (w writing) moves(c *Commit) {
+	why := map[string][]string{}
+	for _, ch := range w.p.Changes {
+		if _, written := c.History[ch.Package]; written || ch.Package == "" || ch.Kind == oprc.KindEnv {
+			continue
 		}
-		c.Environments[ch.Key] = rec
+		cause := string(ch.Kind) + " " + ch.Key + ": " + string(ch.Reason)
+		if ch.Kind == oprc.KindUnit {
+			cause = fmt.Sprintf("units of %s: %s", ch.Class(), ch.Reason)
+		}
+		if ch.Reason == plan.ReasonPlacement && ch.Kind == oprc.KindDeployment {
+			cause += w.unusable(ch.Key)
+		}
+		if !slices.Contains(why[ch.Package], cause) {
+			why[ch.Package] = append(why[ch.Package], cause)
+		}
 	}
-	c.Events = append(c.Events, ev)
-	return nil
+	for pkg, causes := range why {
+		message := strings.Join(causes, "; ")
+		if w.by.Message != "" {
+			message += " (" + w.by.Message + ")"
+		}
+		rec := w.live.Packages[pkg]
+		c.History[pkg] = oprc.HistoryEntry{
+			Time: w.now, Rev: rec.Rev, Action: oprc.ActionMove, PlanID: w.p.ID, Digest: rec.Digest,
+			Actor: w.by.Name, Origin: cmp.Or(rec.Origin, w.p.Scope.Origin), Commit: w.by.Revision, Message: message,
+		}
+		c.Events = append(c.Events, oprc.Event{
+			Time: w.now, Type: "moved", Kind: oprc.KindPackage, Key: pkg, Actor: w.by.Name,
+			Origin: cmp.Or(rec.Origin, w.p.Scope.Origin), PlanID: w.p.ID, Commit: w.by.Revision, Message: message,
+		})
+	}
+	slices.SortStableFunc(c.Events, func(a, b oprc.Event) int { return cmp.Compare(a.Type+a.Key, b.Type+b.Key) })
+}
+
+// unusable says which environments a deployment was in and cannot be now.
+func (w writing) unusable(cls string) string {
+	var out []string
+	for _, m := range w.live.Deployments[cls].Members {
+		if w.live.Environments[m.Env].Health == oprc.EnvDown && !slices.Contains(out, m.Env+" is DOWN") {
+			out = append(out, m.Env+" is DOWN")
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return ", " + strings.Join(out, ", ")
 }

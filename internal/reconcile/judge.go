@@ -56,7 +56,7 @@ func review(ctx context.Context, judge Judge, p *plan.Plan, actor string) ([]Den
 		return nil, nil
 	}
 	ts := make([]Transition, 0, len(p.Changes))
-	for _, c := range p.Changes {
+	for _, c := range p.Explain().Changes {
 		ts = append(ts, Transition{
 			Kind: c.Kind, Key: c.Key, Package: c.Package, Actions: c.Actions, Reason: c.Reason, Before: orNull(c.Before), After: orNull(c.After),
 			Actor: actor, Origin: p.Scope.Origin, Blast: p.Summary.Blast,
@@ -126,12 +126,4 @@ func findingOf(d Denial, docs []oprc.Document) oprc.Diagnostic {
 		}
 	}
 	return found
-}
-
-// permit refuses plans that must not be carried out, whoever made them.
-func (r *Reconciler) permit(ctx context.Context, p *plan.Plan, by Actor) error {
-	if p.Redacted() {
-		return fmt.Errorf("%w plan: it was made against a snapshot and changes objects whose secrets it does not know; plan again where the state is", oprc.ErrInvalid)
-	}
-	return Review(ctx, r.Judge, p, by.Name)
 }

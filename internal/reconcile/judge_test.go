@@ -24,9 +24,13 @@ type paper struct {
 
 func (p *paper) Live(context.Context) (plan.Live, error) { return p.live, nil }
 
-func (p *paper) Commit(context.Context, reconcile.Commit) error {
+func (p *paper) Observe(_ context.Context, version int64, _ map[string]*oprc.Observation, _ int64) (int64, error) {
+	return version + 1, nil
+}
+
+func (p *paper) Commit(context.Context, reconcile.Commit) (int64, error) {
 	p.writes++
-	return nil
+	return 0, nil
 }
 
 func (p *paper) Gone(context.Context, []string) (map[string]int64, error) { return nil, nil }
@@ -107,7 +111,9 @@ func TestDeniedPlanIsRefused(t *testing.T) {
 		t.Errorf("the plan as it would be (-want +got):\n%s", diff)
 	}
 	// A plan that was made elsewhere, without the policy, is judged too.
-	if _, err := r.Apply(t.Context(), p, reconcile.Actor{Name: "bob"}); !errors.Is(err, oprc.ErrDenied) || ledger.writes > 0 {
+	req := wish(false)
+	req.Actor = ""
+	if _, err := r.Apply(t.Context(), req, reconcile.Conditions{PlanID: p.ID}, reconcile.Actor{Name: "bob"}); !errors.Is(err, oprc.ErrDenied) || ledger.writes > 0 {
 		t.Errorf("apply: %v, %d writes", err, ledger.writes)
 	}
 	if !slices.Contains(actors, "bob as git:app") {
@@ -119,17 +125,13 @@ func TestDeniedPlanIsRefused(t *testing.T) {
 func TestJudgeThatFails(t *testing.T) {
 	broken := errors.New("broken policy")
 	r, ledger := judged(nil)
-	p, err := r.Plan(t.Context(), wish(false))
-	if err != nil {
-		t.Fatal(err)
-	}
 	r.Judge = func(context.Context, []reconcile.Transition) ([]reconcile.Denial, error) { return nil, broken }
 	for _, keepGoing := range []bool{false, true} {
 		if _, err := r.Plan(t.Context(), wish(keepGoing)); !errors.Is(err, broken) {
 			t.Errorf("plan: %v", err)
 		}
 	}
-	if _, err := r.Apply(t.Context(), p, reconcile.Actor{}); !errors.Is(err, broken) || ledger.writes > 0 {
+	if _, err := r.Apply(t.Context(), wish(false), reconcile.Conditions{}, reconcile.Actor{}); !errors.Is(err, broken) || ledger.writes > 0 {
 		t.Errorf("apply: %v, %d writes", err, ledger.writes)
 	}
 }
@@ -152,7 +154,8 @@ func TestRedactedPlanIsNotApplied(t *testing.T) {
 	if raw, _ := plan.Encode(p); strings.Contains(string(raw), "hush") {
 		t.Error("the secret is in the plan")
 	}
-	if _, err := r.Apply(t.Context(), p, reconcile.Actor{}); !errors.Is(err, oprc.ErrInvalid) || ledger.writes > 0 {
+	saved := reconcile.PlanFile{Request: req, Plan: p}
+	if _, err := r.Apply(t.Context(), req, saved.Conditions(), reconcile.Actor{}); !errors.Is(err, oprc.ErrConflict) || ledger.writes > 0 {
 		t.Errorf("apply: %v, %d writes", err, ledger.writes)
 	}
 }

@@ -9,14 +9,9 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
@@ -27,11 +22,16 @@ type Ledger interface {
 	// Live reads everything that a plan compares against.
 	Live(ctx context.Context) (plan.Live, error)
 
-	// Commit writes all of c to the catalogue or nothing. If a revision in c.Base
-	// no longer holds it fails with an *oprc.ConflictError that names each object
-	// that moved; so it does if c.Version is no longer the catalogue's, or c.Fence is a
-	// token that another leader has outrun.
-	Commit(ctx context.Context, c Commit) error
+	// Observe records what is observed of environments, nil where one is not there any
+	// more, and returns the version that this makes. Where version is no longer the
+	// catalogue's it fails with an *oprc.ConflictError.
+	Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64) (int64, error)
+
+	// Commit writes all of c to the catalogue, and returns the version that this makes; or
+	// nothing, with an *oprc.ConflictError, if the catalogue is no longer of the version
+	// and ledger that c was decided on, or c.Fence is a token that another leader has
+	// outrun.
+	Commit(ctx context.Context, c Commit) (int64, error)
 
 	// Gone returns the revisions under which packages and environments were deleted, by
 	// "<kind>/<name>"; 0 for one that never was.
@@ -47,7 +47,8 @@ type Ledger interface {
 
 // A Commit is one atomic write of the catalogue.
 type Commit struct {
-	Base         plan.Base // revisions that must still hold; 0: must be absent
+	Ledger       string // of the live state that it was decided on
+	Version      int64
 	Packages     map[string]oprc.PackageRecord
 	Environments map[string]oprc.EnvironmentRecord
 	Classes      map[string]oprc.Class
@@ -56,9 +57,7 @@ type Commit struct {
 	Delete       []Ref                        // objects of any of these kinds
 	History      map[string]oprc.HistoryEntry // by package
 	Events       []oprc.Event
-	Gone         map[string]int64 // of what is created, as Ledger.Gone says it; must still hold
-	Version      int64            // of the catalogue; 0: any
-	Fence        int64            // the leader's token; 0: not a leader, do not check
+	Fence        int64 // the leader's token; 0: not a leader, do not check
 }
 
 // A Ref names an object.
@@ -104,9 +103,21 @@ type Result struct {
 	// Environments are the revisions of those that changed; 0: deleted.
 	Environments map[string]int64 `json:"environments"`
 	Waiting      []string         `json:"waiting"` // environments that got commands but have no live CRM
-	// Diverged lists what is not as the plan predicted, read back after applying: somebody
-	// else wrote in between. Empty is the proof that the plan told the truth.
+	// Diverged lists what was not as the plan says when it was read back: somebody else
+	// wrote in between.
 	Diverged []string `json:"diverged"`
+	// Verified is how many changed objects were read back and compared by digest. It is
+	// 0 where nothing was to compare, or commands are not sent.
+	Verified int `json:"verified"`
+	// Records are the packages of the request as the apply left them, those that it did
+	// not change included; New names those that it created.
+	Records map[string]oprc.PackageRecord `json:"-"`
+	New     []string                      `json:"-"`
+	// Deployments are those that it placed; Revisions are of all objects of the catalogue
+	// that it wrote, by "<kind>/<key>".
+	Deployments map[string]oprc.Deployment `json:"-"`
+	Revisions   map[string]int64           `json:"-"`
+	Diagnostics oprc.Diagnostics           `json:"diagnostics,omitempty"` // of the plan
 }
 
 // A Reconciler plans and applies. Its fields are set once, before use; its
@@ -135,6 +146,9 @@ func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) 
 	}
 	docs, found := r.Load(req.Files, req.Strict, req.Package)
 	p, _, err := r.PlanOn(ctx, req, docs, found, live)
+	if p != nil {
+		p = p.Explain()
+	}
 	return p, err
 }
 
@@ -157,167 +171,6 @@ func (r *Reconciler) PlanOn(ctx context.Context, req Request, docs []oprc.Docume
 		return p, seen, &oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts}
 	}
 	return p, seen, nil
-}
-
-// Apply does what the plan says, exactly, or fails with an *oprc.ConflictError
-// and does nothing. If it is interrupted after the catalogue was written, the
-// next plan derives the commands that are missing.
-func (r *Reconciler) Apply(ctx context.Context, p *plan.Plan, by Actor) (*Result, error) {
-	if err := r.permit(ctx, p, by); err != nil {
-		return nil, err
-	}
-	now := r.Now().UTC()
-	commit, live, err := r.commit(ctx, p, by, now)
-	if err != nil {
-		return nil, err
-	}
-	res := newResult(p, commit)
-	if r.DispatchOff {
-		return res, nil
-	}
-	if res.Waiting, err = r.dispatch(ctx, p, live, by, now); err != nil || p.Empty() {
-		return res, err
-	}
-	after, err := r.Ledger.Live(ctx)
-	if err != nil {
-		return res, fmt.Errorf("read live state back: %w", err)
-	}
-	res.Diverged = append(res.Diverged, p.Diverged(after)...)
-	return res, nil
-}
-
-func newResult(p *plan.Plan, c Commit) *Result {
-	res := &Result{
-		PlanID: p.ID, Summary: p.Summary, Revs: map[string]int64{}, Environments: map[string]int64{}, Waiting: []string{}, Diverged: []string{},
-	}
-	for _, gone := range c.Delete {
-		switch gone.Kind {
-		case oprc.KindPackage:
-			res.Revs[gone.Key] = 0
-		case oprc.KindEnv:
-			res.Environments[gone.Key] = 0
-		}
-	}
-	for name, rec := range c.Packages {
-		res.Revs[name] = rec.Rev
-	}
-	for name, rec := range c.Environments {
-		res.Environments[name] = rec.Rev
-	}
-	return res
-}
-
-// commits is how often a plan is held against live state again because somebody
-// wrote between reading and writing.
-const commits = 10
-
-// commit writes what the plan changes of the catalogue, and returns the live state
-// that it was written on.
-func (r *Reconciler) commit(ctx context.Context, p *plan.Plan, by Actor, now time.Time) (Commit, plan.Live, error) {
-	for try := 1; ; try++ {
-		live, err := r.Ledger.Live(ctx)
-		if err != nil {
-			return Commit{}, live, fmt.Errorf("read live state: %w", err)
-		}
-		if moved := append(Moved(p, live), p.Orphaned(live)...); len(moved) > 0 {
-			return Commit{}, live, &oprc.ConflictError{Reason: "live state moved since the plan was made", Objects: moved}
-		}
-		gone, err := r.Ledger.Gone(ctx, created(p, live))
-		if err != nil {
-			return Commit{}, live, fmt.Errorf("read live state: %w", err)
-		}
-		c, err := newCommit(p, live, gone, by, now)
-		if err != nil || p.Empty() {
-			return c, live, err
-		}
-		if p.Deletes() {
-			c.Version = live.Version // who comes to need it meanwhile is in no revision of the base
-		}
-		err = r.Ledger.Commit(ctx, c)
-		if errors.Is(err, oprc.ErrConflict) && !errors.Is(err, oprc.ErrFenced) && try < commits {
-			continue
-		}
-		if err != nil {
-			err = fmt.Errorf("write the catalogue: %w", err)
-		}
-		return c, live, err
-	}
-}
-
-// created lists the packages and environments that the plan creates.
-func created(p *plan.Plan, live plan.Live) []string {
-	var objects []string
-	for _, c := range p.Changes {
-		pkg := c.Kind == oprc.KindPackage && live.Packages[c.Key].Rev == 0
-		env := c.Kind == oprc.KindEnv && live.Environments[c.Key].Rev == 0
-		if pkg || env {
-			objects = append(objects, string(c.Kind)+"/"+c.Key)
-		}
-	}
-	return objects
-}
-
-// dispatch sends the plan's commands, every environment on its own, and returns
-// those where no CRM is alive to hear them.
-func (r *Reconciler) dispatch(ctx context.Context, p *plan.Plan, live plan.Live, by Actor, now time.Time) ([]string, error) {
-	byEnv, waiting := p.Commands(), []string{}
-	errs := make([]error, 0, len(byEnv))
-	var g errgroup.Group
-	g.SetLimit(8)
-	for _, env := range slices.Sorted(maps.Keys(byEnv)) {
-		if h := live.Environments[env].Health; h != oprc.Healthy && h != oprc.Degraded {
-			waiting = append(waiting, env)
-		}
-		cmds := byEnv[env]
-		for i := range cmds {
-			cmds[i].Time, cmds[i].Revision = now, revisionOf(p, by)
-		}
-		errs = append(errs, nil)
-		at := &errs[len(errs)-1]
-		g.Go(func() error {
-			if err := r.Ledger.Dispatch(ctx, env, cmds, by.Fence); err != nil {
-				*at = fmt.Errorf("dispatch to %s: %w", env, err)
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // the goroutines keep their errors, so that one environment cannot hide another's
-	return waiting, errors.Join(errs...)
-}
-
-// revisionOf is what units record as the change that asked for them.
-func revisionOf(p *plan.Plan, by Actor) string {
-	if by.Revision != "" {
-		return by.Revision
-	}
-	return p.ID
-}
-
-// Moved lists the objects that are no longer as they were when p was made, each
-// with both revisions; empty when p may be applied. The list is sorted.
-func Moved(p *plan.Plan, live plan.Live) []string {
-	var moved []string
-	for name, rev := range p.Base.Packages {
-		if now := live.Packages[name].Rev; now != rev {
-			moved = append(moved, fmt.Sprintf("package/%s: revision %d, now %d", name, rev, now))
-		}
-	}
-	for name, rev := range p.Base.Environments {
-		if now := live.Environments[name].Rev; now != rev {
-			moved = append(moved, fmt.Sprintf("environment/%s: revision %d, now %d", name, rev, now))
-		}
-	}
-	for _, c := range p.Changes {
-		if c.Kind != oprc.KindUnit {
-			continue
-		}
-		_, _, _, env, _ := oprc.ParseUnitID(c.Key)
-		if now := live.Units[env][c.Key].Generation; now != c.Generation-1 {
-			moved = append(moved, fmt.Sprintf("unit/%s: generation %d, now %d", c.Key, c.Generation-1, now))
-		}
-	}
-	slices.Sort(moved)
-	return moved
 }
 
 // sourceOf says where a change's spec was read, as the record keeps it.

@@ -28,44 +28,43 @@ type wayBack struct {
 	digest string // of the spec now; "": the package is gone
 	commit string // that brought it
 	origin string
+	rev    int64 // of the record now; 0: the package is gone
+}
+
+// request is what the undo asks for.
+func (b wayBack) request(pkg string) Request {
+	return Request{
+		Files: []oprc.File{{Path: fmt.Sprintf("%s@%d.json", pkg, b.entry.Rev), Data: oprc.MustCanonical(b.entry.Spec)}},
+		Scope: plan.Scope{Origin: b.origin},
+	}
 }
 
 // PlanUndo plans to put a package back to what it was at a revision of its record, or
 // for 0 at the last one that differs. It is an oprc.ErrNotFound if its history has
 // none, and an oprc.ErrConflict if it is so already.
 func (s Steering) PlanUndo(ctx context.Context, pkg string, to int64) (*plan.Plan, error) {
-	_, p, err := s.planUndo(ctx, pkg, to)
-	return p, err
-}
-
-func (s Steering) planUndo(ctx context.Context, pkg string, to int64) (wayBack, *plan.Plan, error) {
 	back, err := s.wayBack(ctx, pkg, to)
 	if err != nil {
-		return back, nil, err
+		return nil, err
 	}
-	p, err := s.Reconciler.Plan(ctx, Request{
-		Files: []oprc.File{{Path: fmt.Sprintf("%s@%d.json", pkg, back.entry.Rev), Data: oprc.MustCanonical(back.entry.Spec)}},
-		Scope: plan.Scope{Origin: back.origin},
-	})
-	return back, p, err
+	return s.Reconciler.Plan(ctx, back.request(pkg))
 }
 
 // Undo carries out what PlanUndo plans: the plan of that id, or whichever it is. If a
 // Git source owns the package, what its repository says is put in quarantine.
 func (s Steering) Undo(ctx context.Context, pkg string, to int64, planID string, by Actor) (*Undone, error) {
-	back, p, err := s.planUndo(ctx, pkg, to)
+	back, err := s.wayBack(ctx, pkg, to)
 	if err != nil {
 		return nil, err
-	}
-	if planID != "" && p.ID != planID {
-		return nil, &oprc.ConflictError{Reason: "live state moved since the plan was made", Objects: []string{"package/" + pkg}}
 	}
 	by.Revision, by.Message = back.entry.Commit, fmt.Sprintf("undo: back to revision %d", back.entry.Rev)
 	source, forget, err := s.quarantine(ctx, pkg, back, by)
 	if err != nil {
 		return nil, err
 	}
-	res, err := s.Reconciler.Apply(ctx, p, by)
+	res, err := s.Reconciler.Apply(ctx, back.request(pkg), Conditions{
+		PlanID: planID, AnyRemovals: true, If: map[string][]int64{"package/" + pkg: {back.rev}},
+	}, by)
 	if err != nil {
 		return nil, errors.Join(err, forget())
 	}
@@ -86,7 +85,7 @@ func (s Steering) wayBack(ctx context.Context, pkg string, to int64) (wayBack, e
 	var b wayBack
 	switch rec, there := live.Packages[pkg]; {
 	case there:
-		b.digest, b.origin = rec.Digest, rec.Origin
+		b.digest, b.origin, b.rev = rec.Digest, rec.Origin, rec.Rev
 		if rec.Source != nil {
 			b.commit = rec.Source.Commit
 		}

@@ -53,14 +53,48 @@ func (c *Client) Plan(ctx context.Context, req reconcile.Request) (*plan.Plan, e
 	return p, c.understood(err)
 }
 
-// Apply does what the plan says, exactly, or fails and does nothing.
-func (c *Client) Apply(ctx context.Context, p *plan.Plan, by reconcile.Actor) (*reconcile.Result, error) {
-	body, err := plan.Encode(p)
+// persist is how long a reviewed request is planned again because others write.
+const persist = 30 * time.Second
+
+// Apply makes the request true, under the conditions, or fails. What is to be reviewed is
+// planned first; the server then removes nothing that the reviewed plan does not remove.
+func (c *Client) Apply(ctx context.Context, req reconcile.Request, cond reconcile.Conditions, by reconcile.Actor) (*reconcile.Result, error) {
+	if cond.Review == nil {
+		return c.apply(ctx, req, cond, by)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, persist, oprc.ErrConflict)
+	defer cancel()
+	for seen := ""; ; {
+		p, err := c.Plan(ctx, req)
+		if err != nil && (p == nil || cond.PlanID == "" || p.ID == cond.PlanID) {
+			return nil, err
+		}
+		if err == nil && p.ID != seen && (cond.PlanID == "" || p.ID == cond.PlanID) {
+			if err := cond.Review(ctx, p); err != nil {
+				return nil, err
+			}
+			seen = p.ID
+		}
+		agreed := cond
+		agreed.Removals, agreed.AnyRemovals = p.Removals(), false
+		if cond.Exact && cond.PlanID == "" {
+			agreed.PlanID = p.ID
+		}
+		res, err := c.apply(ctx, req, agreed, by)
+		again := cond.PlanID == "" && (errors.Is(err, oprc.ErrHeld) || cond.Exact && errors.Is(err, oprc.ErrConflict))
+		if err == nil || !again || ctx.Err() != nil {
+			return res, err
+		}
+	}
+}
+
+func (c *Client) apply(ctx context.Context, req reconcile.Request, cond reconcile.Conditions, by reconcile.Actor) (*reconcile.Result, error) {
+	body, err := json.Marshal(application{req, cond})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encode request: %w", err)
 	}
 	q := url.Values{"actor": {by.Name}, "revision": {by.Revision}, "message": {by.Message}}
-	raw, err := c.do(ctx, http.MethodPost, "/plan/"+url.PathEscape(p.ID)+"/apply", q, jsonType, body)
+	raw, err := c.do(ctx, http.MethodPost, "/apply", q, requestType, body)
 	if err != nil {
 		return nil, err
 	}

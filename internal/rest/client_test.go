@@ -10,12 +10,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/rest"
 )
+
+// bare compares plans by what is in their JSON.
+var bare = cmpopts.IgnoreUnexported(plan.Plan{}, plan.Change{})
 
 func request(content string) reconcile.Request {
 	return reconcile.Request{
@@ -37,14 +41,15 @@ func TestClientAnswersAsTheState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, bare); diff != "" {
 		t.Fatalf("plan: -state +client:\n%s", diff)
 	}
-	res, err := c.Apply(ctx, got, reconcile.Actor{Name: "ada", Message: "First try & more", Revision: "r1"})
+	saved := reconcile.PlanFile{Request: request(shop), Plan: got}
+	res, err := c.Apply(ctx, saved.Request, saved.Conditions(), reconcile.Actor{Name: "ada", Message: "First try & more", Revision: "r1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&reconcile.Result{PlanID: want.ID, Summary: want.Summary, Revs: map[string]int64{"shop": 1}, Environments: map[string]int64{}, Waiting: []string{"east"}, Diverged: []string{}}, res); diff != "" {
+	if diff := cmp.Diff(&reconcile.Result{PlanID: want.ID, Summary: want.Summary, Revs: map[string]int64{"shop": 1}, Environments: map[string]int64{}, Waiting: []string{"east"}, Diverged: []string{}, Verified: len(want.Changes), Diagnostics: want.Diagnostics}, res); diff != "" {
 		t.Errorf("result: -want +got:\n%s", diff)
 	}
 	if o, err := w.state.Find(ctx, oprc.KindFunction, "shop.add"); err != nil || o.Doc.(*reconcile.FunctionView).Config.Env["DB_PASSWORD"].Text != "hunter2" {
@@ -144,7 +149,7 @@ func TestClientErrors(t *testing.T) {
 	wantPlan, wantErr := w.state.Plan(ctx, bad)
 	p, err := c.Plan(ctx, bad)
 	var want, got *oprc.InvalidError
-	if !errors.As(wantErr, &want) || !errors.As(err, &got) || !cmp.Equal(want.Diagnostics, got.Diagnostics) || !cmp.Equal(wantPlan, p) {
+	if !errors.As(wantErr, &want) || !errors.As(err, &got) || !cmp.Equal(want.Diagnostics, got.Diagnostics) || !cmp.Equal(wantPlan, p, bare) {
 		t.Errorf("invalid: got %v with %v, want %v with %v", err, p, wantErr, wantPlan)
 	}
 
@@ -161,7 +166,8 @@ func TestClientErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.apply(oprc.OriginCLI, "name: shop\n")
-	if _, err := c.Apply(ctx, stale, reconcile.Actor{}); !errors.Is(err, oprc.ErrConflict) || !strings.Contains(err.Error(), "package/shop") {
+	saved := reconcile.PlanFile{Request: request(shop), Plan: stale}
+	if _, err := c.Apply(ctx, saved.Request, saved.Conditions(), reconcile.Actor{}); !errors.Is(err, oprc.ErrConflict) || !strings.Contains(err.Error(), "package/shop") {
 		t.Errorf("stale plan: got %v", err)
 	}
 	for _, key := range []string{"nothing", "", "a/b"} {

@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
-	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
@@ -40,7 +40,7 @@ func (a *api) postDeployment(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Location", "/deployments/"+key)
-	return a.deploy(w, r, owner, key, body, http.StatusCreated)
+	return a.deploy(w, r, owner.Name, key, body, http.StatusCreated, map[string][]int64{"deployment/" + key: {reconcile.Absent}})
 }
 
 // putDeployment replaces a deployment.
@@ -61,14 +61,11 @@ func (a *api) putDeployment(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return fmt.Errorf("deployment %s: the state holds a %T", key, o.Doc)
 	}
-	if err := match(r, v.Rev); err != nil {
-		return err
-	}
-	owner, err := a.findPackage(r, v.Pkg)
+	cond, err := expected(r, "deployment/"+key)
 	if err != nil {
 		return err
 	}
-	return a.deploy(w, r, owner, key, body, http.StatusOK)
+	return a.deploy(w, r, v.Pkg, key, body, http.StatusOK, cond)
 }
 
 // deploymentBody reads a deployment as it stands, for the validator to judge, and
@@ -93,12 +90,8 @@ func deploymentBody(w http.ResponseWriter, r *http.Request) (body map[string]any
 	return body, "", nil
 }
 
-// deploy plans and applies the owner's package with the deployment in it.
-func (a *api) deploy(w http.ResponseWriter, r *http.Request, owner *reconcile.PackageView, key string, body map[string]any, status int) error {
-	scope, err := scopeOf(owner)
-	if err != nil {
-		return err
-	}
+// deploy applies the owner's package with the deployment in it.
+func (a *api) deploy(w http.ResponseWriter, r *http.Request, owner, key string, body map[string]any, status int, cond map[string][]int64) error {
 	if holdsMask(body, a.Mask) {
 		return refuse(http.StatusBadRequest, "the deployment holds the mask %s where a secret belongs", masked)
 	}
@@ -106,27 +99,63 @@ func (a *api) deploy(w http.ResponseWriter, r *http.Request, owner *reconcile.Pa
 		delete(body, name)
 	}
 	body["_key"] = key
-	spec, err := without(owner, key)
+	res, err := a.rewrite(r, owner, cond, func(owner *reconcile.PackageView) (map[string]any, error) {
+		spec, err := without(owner, key)
+		if err != nil {
+			return nil, err
+		}
+		list, _ := spec["deployments"].([]any)
+		spec["deployments"] = append(list, body)
+		return spec, nil
+	})
 	if err != nil {
-		return err
-	}
-	list, _ := spec["deployments"].([]any)
-	spec["deployments"] = append(list, body)
-	p, err := a.planSpec(r, owner, spec, scope)
-	if err != nil {
-		return err
-	}
-	if _, err := a.Control.Apply(r.Context(), p, actor(r)); err != nil {
 		return err
 	}
 	o, err := a.Control.Find(r.Context(), oprc.KindDeployment, key)
 	if err != nil {
 		return err
 	}
-	if rev, ok := revision(o); ok {
-		w.Header().Set("ETag", etag(rev))
+	if v, is := o.Doc.(*reconcile.DeploymentView); is {
+		if placed, written := res.Deployments[key]; written {
+			v.Deployment, v.Rev = placed, res.Revisions["deployment/"+key]
+		}
+		w.Header().Set("ETag", etag(v.Rev))
 	}
 	return a.reply(w, status, o.Doc)
+}
+
+// rewrite applies a package with a change of its spec as it is recorded. Where somebody
+// else writes the package meanwhile, the change is made again on what they wrote.
+func (a *api) rewrite(r *http.Request, name string, cond map[string][]int64, change func(*reconcile.PackageView) (map[string]any, error)) (*reconcile.Result, error) {
+	for {
+		owner, err := a.findPackage(r, name)
+		if err != nil {
+			return nil, err
+		}
+		scope, err := scopeOf(owner)
+		if err != nil {
+			return nil, err
+		}
+		spec, err := change(owner)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := json.Marshal(spec)
+		if err != nil {
+			return nil, fmt.Errorf("package %s: %w", name, err)
+		}
+		object, all := "package/"+name, reconcile.Conditions{AnyRemovals: true, If: map[string][]int64{}}
+		maps.Copy(all.If, cond)
+		all.If[object] = []int64{owner.Rev}
+		res, err := a.Control.Apply(r.Context(), reconcile.Request{
+			Files: []oprc.File{{Path: "package " + name, Data: raw}}, Scope: scope,
+		}, all, actor(r))
+		var unmet *reconcile.PreconditionError
+		if errors.As(err, &unmet) && unmet.Object == object && r.Context().Err() == nil {
+			continue
+		}
+		return res, err
+	}
 }
 
 // without returns the package's spec as JSON, without the deployment of a class.
@@ -144,28 +173,6 @@ func without(owner *reconcile.PackageView, key string) (map[string]any, error) {
 		return nil, fmt.Errorf("package %s: %w", owner.Name, err)
 	}
 	return spec, nil
-}
-
-// planSpec plans a changed spec of a package. Had the package moved since it was
-// read, the change would undo what someone else did.
-func (a *api) planSpec(r *http.Request, owner *reconcile.PackageView, spec any, scope plan.Scope) (*plan.Plan, error) {
-	raw, err := json.Marshal(spec)
-	if err != nil {
-		return nil, fmt.Errorf("package %s: %w", owner.Name, err)
-	}
-	p, err := a.Control.Plan(r.Context(), reconcile.Request{
-		Files: []oprc.File{{Path: "package " + owner.Name, Data: raw}}, Scope: scope,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if rev, ok := p.Base.Packages[owner.Name]; ok && rev != owner.Rev {
-		return nil, &oprc.ConflictError{
-			Reason:  "someone else changed the package meanwhile",
-			Objects: []string{fmt.Sprintf("package/%s: revision %d, now %d", owner.Name, owner.Rev, rev)},
-		}
-	}
-	return p, nil
 }
 
 func (a *api) findClass(r *http.Request, key string) (*reconcile.ClassView, error) {
@@ -188,39 +195,30 @@ func (a *api) deleteClass(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := match(r, cls.Rev); err != nil {
+	cond, err := expected(r, "class/"+key)
+	if err != nil {
 		return err
 	}
 	if err := a.childless(r, key); err != nil {
 		return err
 	}
-	owner, err := a.findPackage(r, cls.Pkg)
-	if errors.Is(err, oprc.ErrNotFound) {
+	if _, err := a.findPackage(r, cls.Pkg); errors.Is(err, oprc.ErrNotFound) {
 		return &oprc.ConflictError{Reason: "it is built in", Objects: []string{"class/" + key}}
 	}
-	if err != nil {
-		return err
-	}
-	scope, err := scopeOf(owner)
-	if err != nil {
-		return err
-	}
-	marked := *owner
-	marked.Spec.Classes = slices.Clone(owner.Spec.Classes)
-	for i, c := range marked.Spec.Classes {
-		if oprc.Key(owner.Name, c.Name) == key {
-			marked.Spec.Classes[i].MarkForRemoval = true
+	res, err := a.rewrite(r, cls.Pkg, cond, func(owner *reconcile.PackageView) (map[string]any, error) {
+		marked := *owner
+		marked.Spec.Classes = slices.Clone(owner.Spec.Classes)
+		for i, c := range marked.Spec.Classes {
+			if oprc.Key(owner.Name, c.Name) == key {
+				marked.Spec.Classes[i].MarkForRemoval = true
+			}
 		}
-	}
-	spec, err := without(&marked, key)
-	if err != nil {
-		return err
-	}
-	p, err := a.planSpec(r, owner, spec, scope)
+		return without(&marked, key)
+	})
 	if err != nil {
 		return needed(err)
 	}
-	return a.accept(w, r, p)
+	return a.reply(w, http.StatusAccepted, accepted{res.PlanID, res.Summary})
 }
 
 // childless refuses while other classes inherit from the class.

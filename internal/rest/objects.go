@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -102,24 +103,28 @@ func revision(o reconcile.Object) (int64, bool) {
 
 func etag(rev int64) string { return fmt.Sprintf(`"%d"`, rev) }
 
-// listed reports whether the value of an If-Match header names rev.
-func listed(header string, rev int64) bool {
-	for tag := range strings.SplitSeq(header, ",") {
+// expected is what If-Match and If-None-Match ask of an object "<kind>/<key>", as a
+// condition of the commit.
+func expected(r *http.Request, object string) (map[string][]int64, error) {
+	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+	switch {
+	case match == "" && none == "":
+		return nil, nil
+	case none != "" && (match != "" || strings.TrimSpace(none) != "*"):
+		return nil, refuse(http.StatusBadRequest, "If-None-Match: only * is taken here, and not beside If-Match")
+	case none != "":
+		return map[string][]int64{object: {reconcile.Absent}}, nil
+	}
+	var revs []int64
+	for tag := range strings.SplitSeq(match, ",") {
 		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
-		if tag == "*" || tag == etag(rev) {
-			return true
+		if tag == "*" {
+			revs = append(revs, reconcile.Present)
+		} else if rev, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 64); err == nil && rev > 0 && tag == etag(rev) {
+			revs = append(revs, rev)
 		}
 	}
-	return false
-}
-
-// match refuses a write that was meant for another revision.
-func match(r *http.Request, rev int64) error {
-	want := r.Header.Get("If-Match")
-	if want == "" || listed(want, rev) {
-		return nil
-	}
-	return refuse(http.StatusPreconditionFailed, "If-Match: %s, but the revision is %s", want, etag(rev))
+	return map[string][]int64{object: revs}, nil
 }
 
 // findPackage returns a package's view.

@@ -30,27 +30,25 @@ func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
 			return refuse(http.StatusBadRequest, "package %s holds the mask %s where a secret belongs: an answer of this API is no package file", d.Name(), masked)
 		}
 	}
-	names := packageNames(docs)
-	fresh, err := a.anyNew(r, names)
-	if err != nil {
-		return err
+	names, cond := packageNames(docs), reconcile.Conditions{AnyRemovals: true}
+	if len(names) == 1 {
+		if cond.If, err = expected(r, "package/"+names[0]); err != nil {
+			return err
+		}
 	}
-	p, err := a.Control.Plan(r.Context(), req)
+	res, err := a.Control.Apply(r.Context(), req, cond, actor(r))
 	if err != nil {
-		return err
-	}
-	if _, err := a.Control.Apply(r.Context(), p, actor(r)); err != nil {
 		return err
 	}
 	answers := make([]applied, 0, len(names))
 	for _, name := range names {
-		v, err := a.findPackage(r, name)
+		v, err := a.asApplied(r, name, res.Records[name])
 		if err != nil {
 			return err
 		}
-		answers = append(answers, applied{shownPackage{v.Rev, v}, p.ID, p.Diagnostics})
+		answers = append(answers, applied{shownPackage{v.Rev, v}, res.PlanID, res.Diagnostics})
 	}
-	status := http.StatusOK
+	status, fresh := http.StatusOK, len(res.New) > 0
 	if fresh {
 		status = http.StatusCreated
 	}
@@ -74,27 +72,19 @@ func packageNames(docs []oprc.Document) []string {
 	return names
 }
 
-// anyNew reports whether one of the packages does not exist yet. A single one that
-// does must be at the revision that the client expects.
-func (a *api) anyNew(r *http.Request, names []string) (bool, error) {
-	fresh := false
-	for _, name := range names {
-		v, err := a.findPackage(r, name)
-		switch {
-		case errors.Is(err, oprc.ErrNotFound):
-			fresh = true
-			if r.Header.Get("If-Match") != "" {
-				return false, refuse(http.StatusPreconditionFailed, "If-Match is given, but there is no package %s", name)
-			}
-		case err != nil:
-			return false, err
-		case len(names) == 1:
-			if err := match(r, v.Rev); err != nil {
-				return false, err
-			}
-		}
+// asApplied is the record that an apply wrote or found, with how its deployments are doing
+// now.
+func (a *api) asApplied(r *http.Request, name string, rec oprc.PackageRecord) (*reconcile.PackageView, error) {
+	v := &reconcile.PackageView{Name: name, PackageRecord: rec, Deployments: []reconcile.DeploymentBrief{}}
+	now, err := a.findPackage(r, name)
+	if errors.Is(err, oprc.ErrNotFound) { // deleted since
+		return v, nil
 	}
-	return fresh, nil
+	if err != nil {
+		return nil, err
+	}
+	v.Condition, v.Deployments = now.Condition, now.Deployments
+	return v, nil
 }
 
 // accepted is the answer to what takes a while.
@@ -113,19 +103,20 @@ func (a *api) deletePackage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := match(r, v.Rev); err != nil {
-		return err
-	}
 	scope, err := scopeOf(v)
 	if err != nil && !take {
 		return err
 	}
 	scope.Delete, scope.TakeOwnership = []string{name}, take
-	p, err := a.Control.Plan(r.Context(), reconcile.Request{Scope: scope})
+	cond := reconcile.Conditions{AnyRemovals: true}
+	if cond.If, err = expected(r, "package/"+name); err != nil {
+		return err
+	}
+	res, err := a.Control.Apply(r.Context(), reconcile.Request{Scope: scope}, cond, actor(r))
 	if err != nil {
 		return needed(err)
 	}
-	return a.accept(w, r, p)
+	return a.reply(w, http.StatusAccepted, accepted{res.PlanID, res.Summary})
 }
 
 // needed turns the findings that forbid a deletion into a conflict: the request
@@ -140,14 +131,6 @@ func needed(err error) error {
 		objects = append(objects, d.String())
 	}
 	return &oprc.ConflictError{Reason: "others need it", Objects: objects}
-}
-
-func (a *api) accept(w http.ResponseWriter, r *http.Request, p *plan.Plan) error {
-	res, err := a.Control.Apply(r.Context(), p, actor(r))
-	if err != nil {
-		return err
-	}
-	return a.reply(w, http.StatusAccepted, accepted{res.PlanID, res.Summary})
 }
 
 // scopeOf speaks for a package that is not a Git source's, without changing its

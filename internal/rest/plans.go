@@ -1,10 +1,8 @@
 package rest
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -15,11 +13,17 @@ import (
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
-// A planCache keeps the plans that were made last, to be applied by id. Its zero
-// value is empty.
+// A planCache keeps the requests that were planned last, to be applied by the id of their
+// plan. Its zero value is empty.
 type planCache struct {
 	mu    sync.Mutex
-	plans []*plan.Plan // oldest first
+	plans []planned // oldest first
+}
+
+// planned is a request, and what came out when it was planned.
+type planned struct {
+	request reconcile.Request
+	plan    *plan.Plan
 }
 
 const (
@@ -27,23 +31,23 @@ const (
 	keptChanges = 10_000 // of one plan: larger ones are for the client to keep
 )
 
-func (c *planCache) put(p *plan.Plan) {
+func (c *planCache) put(req reconcile.Request, p *plan.Plan) {
 	if len(p.Changes) > keptChanges {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.plans = slices.DeleteFunc(c.plans, func(old *plan.Plan) bool { return old.ID == p.ID })
-	c.plans = append(c.plans, p)
+	c.plans = slices.DeleteFunc(c.plans, func(old planned) bool { return old.plan.ID == p.ID })
+	c.plans = append(c.plans, planned{req, p})
 	c.plans = slices.Delete(c.plans, 0, max(0, len(c.plans)-keptPlans))
 }
 
-func (c *planCache) find(id string) (*plan.Plan, bool) {
+func (c *planCache) find(id string) (planned, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := slices.IndexFunc(c.plans, func(p *plan.Plan) bool { return p.ID == id })
+	i := slices.IndexFunc(c.plans, func(p planned) bool { return p.plan.ID == id })
 	if i < 0 {
-		return nil, false
+		return planned{}, false
 	}
 	return c.plans[i], true
 }
@@ -63,7 +67,7 @@ func (a *api) postPlan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.plans.put(p)
+	a.plans.put(req, p)
 	return a.reply(w, http.StatusOK, p.Masked(a.Mask))
 }
 
@@ -93,33 +97,46 @@ func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// applyPlan applies the plan in the body or, without a body, the one that was made
-// here with that id. If a source holds that one, it is approved.
+// applyPlan carries out what was planned here under an id, if it comes out the same again.
+// If a source holds that plan, it is approved.
 func (a *api) applyPlan(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	if err != nil {
-		return badBody(err)
+	if r.ContentLength != 0 {
+		return refuse(http.StatusBadRequest, "send no body: the plan that was made here under the id is applied; POST /packages applies a package")
 	}
-	p, ok := a.plans.find(id)
-	if len(bytes.TrimSpace(raw)) > 0 {
-		if err := contentType(r, jsonType); err != nil {
-			return err
-		}
-		if p, err = plan.Decode(raw); err != nil {
-			return err
-		}
-		if p.ID != id {
-			return refuse(http.StatusBadRequest, "the body is plan %s, not %s", p.ID, id)
-		}
-	} else if !ok {
+	kept, ok := a.plans.find(id)
+	if !ok {
 		err := a.approve(w, r, id)
 		if errors.Is(err, oprc.ErrNotFound) {
-			return refuse(http.StatusNotFound, "plan %s is not kept here (any more), and no source holds it: plan again, or send the plan", id)
+			return refuse(http.StatusNotFound, "plan %s is not kept here (any more), and no source holds it: plan again", id)
 		}
 		return err
 	}
-	res, err := a.Control.Apply(r.Context(), p, actor(r))
+	res, err := a.Control.Apply(r.Context(), kept.request, reconcile.Conditions{PlanID: id, Saved: kept.plan}, actor(r))
+	if err != nil {
+		return err
+	}
+	return a.reply(w, http.StatusOK, res)
+}
+
+// An application is a whole request, which only a program sends, and what must be true
+// for it to be applied.
+type application struct {
+	Request    reconcile.Request    `json:"request"`
+	Conditions reconcile.Conditions `json:"conditions"`
+}
+
+func (a *api) applyRequest(w http.ResponseWriter, r *http.Request) error {
+	if err := contentType(r, requestType); err != nil {
+		return err
+	}
+	var asked application
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&asked); err != nil {
+		return badJSON(err)
+	}
+	res, err := a.Control.Apply(r.Context(), asked.Request, asked.Conditions, actor(r))
 	if err != nil {
 		return err
 	}

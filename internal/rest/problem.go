@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 const (
@@ -26,8 +27,11 @@ const (
 	kindHeld        = "held"
 	kindDenied      = "denied" // a policy forbids it
 	kindUnavailable = "unavailable"
-	kindRequest     = "request" // the HTTP request itself is refused; the status says why
-	kindInternal    = "internal"
+	// a revision is not the one that If-Match or If-None-Match asks for
+	kindPrecondition = "precondition"
+	kindUnfinished   = "unfinished" // it is written; commands that follow from it are not all sent
+	kindRequest      = "request"    // the HTTP request itself is refused; the status says why
+	kindInternal     = "internal"
 )
 
 // A problem is an error as the API shows it (RFC 9457).
@@ -61,6 +65,8 @@ func (a *api) problemOf(err error) problem {
 		large    *http.MaxBytesError
 		invalid  *oprc.InvalidError
 		conflict *oprc.ConflictError
+		unmet    *reconcile.PreconditionError
+		begun    *reconcile.UnfinishedError
 	)
 	p := problem{Detail: err.Error()}
 	switch {
@@ -69,6 +75,10 @@ func (a *api) problemOf(err error) problem {
 	case errors.As(err, &large):
 		p.Type, p.Status = kindRequest, http.StatusRequestEntityTooLarge
 		p.Detail = fmt.Sprintf("the body is larger than %d bytes", large.Limit)
+	case errors.As(err, &begun):
+		p.Type, p.Status = kindUnfinished, http.StatusInternalServerError
+	case errors.As(err, &unmet):
+		p.Type, p.Status, p.Objects = kindPrecondition, http.StatusPreconditionFailed, []string{unmet.Object}
 	case errors.As(err, &conflict):
 		p.Type, p.Status, p.Detail, p.Objects = kindConflict, http.StatusConflict, conflict.Reason, conflict.Objects
 	case errors.Is(err, oprc.ErrConflict):

@@ -27,7 +27,7 @@ import (
 type Control interface {
 	// Plan and Apply are those of reconcile.Reconciler.
 	Plan(ctx context.Context, req reconcile.Request) (*plan.Plan, error)
-	Apply(ctx context.Context, p *plan.Plan, by reconcile.Actor) (*reconcile.Result, error)
+	Apply(ctx context.Context, req reconcile.Request, cond reconcile.Conditions, by reconcile.Actor) (*reconcile.Result, error)
 
 	// List returns the objects of a kind, sorted by key; Find one of them, or an
 	// oprc.ErrNotFound. What they return is not changed.
@@ -125,6 +125,7 @@ func (a *api) routes() {
 	a.handle("POST /packages/{key}/undo", a.undoPackage)
 	a.handle("POST /plan", a.postPlan)
 	a.handle("POST /plan/{id}/apply", a.applyPlan)
+	a.handle("POST /apply", a.applyRequest)
 	a.handle("GET /classes", a.list(oprc.KindClass))
 	a.handle("GET /classes/{key}", a.one(oprc.KindClass))
 	a.handle("DELETE /classes/{key}", a.deleteClass)

@@ -42,11 +42,7 @@ func TestMetricsOfSources(t *testing.T) {
 	// A revision runs once the last of its units is reported to: 4 s after the commit.
 	req := reconcile.Request{Files: []oprc.File{{Path: "shop.yaml", Data: []byte(shop)}}}
 	req.Scope.Origin = "git:main"
-	p, err := w.state.Plan(t.Context(), req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.state.Apply(t.Context(), p, reconcile.Actor{Revision: "bbb"}); err != nil {
+	if _, err := w.state.Apply(t.Context(), req, reconcile.Conditions{AnyRemovals: true}, reconcile.Actor{Revision: "bbb"}); err != nil {
 		t.Fatal(err)
 	}
 	tick("bbb", true, nil)

@@ -69,11 +69,7 @@ func (w *world) apply(origin, file string) {
 	w.t.Helper()
 	req := reconcile.Request{Files: []oprc.File{{Path: "setup.yaml", Data: []byte(file)}}}
 	req.Scope.Origin = origin
-	p, err := w.state.Plan(w.t.Context(), req)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if _, err := w.state.Apply(w.t.Context(), p, reconcile.Actor{Name: "setup"}); err != nil {
+	if _, err := w.state.Apply(w.t.Context(), req, reconcile.Conditions{AnyRemovals: true}, reconcile.Actor{Name: "setup"}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -23,7 +23,8 @@ func (o Output) Applied(r reconcile.Result) error {
 			Environments  map[string]int64 `json:"environments"`
 			Waiting       []string         `json:"waiting"`
 			Diverged      []string         `json:"diverged"`
-		}{FormatVersion, r.PlanID, r.Summary, r.Revs, r.Environments, r.Waiting, r.Diverged})
+			Verified      int              `json:"verified"`
+		}{FormatVersion, r.PlanID, r.Summary, r.Revs, r.Environments, r.Waiting, r.Diverged, r.Verified})
 	}
 	s := r.Summary
 	did := fmt.Sprintf("%d created, %d updated, %d deleted, %d unchanged", s.Create, s.Update, s.Delete, s.Unchanged)
@@ -43,8 +44,8 @@ func (o Output) Applied(r reconcile.Result) error {
 	for _, d := range r.Diverged {
 		b.WriteString("! not as planned, somebody else wrote meanwhile: " + clean(d) + "\n")
 	}
-	if len(r.Diverged) == 0 {
-		b.WriteString("Read back: live state is what the plan predicted.\n")
+	if len(r.Diverged) == 0 && r.Verified > 0 {
+		b.WriteString("Verified: live state matches the plan (" + count(r.Verified, "changed object") + " read back).\n")
 	}
 	return o.print(b.String())
 }

@@ -221,9 +221,9 @@ func TestWatchPrintsWhatChanges(t *testing.T) {
 
 func TestAppliedAndHistory(t *testing.T) {
 	res := reconcile.Result{PlanID: "sha256:abc", Revs: map[string]int64{"shop": 3}}
-	res.Summary.Update, res.Summary.Unchanged, res.Summary.Commands.Deploy = 1, 4, 2
+	res.Summary.Update, res.Summary.Unchanged, res.Summary.Commands.Deploy, res.Verified = 1, 4, 2, 3
 	got := render(t, view.Output{}, func(o view.Output) error { return o.Applied(res) })
-	if want := "package/shop revision 3\nApplied: 0 created, 1 updated, 0 deleted, 4 unchanged; 2 units sent to deploy\nRead back: live state is what the plan predicted.\n"; got != want {
+	if want := "package/shop revision 3\nApplied: 0 created, 1 updated, 0 deleted, 4 unchanged; 2 units sent to deploy\nVerified: live state matches the plan (3 changed objects read back).\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	entries := []oprc.HistoryEntry{{Rev: 3, Time: at(0), Action: "update", Actor: "ada", Origin: "git:main", Commit: "0123456789abcdef", PlanID: "sha256:p"}}
