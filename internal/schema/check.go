@@ -260,7 +260,7 @@ func (c *checker) number(v *value, n *yaml.Node, p *path, s spot) {
 		c.tooLarge(n, p)
 		n.Tag = tagInvalid
 	case !ok:
-		c.mismatch(v, n, p, numberHint(v, n))
+		c.mismatch(v, n, p, numberHint(v, n, s))
 	case v.low != nil && (f < v.low.limit || v.low.open && f == v.low.limit),
 		v.high != nil && (f > v.high.limit || v.high.open && f == v.high.limit):
 		c.report(s.code(), n, p, s.hint(v, n), "%s: expected %s, got %s", p.label(), expected(v), got(n))

@@ -35,6 +35,10 @@ func (c *checker) foreign(root *yaml.Node) *yaml.Node {
 func (c *checker) passedOver(root, kind *yaml.Node) {
 	_, version := lookup(root, "apiVersion")
 	what := fmt.Sprintf("%s of %s", shorten(kind.Value), shorten(version.Value))
+	if hint := c.wrapped(root); hint != "" {
+		c.report(oprc.CodeType, root, nil, hint, "expected a package, got one that is wrapped as a Kubernetes object: %s", what)
+		return
+	}
 	if !c.passOver {
 		c.report(oprc.CodeType, root, nil, "remove it from the file, or name the directory of the file: there it is passed over",
 			"expected a package or an environment, got a document of another system: %s", what)

@@ -63,6 +63,14 @@ func (c *checker) unknownHint(def *definition, name string, p *path) string {
 	if c.quiet || c.full() {
 		return ""
 	}
+	switch {
+	case strings.HasPrefix(name, "//") || strings.HasPrefix(name, "/*"):
+		return "a comment begins with `#`"
+	case strings.IndexFunc(name, isInvisible) >= 0:
+		return "a no-break space is in the name: replace it by a space"
+	case name != "" && strings.Trim(name, "0123456789") == "":
+		return "a number has a dot and no comma, as in 0." + name
+	}
 	base := strings.TrimPrefix(def.name, compatible)
 	if hint, ok := rejected[base+"."+name]; ok {
 		return hint

@@ -43,7 +43,7 @@ func TestLimits(t *testing.T) {
 		"JSON cut short":         {`{"name": "a", "classes": [`, oprc.CodeSyntax, ""},
 		"merge of a text":        {"name: a\n<<: b\n", oprc.CodeType, "2:5"},
 		"two merges":             {"name: a\nfunctions:\n- &b {name: f}\n- <<: *b\n  <<: *b\n  name: g\n", oprc.CodeDuplicate, "5:3"},
-		"second document broken": {"name: a\n---\nname: b: c\n", oprc.CodeSyntax, "3:8"},
+		"second document broken": {"name: a\n---\nname: b: c\n", oprc.CodeSyntax, "3:7"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

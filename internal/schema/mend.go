@@ -61,6 +61,8 @@ func listHint(v *value, n *yaml.Node) string {
 	switch {
 	case isText(n) && v.elem.shape == textShape && n.Value != "":
 		return fmt.Sprintf("write it as a list: [%s]", shorten(n.Value))
+	case n.Kind == yaml.MappingNode && v.elem.shape == structShape && len(n.Content) > 1 && n.Content[1].Kind == yaml.ScalarNode && n.Style&yaml.FlowStyle == 0:
+		return fmt.Sprintf("write `- %s: %s`: each item of the list starts with `- `", n.Content[0].Value, shorten(n.Content[1].Value))
 	case n.Kind == yaml.MappingNode && v.elem.shape == structShape:
 		return "write it as a list: each item starts with `- `"
 	case n.Kind == yaml.MappingNode && v.elem.shape == textShape && len(n.Content) > 0:
@@ -70,7 +72,12 @@ func listHint(v *value, n *yaml.Node) string {
 }
 
 // numberHint writes as a number what looks like one.
-func numberHint(v *value, n *yaml.Node) string {
+func numberHint(v *value, n *yaml.Node, s spot) string {
+	if isText(n) && s.field != nil {
+		if hint := unitHint(v, n, s.field.name); hint != "" {
+			return hint
+		}
+	}
 	switch f, ok := float(n); {
 	case isText(n) && looksNumeric(n.Value):
 		return "write it without quotes"
@@ -83,6 +90,10 @@ func numberHint(v *value, n *yaml.Node) string {
 // mismatchHint is advice for a value of another type than is expected.
 func mismatchHint(v *value, n *yaml.Node) string {
 	switch {
+	case isTemplate(n):
+		return templateHint
+	case v.shape == mapShape && namedValues(n) != "":
+		return namedValues(n)
 	case isNull(n):
 		return "give it a value, or remove it"
 	case n.Kind == yaml.ScalarNode && !isText(n) && !isBare(n):

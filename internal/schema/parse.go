@@ -107,6 +107,9 @@ func refuse(f oprc.File) *oprc.Diagnostic {
 		d.Hint = "remove it; a double-quoted text can hold it as an escape"
 		return &d
 	}
+	if d := conflict(f); d != nil {
+		return d
+	}
 	if !utf8.Valid(f.Data) {
 		i := invalidUTF8(f.Data)
 		d := finding(oprc.CodeSyntax, at(i), fmt.Sprintf("byte 0x%02x is not valid UTF-8 here", f.Data[i]))

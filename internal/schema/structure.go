@@ -33,6 +33,11 @@ func (c *checker) structure(def *definition, n *yaml.Node, p *path, s spot) {
 			continue
 		}
 		at := p.field(f.name, key)
+		if first := seen[f.name]; first != nil && forgotDash(n, key, p) {
+			c.report(oprc.CodeDuplicate, key, at, fmt.Sprintf("write `- %s: %s` if a new item begins here", key.Value, shorten(val.Value)),
+				"`%s` is here again, as on line %d: a new item of %s needs a `- `", f.name, first.Line, p.up.label())
+			break // what follows belongs to that item
+		}
 		if first := seen[f.name]; first != nil {
 			c.report(oprc.CodeDuplicate, key, at, "remove one of them", "`%s` stands here again; it is first on line %d", f.name, first.Line)
 			continue
@@ -55,7 +60,11 @@ func (c *checker) structure(def *definition, n *yaml.Node, p *path, s spot) {
 // reports an unknown one.
 func (c *checker) known(def *definition, key *yaml.Node, p *path) *field {
 	if key.Kind != yaml.ScalarNode {
-		c.report(oprc.CodeType, key, p, "", "expected the name of a field, got %s", got(key))
+		hint := ""
+		if key.Kind == yaml.MappingNode {
+			hint = templateHint
+		}
+		c.report(oprc.CodeType, key, p, hint, "expected the name of a field, got %s", got(key))
 		return nil
 	}
 	f := def.byName[key.Value]

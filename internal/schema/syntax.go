@@ -39,6 +39,9 @@ func syntaxError(f oprc.File, data []byte, err error) oprc.Diagnostic {
 	if d, ok := neverClosed(f.Path, lines, pos); ok {
 		return d
 	}
+	if d, ok := misread(f.Path, lines, pos); ok {
+		return d
+	}
 	for _, c := range complaints {
 		if !strings.Contains(e.Message, c.says) || !strings.Contains(e.ContextMsg, c.context) {
 			continue
@@ -110,7 +113,7 @@ func neverClosed(file string, lines [][]byte, at oprc.Position) (oprc.Diagnostic
 
 			if bytes.IndexByte(rest, quote) < 0 && quotes[quote] {
 				d := finding(oprc.CodeSyntax, oprc.Position{File: file, Line: n, Column: 1 + utf8.RuneCount(line[:m[4]])}, "this quoted text is never closed")
-				d.Hint = "add the closing quote"
+				d.Hint = "add the closing quote: " + fixed(string(line)+string(quote))
 				return d, true
 			}
 		}
