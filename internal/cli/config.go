@@ -90,6 +90,10 @@ type SourceConfig struct {
 	Track     bool          `koanf:"track"`     // default true; false: new revisions wait for oprc source reconcile
 	Suspend   bool          `koanf:"suspend"`
 
+	// TakeOwnership lets the source take over packages and environments that the command
+	// line, the API or another source owns.
+	TakeOwnership bool `koanf:"takeOwnership"`
+
 	// WebhookSecretEnv names the variable with the secret of POST /hooks/NAME; without
 	// it there is no such route.
 	WebhookSecretEnv string `koanf:"webhookSecretEnv"`

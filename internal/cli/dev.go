@@ -112,11 +112,20 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 		func(ctx context.Context) error { return follow(ctx, s.db, screen.event, screen.rest) },
 		func(ctx context.Context) error { return o.runCRMs(ctx, s, c, handler, log) },
 	)
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := s.db.DropSources(bye, []string{devSource}, 0); err != nil {
+		log.Warn("what dev applied still seems to be followed", "error", err)
+	}
 	if ctx.Err() != nil {
 		return nil // stopped by the user: that is how dev ends
 	}
 	return err
 }
+
+// devSource is the name of the source that dev follows. What it applied belongs to
+// nobody once it has ended.
+const devSource = "dev"
 
 func (o *devOptions) banner(s *state, l net.Listener, src loop.SourceConfig) {
 	_, _ = fmt.Fprintf(o.err, `source   %s
@@ -131,14 +140,14 @@ Press Ctrl-C to stop. In another terminal: oprc get deployments
 func (o *devOptions) openSource() (loop.SourceConfig, func(context.Context, func()) error, error) {
 	if isGitURL(o.source) {
 		git, err := newGitFiles(&gitsource.Hub{}, gitsource.Options{
-			Name: "dev", URL: o.source, Ref: o.ref, CacheDir: filepath.Join(o.directory("XDG_CACHE_HOME", ".cache"), "git"),
+			Name: devSource, URL: o.source, Ref: o.ref, CacheDir: filepath.Join(o.directory("XDG_CACHE_HOME", ".cache"), "git"),
 		})
 		if err != nil {
 			return loop.SourceConfig{}, nil, err
 		}
 		src := declared{Source: git, load: schema.Load}
 		idle := func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil }
-		return loop.SourceConfig{Name: "dev", URL: o.source, Ref: o.ref, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, idle, nil
+		return loop.SourceConfig{Name: devSource, URL: o.source, Ref: o.ref, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, idle, nil
 	}
 	paths := []string{o.source}
 	if _, err := dirsource.Read(paths, strings.NewReader("")); err != nil {
@@ -148,7 +157,7 @@ func (o *devOptions) openSource() (loop.SourceConfig, func(context.Context, func
 		return dirsource.Watch(ctx, paths, watchQuiet, wake)
 	}
 	src := declared{Source: &dirFiles{paths: paths}, load: schema.Load}
-	return loop.SourceConfig{Name: "dev", URL: o.source, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, watch, nil
+	return loop.SourceConfig{Name: devSource, URL: o.source, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, watch, nil
 }
 
 // listenNear listens on the loopback port, or on a free one when it is taken.

@@ -127,7 +127,7 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 			root.AddCommand(c)
 		}
 	}
-	add(groupChange, newValidate(e), newPlan(e), newShow(e), newApply(e), newDelete(e), newUndo(e), newEnv(e), newDead(e))
+	add(groupChange, newValidate(e), newPlan(e), newShow(e), newApply(e), newDelete(e), newUndo(e), newAdopt(e), newEnv(e), newDead(e))
 	add(groupLook, newGet(e), newDescribe(e), newTree(e), newHistory(e), newEvents(e), newWhy(e), newDiff(e), newSnapshot(e))
 	add(groupRun, daemonCommands(e)...)
 	add(groupTool, newExplain(e), newFmt(e), newConvert(e), newSchema(e), newContext(e), newDoctor(e), newCompletion(e), newVersion(e))

@@ -37,6 +37,7 @@ type control interface {
 	Suspend(ctx context.Context, source, reason string, length time.Duration, by reconcile.Actor) error
 	Resume(ctx context.Context, source string, by reconcile.Actor) (was bool, err error)
 	Approve(ctx context.Context, planID string, by reconcile.Actor) (source string, ticket int64, err error)
+	Adopt(ctx context.Context, pkg, source string, by reconcile.Actor) (ticket int64, err error)
 	PlanUndo(ctx context.Context, pkg string, to int64) (*plan.Plan, error)
 	Undo(ctx context.Context, pkg string, to int64, planID string, by reconcile.Actor) (*reconcile.Undone, error)
 	// Events returns up to limit events after a stream id, oldest first.
@@ -195,8 +196,31 @@ func (e *env) openEmbedded(ctx context.Context, c Config, wait time.Duration) (*
 }
 
 func (e *env) state(c Config, db *rdb.DB, url, where string) *state {
-	r := &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: e.now, DispatchOff: !c.CRMEnabled}
+	r := &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: e.now, DispatchOff: !c.CRMEnabled, Followed: followed(db)}
 	return &state{control: newDirect(r, db), where: where, db: db, reconciler: r, redis: url}
+}
+
+// followed names the sources that a daemon follows. A dev that was killed follows
+// nothing once its lease is over.
+func followed(db *rdb.DB) func(context.Context) (map[string]bool, error) {
+	return func(ctx context.Context) (map[string]bool, error) {
+		all, err := db.Sources(ctx)
+		if err != nil {
+			return nil, err
+		}
+		names := map[string]bool{}
+		for name := range all {
+			names[name] = true
+		}
+		if names[devSource] {
+			server, err := db.Server(ctx)
+			if err != nil {
+				return nil, err
+			}
+			names[devSource] = server.Leader != ""
+		}
+		return names, nil
+	}
 }
 
 // bootstrap gives an empty embedded state its one environment.

@@ -18,13 +18,14 @@ type board struct {
 	mu       sync.Mutex
 	progress map[string]progress               // by source
 	claims   map[string][]string               // by source: objects that it claims in vain, "KIND/NAME: owned by ORIGIN"
+	wanted   map[string]wanted                 // by source: what its files hold
 	kept     map[string]bool                   // by source: packages of it wait for others, or for a correction
 	put      map[string]map[string][]time.Time // by source (or keeper) and object: when it was put back
 }
 
 func newBoard() board {
 	return board{
-		progress: map[string]progress{}, claims: map[string][]string{}, kept: map[string]bool{}, put: map[string]map[string][]time.Time{},
+		progress: map[string]progress{}, wanted: map[string]wanted{}, claims: map[string][]string{}, kept: map[string]bool{}, put: map[string]map[string][]time.Time{},
 	}
 }
 
@@ -77,6 +78,26 @@ func (b *board) claim(source string, conflicts []string) (owners []string) {
 		}
 	}
 	return owners
+}
+
+// want keeps what a source's files hold.
+func (b *board) want(source string, w wanted) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wanted[source] = w
+}
+
+func (b *board) wants(source string) (w wanted, known bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w, known = b.wanted[source]
+	return w, known
+}
+
+// givesUp reports whether the files of a source do not hold an object any more.
+func (b *board) givesUp(source, object string) bool {
+	w, known := b.wants(source)
+	return known && !w.objects[object]
 }
 
 // keep says whether packages of a source stay at their last good state.

@@ -16,7 +16,7 @@ import (
 func (s *sourceState) request(asked oprc.Requests, contested map[string]bool) reconcile.Request {
 	return reconcile.Request{
 		Files: s.files, Unread: s.unreadFiles, KeepGoing: true, Heal: true, Quarantine: quarantined(asked), Actor: s.rev.Author,
-		Contested: contested, Scope: plan.Scope{Origin: s.c.origin(), Complete: !s.c.NoPrune},
+		Contested: contested, Scope: plan.Scope{Origin: s.c.origin(), Complete: !s.c.NoPrune, TakeOwnership: s.c.Take},
 	}
 }
 

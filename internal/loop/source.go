@@ -53,6 +53,7 @@ type SourceConfig struct {
 	NoHeal   bool          // show drift, leave it
 	NoTrack  bool          // show new revisions; take one when somebody asks for it
 	Suspend  bool
+	Take     bool // take over what others own (takeOwnership)
 	Guard    plan.Guard
 }
 

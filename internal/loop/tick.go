@@ -35,6 +35,8 @@ type sourceState struct {
 	unread      unread
 	suspended   *oprc.Suspension // as the last tick found it
 	rewinds     bool             // one of the revisions that nobody asked for yet was a rewind
+	readAt      time.Time        // when the files were
+	soon        bool             // something is put off, until others have looked
 	notes       []string         // of the files as they were read
 
 	dispatched time.Time // when the last command of the last plan was in its stream
@@ -139,6 +141,9 @@ func (s *sourceState) schedule(err error, polled bool, now time.Time) {
 		s.next = now.Add(untilNext(s.c.URL, s.c.Interval, now))
 	}
 	s.status.Failures, s.status.NextTry = 0, time.Time{}
+	if s.soon {
+		s.next = now.Add(time.Second)
+	}
 }
 
 // unanswered reports whether somebody waits for a tick.
@@ -289,6 +294,8 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 		s.told = s.reading
 	}
 	s.note(l)
+	s.readAt = l.Now()
+	l.want(s)
 	return true, rev, nil
 }
 
@@ -361,7 +368,10 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	}
 	contested := l.board.contested(s.c.Name, l.Now())
 	approved, _ := w.asked.Find(oprc.VerbApprove, s.c.Name)
-	world := stampOf(live, quarantined(w.asked), contested, approved.PlanID)
+	free := l.free(s, live, w.asked)
+	yielded, wait := l.yield(s, live, l.Now())
+	s.soon = wait
+	world := stampOf(live, quarantined(w.asked), contested, approved.PlanID, free, yielded)
 	before := s.planned
 	same := before.done && before.world == world
 	if same && before.of == s.reading {
@@ -369,6 +379,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	}
 	s.planned = planned{}
 	req := s.request(w.asked, contested)
+	req.Free, req.Yield = free, yielded
 	if same && before.err == nil {
 		req.Settled = s.reading.settled(before.of)
 	}
@@ -403,8 +414,8 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	}
 	s.status.Applied, s.status.RewoundFrom = s.rev.ID, ""
 	released := l.release(ctx, s, p, seen)
-	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live))
-	if p.Empty() && released && len(left) == 0 {
+	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live), l.adopted(ctx, s, w.asked, p))
+	if p.Empty() && released && len(left) == 0 && !wait {
 		s.planned = planned{of: s.reading, world: world, done: true, err: err}
 	}
 	return err
@@ -441,7 +452,7 @@ func (l *Loop) disputes(s *sourceState, p *plan.Plan, contested map[string]bool,
 	}
 	var errs []error
 	if len(p.Conflicts) > 0 {
-		errs = append(errs, ownedError{&oprc.ConflictError{Reason: "another origin owns it", Objects: p.Conflicts}})
+		errs = append(errs, ownedError{&oprc.ConflictError{Reason: "another origin owns it; " + wayOver(s.c.Name, p.Conflicts), Objects: p.Conflicts}})
 	}
 	if len(contested) > 0 {
 		errs = append(errs, &fightError{describeFights(contested, live)})

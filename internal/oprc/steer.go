@@ -7,6 +7,7 @@ const (
 	VerbSuspend    = "suspend"    // a source: Reason, Until
 	VerbApprove    = "approve"    // a source: PlanID
 	VerbQuarantine = "quarantine" // a package: Digest, Commit
+	VerbAdopt      = "adopt"      // a package: Source, which is to own it
 )
 
 // A SourceRequest is what a person asks of the daemon that looks after a source.
@@ -21,6 +22,7 @@ type SourceRequest struct {
 	PlanID string    `json:"planId,omitempty"`
 	Digest string    `json:"digest,omitempty"` // of the spec that is not to be applied again
 	Commit string    `json:"commit,omitempty"` // that brought it
+	Source string    `json:"source,omitempty"`
 }
 
 // Requests is everything that is asked at one time.

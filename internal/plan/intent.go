@@ -203,7 +203,7 @@ func (it *intent) prune() {
 		if rec.Origin != it.Scope.Origin {
 			continue
 		}
-		if !it.scope[name] && !it.stays(oprc.KindPackage, name, rec.Source) {
+		if !it.scope[name] && !it.Yield[name] && !it.stays(oprc.KindPackage, name, rec.Source) {
 			it.remove[name] = true
 		}
 		it.scope[name] = true
@@ -267,18 +267,18 @@ func (it *intent) own() {
 		it.held[subject(kind, name)] = true
 	}
 	for name := range it.scope {
-		if rec, live := it.Live.Packages[name]; live && foreign(rec.Origin) {
+		if rec, live := it.Live.Packages[name]; live && foreign(rec.Origin) && !it.Free[subject(oprc.KindPackage, name)] {
 			clash(oprc.KindPackage, name, rec.Origin)
 			delete(it.scope, name)
 		}
 	}
 	for name, d := range it.envDocs {
-		if env, live := it.Live.Environments[name]; live && foreign(env.Origin) && !sameEnvironment(*d.Environment, env.Spec) {
+		if env, live := it.Live.Environments[name]; live && foreign(env.Origin) && !it.Free[subject(oprc.KindEnv, name)] && !sameEnvironment(*d.Environment, env.Spec) {
 			clash(oprc.KindEnv, name, env.Origin)
 		}
 	}
 	for name := range it.envGone {
-		if env := it.Live.Environments[name]; foreign(env.Origin) {
+		if env := it.Live.Environments[name]; foreign(env.Origin) && !it.Free[subject(oprc.KindEnv, name)] {
 			clash(oprc.KindEnv, name, env.Origin)
 		}
 	}

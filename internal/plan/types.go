@@ -57,6 +57,12 @@ type Input struct {
 	// are planned only where a change reaches them; the changes are the same as
 	// without it.
 	Settled map[string]bool
+	// Free names objects, as "package/NAME" and "environment/NAME", whose owner is nobody
+	// any more, or gives them up: the scope may take them over.
+	Free map[string]bool
+	// Yield names packages that the origin does not prune: another one takes them over, or
+	// it is not decided yet that they go.
+	Yield map[string]bool
 	// KeepGoing leaves packages with errors, and those that depend on their
 	// change, at their last good state and plans the others. Without it an error
 	// leaves the plan empty but for its diagnostics.

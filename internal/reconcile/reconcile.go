@@ -83,8 +83,11 @@ type Request struct {
 	Contested map[string]bool `json:"-"`
 	// Settled is what [plan.Input] says of it.
 	Settled map[string]bool `json:"-"`
-	// Unread is what [plan.Input] says of it.
-	Unread []string `json:"-"`
+	// Unread, Free and Yield are what [plan.Input] says of them. What Followed of the
+	// Reconciler finds free is so besides.
+	Unread []string        `json:"-"`
+	Free   map[string]bool `json:"-"`
+	Yield  map[string]bool `json:"-"`
 }
 
 // An Actor is who acts, for the record.
@@ -130,6 +133,9 @@ type Reconciler struct {
 	Now  func() time.Time
 	// Judge says what policies deny; nil denies nothing. It binds Plan and Apply alike.
 	Judge Judge
+	// Followed names the sources that a daemon follows: what another source owns belongs
+	// to nobody. nil: all are followed.
+	Followed func(context.Context) (map[string]bool, error)
 	// DispatchOff keeps commands from being sent (OAAS_PM_CRM_ENABLED=false).
 	DispatchOff bool
 }
@@ -156,10 +162,14 @@ func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) 
 // state.
 func (r *Reconciler) PlanOn(ctx context.Context, req Request, docs []oprc.Document, found oprc.Diagnostics, live plan.Live) (*plan.Plan, Withheld, error) {
 	seen := Withheld{Asked: req.Quarantine, Live: live}
+	free, err := r.free(ctx, req, docs, live)
+	if err != nil {
+		return nil, seen, err
+	}
 	docs, seen.Over = keepQuarantined(docs, req.Quarantine, live)
 	p, err := r.decide(ctx, plan.Input{
 		Documents: keepContested(docs, req.Contested, live), Diagnostics: found, Scope: req.Scope, Live: live,
-		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested, Settled: req.Settled, Unread: req.Unread,
+		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested, Settled: req.Settled, Unread: req.Unread, Free: free, Yield: req.Yield,
 	}, req.Actor)
 	if err != nil || req.KeepGoing {
 		return p, seen, err

@@ -21,7 +21,7 @@ func (r *Reconciler) Snapshot(ctx context.Context, hide plan.Redaction) (*plan.S
 // connected to. What is desired is redacted like the snapshot.
 func (r *Reconciler) PlanAgainst(ctx context.Context, s *plan.Snapshot, req Request) (*plan.Plan, error) {
 	offline := *r
-	offline.Ledger = taken{live: s.Live}
+	offline.Ledger, offline.Followed = taken{live: s.Live}, nil
 	var failed error
 	offline.Load = func(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics) {
 		docs, found := r.Load(files, strict, pkg)

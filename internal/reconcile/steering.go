@@ -109,6 +109,33 @@ func (s Steering) Approve(ctx context.Context, planID string, by Actor) (source 
 	return held.Name, ticket, err
 }
 
+// Adopt lets a source take over a package that somebody else owns, and asks for a look
+// at it.
+func (s Steering) Adopt(ctx context.Context, pkg, source string, by Actor) (ticket int64, err error) {
+	if _, err := s.source(ctx, source); err != nil {
+		return 0, err
+	}
+	live, err := s.Reconciler.Ledger.Live(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read live state: %w", err)
+	}
+	rec, ok := live.Packages[pkg]
+	if !ok {
+		return 0, fmt.Errorf("package %q: %w", pkg, oprc.ErrNotFound)
+	}
+	if rec.Origin != originGit+source {
+		r := oprc.SourceRequest{Verb: oprc.VerbAdopt, Name: pkg, Source: source, By: by.Name, At: s.Reconciler.Now()}
+		if err := s.Desk.PutRequest(ctx, r); err != nil {
+			return 0, err
+		}
+		r.Name = source
+		if err := s.tell(ctx, r, "package "+pkg+" of "+rec.Origin+" is to be adopted", by); err != nil {
+			return 0, err
+		}
+	}
+	return s.Desk.AskTick(ctx, source)
+}
+
 // heldBy finds the source that holds the plan whose id begins so.
 func (s Steering) heldBy(ctx context.Context, id string) (oprc.SourceStatus, error) {
 	const least = 6

@@ -137,6 +137,13 @@ func (c *Client) Approve(ctx context.Context, planID string, by reconcile.Actor)
 	return t.Source, t.Ticket, err
 }
 
+// Adopt lets a source take over a package that somebody else owns.
+func (c *Client) Adopt(ctx context.Context, pkg, source string, by reconcile.Actor) (n int64, err error) {
+	var t ticket
+	err = c.post(ctx, "/packages/"+url.PathEscape(pkg)+"/adopt", by, adoption{Source: source}, &t)
+	return t.Ticket, err
+}
+
 // PlanUndo plans to put a package back to what it was.
 func (c *Client) PlanUndo(ctx context.Context, pkg string, to int64) (*plan.Plan, error) {
 	body, err := json.Marshal(undoing{To: to, DryRun: true})

@@ -44,11 +44,12 @@ type Control interface {
 	WatchEvents(ctx context.Context, after string, block time.Duration) ([]oprc.Event, error)
 	LastEvent(ctx context.Context) (string, error)
 
-	// Wake, Suspend, Resume, Approve, PlanUndo and Undo are those of reconcile.Steering.
+	// Wake, Suspend, Resume, Approve, Adopt, PlanUndo and Undo are those of reconcile.Steering.
 	Wake(ctx context.Context, source string) (ticket int64, err error)
 	Suspend(ctx context.Context, source, reason string, length time.Duration, by reconcile.Actor) error
 	Resume(ctx context.Context, source string, by reconcile.Actor) (was bool, err error)
 	Approve(ctx context.Context, planID string, by reconcile.Actor) (source string, ticket int64, err error)
+	Adopt(ctx context.Context, pkg, source string, by reconcile.Actor) (ticket int64, err error)
 	PlanUndo(ctx context.Context, pkg string, to int64) (*plan.Plan, error)
 	Undo(ctx context.Context, pkg string, to int64, planID string, by reconcile.Actor) (*reconcile.Undone, error)
 
@@ -123,6 +124,7 @@ func (a *api) routes() {
 	a.handle("GET /packages/{key}", a.one(oprc.KindPackage))
 	a.handle("DELETE /packages/{key}", a.deletePackage)
 	a.handle("POST /packages/{key}/undo", a.undoPackage)
+	a.handle("POST /packages/{key}/adopt", a.adoptPackage)
 	a.handle("POST /plan", a.postPlan)
 	a.handle("POST /plan/{id}/apply", a.applyPlan)
 	a.handle("POST /apply", a.applyRequest)

@@ -24,6 +24,11 @@ type suspension struct {
 	For    string `json:"for,omitempty"` // as in 2h; "": until it is resumed
 }
 
+// An adoption says which source is to own a package.
+type adoption struct {
+	Source string `json:"source"`
+}
+
 // An undoing says what an undo goes back to.
 type undoing struct {
 	To     int64  `json:"to,omitempty"`     // revision of the package; 0: the last one that differs
@@ -90,6 +95,22 @@ func (a *api) approve(w http.ResponseWriter, r *http.Request, id string) error {
 		return err
 	}
 	return a.reply(w, http.StatusAccepted, ticket{source, n})
+}
+
+// adoptPackage lets a source take over a package that somebody else owns.
+func (a *api) adoptPackage(w http.ResponseWriter, r *http.Request) error {
+	var o adoption
+	if err := readOptions(w, r, &o); err != nil {
+		return err
+	}
+	if o.Source == "" {
+		return refuse(http.StatusBadRequest, "source: name the source that is to own the package")
+	}
+	n, err := a.Control.Adopt(r.Context(), r.PathValue("key"), o.Source, actor(r))
+	if err != nil {
+		return err
+	}
+	return a.reply(w, http.StatusAccepted, ticket{o.Source, n})
 }
 
 // undoPackage puts a package back to what it was, or says what that would do.
