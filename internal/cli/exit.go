@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -28,12 +29,14 @@ const (
 	exitDenied       = 9
 	exitUsage        = 64
 	exitInterrupted  = 130
+	exitTerminated   = 143
 )
 
 var (
 	errChanges      = errors.New("the plan has changes")
 	errNotConverged = errors.New("not converged")
 	errInterrupted  = errors.New("interrupted")
+	errTerminated   = fmt.Errorf("%w by SIGTERM", errInterrupted)
 )
 
 // exitCode is the one place where an error becomes an exit code.
@@ -44,6 +47,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, errTerminated):
+		return exitTerminated
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
 	case errors.Is(err, errChanges):
@@ -78,7 +83,7 @@ func exits(codes ...int) string {
 		exitOK: "done, or no changes", exitError: "error", exitChanges: "the plan has changes (--detailed-exitcode)",
 		exitInvalid: "invalid packages", exitConflict: "conflict: stale plan, or another owner",
 		exitHeld: "held: approval or --yes is needed", exitNotFound: "not found", exitNotConverged: "not converged in time (--wait)",
-		exitUnavailable: "Redis, server or Git unreachable", exitDenied: "not allowed", exitUsage: "wrong usage", exitInterrupted: "interrupted",
+		exitUnavailable: "Redis, server or Git unreachable", exitDenied: "not allowed", exitUsage: "wrong usage", exitInterrupted: "interrupted (143 by SIGTERM)",
 	}
 	var b strings.Builder
 	b.WriteString("\n\nExit codes:\n")
@@ -126,10 +131,15 @@ func silent(err error) bool {
 }
 
 // interruptedError is what a command that was interrupted ends with.
-func interruptedError(err error) error {
+func interruptedError(cause, err error) error {
+	var by interruption
 	switch {
 	case err == nil:
-		return nil // it was told to stop, and stopped in good order
+		return nil // it was asked to stop, and stopped in good order
+	case !errors.Is(err, context.Canceled) && !errors.Is(err, errInterrupted):
+		return err
+	case errors.As(cause, &by) && by.Signal == syscall.SIGTERM:
+		return errTerminated
 	case errors.Is(err, context.Canceled):
 		return errInterrupted
 	}

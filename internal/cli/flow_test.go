@@ -364,3 +364,30 @@ func TestConvert(t *testing.T) {
 		t.Errorf("after the conversion:\n%s", got)
 	}
 }
+
+func TestValidatedFilesAreRemembered(t *testing.T) {
+	u := newUser(t)
+	file := u.file("shop.yaml", "name: shop\n")
+	first := u.must("validate", "-f", file)
+	known, err := filepath.Glob(filepath.Join(u.home, ".cache", "oprc", "validated", "*"))
+	if err != nil || len(known) != 1 {
+		t.Fatalf("remembered: %v, %v; want one run", known, err)
+	}
+	if err := os.WriteFile(known[0], []byte("41"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := u.must("validate", "-f", file); !strings.Contains(got, "41") {
+		t.Errorf("what was remembered is not used: %s", got)
+	}
+	for _, flags := range [][]string{{"--no-cache"}, {"--strict"}, {"--pkg", "other"}} {
+		if got := u.must(append([]string{"validate", "-f", file}, flags...)...); got != first {
+			t.Errorf("%v: got %s, want %s", flags, got, first)
+		}
+	}
+	u.file("shop.yaml", "nam: shop\n")
+	for range 2 {
+		if got := u.run("validate", "-f", file); got.code != 3 {
+			t.Errorf("another content: got %+v, want exit 3", got)
+		}
+	}
+}

@@ -69,7 +69,7 @@ func Run(ctx context.Context, p Process) int {
 		err = usageError{err}
 	}
 	if ctx.Err() != nil {
-		err = interruptedError(err)
+		err = interruptedError(context.Cause(ctx), err)
 	}
 	if err != nil && !silent(err) {
 		_, _ = io.WriteString(e.err, view.Problem(err, nextStep(err)))
@@ -95,7 +95,10 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
   oprc get deployments`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if p.Prompt != nil {
+				p.Prompt.Store(prompt[cmd.CommandPath()])
+			}
 			c, err := view.ParseColor(e.color)
 			if err != nil {
 				return usageError{err}
@@ -134,6 +137,10 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 	root.AddCommand(newMan(e))
 	return root
 }
+
+// prompt are the commands that may be ended at any moment: what they do takes effect
+// at once or not at all.
+var prompt = map[string]bool{"oprc validate": true, "oprc plan": true, "oprc apply": true}
 
 const (
 	groupChange = "change"

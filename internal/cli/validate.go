@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -20,6 +21,7 @@ type validateOptions struct {
 	pkg      string
 	strict   bool
 	live     bool
+	noCache  bool
 	output   view.Format
 	maxBytes int
 	mask     []string
@@ -33,7 +35,10 @@ func newValidate(e *env) *cobra.Command {
 		Long: `Checks packages offline: schema, references, inheritance, macros, and the placement
 rules that need no live state. Every finding of every file is reported in one run.
 With --live, names that the files do not define are looked up in live state, and
-placement is checked against the environments that are registered.` +
+placement is checked against the environments that are registered.
+
+Files in which the same program found nothing before, as they are, are not checked
+again: that is remembered in $XDG_CACHE_HOME/oprc/validated.` +
 			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitUsage, exitInterrupted),
 		Example: `  oprc validate -f shop.yaml
   oprc validate -f packages/ --strict -o sarif > findings.sarif
@@ -46,6 +51,7 @@ placement is checked against the environments that are registered.` +
 	fs.StringVar(&o.pkg, "pkg", "", "`name` for a package that has none")
 	fs.BoolVar(&o.strict, "strict", false, "accept the specification's own fields and spellings alone")
 	fs.BoolVar(&o.live, "live", false, "check against live state")
+	fs.BoolVar(&o.noCache, "no-cache", false, "check files again that were found valid before")
 	fs.IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
 	bindMask(cmd, &o.mask)
 	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML, view.Markdown, view.GitHub, view.SARIF)
@@ -53,27 +59,25 @@ placement is checked against the environments that are registered.` +
 }
 
 func (o *validateOptions) run(ctx context.Context) error {
-	files, err := o.packageFiles(o.files)
+	files, err := o.surveyed()
 	if err != nil {
 		return err
 	}
-	docs, found := offline(files, o.strict, o.pkg)
-	packages := 0
-	for _, d := range docs {
-		if d.Package != nil {
-			packages++
-		}
-	}
-	if o.live {
-		found, err = o.checkLive(ctx, files)
-		if err != nil {
+	before := o.validated(files)
+	packages, known := before.packages()
+	var found oprc.Diagnostics
+	if !known {
+		if packages, found, err = o.check(ctx, files); err != nil {
 			return err
+		}
+		if len(found) == 0 {
+			before.remember(packages)
 		}
 	}
 	out := o.env.output(o.output)
 	out.MaxBytes, out.Mask = o.maxBytes, o.mask
 	if err := out.Findings(view.Findings{
-		Files: len(files), Packages: packages, Diagnostics: found, Contents: contents(files),
+		Files: len(files), Packages: packages, Diagnostics: found, Contents: contents(withFindings(files, found)),
 	}); err != nil {
 		return err
 	}
@@ -92,6 +96,45 @@ func offline(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.
 	return docs, plan.Check(plan.Input{
 		Documents: docs, Diagnostics: found, Scope: plan.Scope{Origin: oprc.OriginCLI}, Live: assumed(docs),
 	})
+}
+
+// surveyed finds the files. Live state is asked with all of them, the offline check
+// reads one after the other.
+func (o *validateOptions) surveyed() ([]oprc.File, error) {
+	if o.live || len(o.files) == 0 {
+		return o.packageFiles(o.files)
+	}
+	return dirsource.Survey(o.files, o.in)
+}
+
+func (o *validateOptions) check(ctx context.Context, files []oprc.File) (packages int, found oprc.Diagnostics, err error) {
+	docs, found := offline(files, o.strict, o.pkg)
+	for _, d := range docs {
+		if d.Package != nil {
+			packages++
+		}
+	}
+	if o.live {
+		found, err = o.checkLive(ctx, files)
+	}
+	return packages, found, err
+}
+
+// withFindings returns the files in which something was found, with their content
+// where it can still be read.
+func withFindings(files []oprc.File, found oprc.Diagnostics) []oprc.File {
+	named := map[string]bool{}
+	for _, d := range found {
+		named[d.File] = true
+	}
+	var out []oprc.File
+	for _, f := range files {
+		if named[f.Path] {
+			f.Data, _ = f.Content() // without it, no source line is shown
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 func (o *validateOptions) checkLive(ctx context.Context, files []oprc.File) (found oprc.Diagnostics, err error) {

@@ -3,7 +3,10 @@
 package dirsource
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +14,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/oaas-platform/oprc/internal/ignore"
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -41,13 +47,65 @@ func Read(paths []string, stdin io.Reader) ([]oprc.File, error) {
 // .oprcignore file names them.
 func ReadAll(paths []string, stdin io.Reader) (files []oprc.File, unread []string, err error) {
 	r := reader{seen: map[string]bool{}}
+	files, err = r.read(paths, stdin, func(f *oprc.File, data []byte) { f.Data = data })
+	return files, r.unread, err
+}
+
+// Survey is Read for whoever looks at the files one after the other: they come
+// without their content, which [oprc.File.Read] reads again. Blob is its SHA-256; a
+// file that changes meanwhile cannot be read again.
+func Survey(paths []string, stdin io.Reader) ([]oprc.File, error) {
+	r := reader{seen: map[string]bool{}}
+	return r.read(paths, stdin, func(f *oprc.File, data []byte) {
+		name, sum := f.Path, sha256.Sum256(data)
+		f.Blob = "sha256:" + hex.EncodeToString(sum[:])
+		if name == Stdin {
+			f.Data = data
+			return
+		}
+		f.Read = func() ([]byte, error) {
+			data, err := content(name)
+			if err == nil && sha256.Sum256(data) != sum {
+				err = fmt.Errorf("read %s: it changed meanwhile", name)
+			}
+			return data, err
+		}
+	})
+}
+
+// read finds the files, and gives the content of each to take, several at a time.
+func (r *reader) read(paths []string, stdin io.Reader, take func(*oprc.File, []byte)) ([]oprc.File, error) {
 	for _, p := range paths {
-		if err := r.add(p, stdin); err != nil {
-			return nil, nil, err
+		if err := r.add(p); err != nil {
+			return nil, err
 		}
 	}
-	slices.SortStableFunc(r.files, func(a, b oprc.File) int { return cmp.Compare(a.Path, b.Path) })
-	return r.files, r.unread, nil
+	files, errs := r.files, make([]error, len(r.files))
+	slices.SortStableFunc(files, func(a, b oprc.File) int { return cmp.Compare(a.Path, b.Path) })
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(files); i = int(next.Add(1)) - 1 {
+				var data []byte
+				if files[i].Path == Stdin {
+					data, errs[i] = all(Stdin, stdin, 0)
+				} else {
+					data, errs[i] = content(files[i].Path)
+				}
+				if errs[i] == nil {
+					take(&files[i], data)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }
 
 type reader struct {
@@ -56,13 +114,10 @@ type reader struct {
 	seen   map[string]bool // by real path
 }
 
-func (r *reader) add(name string, stdin io.Reader) error {
+func (r *reader) add(name string) error {
 	if name == "-" {
-		if r.seen[name] {
-			return nil
-		}
-		r.seen[name] = true
-		return r.take(Stdin, stdin, false)
+		r.take(oprc.File{Path: Stdin}, name)
+		return nil
 	}
 	info, err := os.Stat(name)
 	switch {
@@ -139,13 +194,18 @@ func (r *reader) holdsSeen(root string) bool {
 	return false
 }
 
-// walk reads the package files below root. Regular files come first, so that a
+// walk takes the package files below root. Regular files come first, so that a
 // link to one of them is the repeat and not the other way round.
 func (r *reader) walk(root string) error {
-	var regular, links []string
+	real, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", root, err)
+	}
+	real = absolute(real)
+	var links []string
 	rules := map[string]ignore.Rules{} // by directory, those above it included
 	// A trailing separator makes WalkDir enter a root that is a link itself.
-	err := filepath.WalkDir(root+string(filepath.Separator), func(name string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(root+string(filepath.Separator), func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -170,17 +230,12 @@ func (r *reader) walk(root string) error {
 		case d.Type()&fs.ModeSymlink != 0:
 			links = append(links, filepath.Join(root, rel))
 		case d.Type().IsRegular():
-			regular = append(regular, filepath.Join(root, rel))
+			r.take(oprc.File{Path: filepath.Join(root, rel), Found: true}, filepath.Join(real, rel))
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read %s: %w", root, err)
-	}
-	for _, name := range regular {
-		if err := r.file(name, true); err != nil {
-			return err
-		}
 	}
 	for _, name := range links {
 		if staysInside(root, name) {
@@ -205,35 +260,47 @@ func ownRules(root, rel string, above ignore.Rules) (ignore.Rules, error) {
 	return above.With(data, segments), err
 }
 
-// file reads name unless it was read already. found means that it was not named itself.
+// file takes name, unless it was taken already. found means that it was not named itself.
 func (r *reader) file(name string, found bool) error {
 	real, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
-	real = absolute(real)
-	if r.seen[real] {
-		return nil
-	}
-	r.seen[real] = true
-	f, err := os.Open(name)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	return r.take(name, f, found)
+	r.take(oprc.File{Path: name, Found: found}, absolute(real))
+	return nil
 }
 
-func (r *reader) take(name string, from io.Reader, found bool) error {
-	if from == nil {
-		return notFound(name, "there is no standard input")
+func (r *reader) take(f oprc.File, real string) {
+	if !r.seen[real] {
+		r.seen[real] = true
+		r.files = append(r.files, f)
 	}
-	data, err := io.ReadAll(io.LimitReader(from, oprc.MaxFileSize+1))
+}
+
+func content(name string) ([]byte, error) {
+	f, err := os.Open(name)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	r.files = append(r.files, oprc.File{Path: name, Data: data, Found: found})
-	return nil
+	defer func() { _ = f.Close() }() // it was only read
+	size := int64(0)
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		size = info.Size()
+	}
+	return all(name, f, size)
+}
+
+// all reads what is there, size bytes at a guess.
+func all(name string, from io.Reader, size int64) ([]byte, error) {
+	if from == nil {
+		return nil, notFound(name, "there is no standard input")
+	}
+	var b bytes.Buffer
+	b.Grow(int(min(size, oprc.MaxFileSize)) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(from, oprc.MaxFileSize+1)); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return b.Bytes(), nil
 }
 
 // staysInside reports whether the link name leads to a regular file below root.

@@ -154,6 +154,18 @@ type File struct {
 	// Found means that nobody named the file: it was found in a directory or a source,
 	// where documents of other systems are passed over.
 	Found bool
+
+	// Read returns the content again, where Data is nil: so that nobody holds many
+	// files at once.
+	Read func() ([]byte, error) `json:"-"`
+}
+
+// Content is Data, or what Read returns.
+func (f File) Content() ([]byte, error) {
+	if f.Data != nil || f.Read == nil {
+		return f.Data, nil
+	}
+	return f.Read()
 }
 
 // A Document is one package or one environment as read from a file: exactly one

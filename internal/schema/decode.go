@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"hash/maphash"
 	"reflect"
 	"strings"
 	"sync"
@@ -10,36 +11,59 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
+// A decoder makes values of the model from nodes. It keeps some of the words that it
+// met, since the same ones occur in every file.
+type decoder struct {
+	seed  maphash.Seed
+	words [1 << 12]string
+}
+
+// word returns s, as an earlier value has it where that is known: of a thousand
+// packages, each holds TASK and PUBLIC some times.
+func (d *decoder) word(s string) string {
+	if len(s) > 32 {
+		return s
+	}
+	if d.seed == (maphash.Seed{}) {
+		d.seed = maphash.MakeSeed()
+	}
+	kept := &d.words[maphash.String(d.seed, s)%uint64(len(d.words))]
+	if *kept != s {
+		*kept = s
+	}
+	return *kept
+}
+
 // decode fills out, a pointer to a type of the model, from canonical nodes. It
 // passes over what does not fit: the checker has reported it.
-func decode(n *yaml.Node, out any) { decodeInto(n, reflect.ValueOf(out).Elem()) }
+func (d *decoder) decode(n *yaml.Node, out any) { d.into(n, reflect.ValueOf(out).Elem()) }
 
-func decodeInto(n *yaml.Node, v reflect.Value) {
+func (d *decoder) into(n *yaml.Node, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !isNull(n) && fits(n, v.Type().Elem().Kind()) {
 			v.Set(reflect.New(v.Type().Elem()))
-			decodeInto(n, v.Elem())
+			d.into(n, v.Elem())
 		}
 	case reflect.Struct:
 		if env, ok := v.Addr().Interface().(*oprc.EnvValue); ok {
-			decodeEnvValue(n, env)
+			d.envValue(n, env)
 			return
 		}
-		decodeStruct(n, v)
+		d.structure(n, v)
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
 			return
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 		for i, item := range n.Content {
-			decodeInto(item, v.Index(i))
+			d.into(item, v.Index(i))
 		}
 	case reflect.Map:
-		decodeMap(n, v)
+		d.mapping(n, v)
 	case reflect.String:
 		if isText(n) {
-			v.SetString(n.Value)
+			v.SetString(d.word(n.Value))
 		}
 	case reflect.Int:
 		if i, ok := integer(n); ok {
@@ -53,7 +77,7 @@ func decodeInto(n *yaml.Node, v reflect.Value) {
 		b, _ := boolean(n)
 		v.SetBool(b)
 	case reflect.Interface:
-		if x := plain(n); x != nil {
+		if x := d.plain(n); x != nil {
 			v.Set(reflect.ValueOf(x))
 		}
 	}
@@ -72,20 +96,20 @@ func fits(n *yaml.Node, k reflect.Kind) bool {
 	return true
 }
 
-func decodeStruct(n *yaml.Node, v reflect.Value) {
+func (d *decoder) structure(n *yaml.Node, v reflect.Value) {
 	if n.Kind != yaml.MappingNode {
 		return
 	}
 	fields := fieldsOf(v.Type())
 	for i := 0; i < len(n.Content); i += 2 {
 		if index, ok := fields[n.Content[i].Value]; ok {
-			decodeInto(n.Content[i+1], v.Field(index))
+			d.into(n.Content[i+1], v.Field(index))
 		}
 	}
 }
 
-// decodeEnvValue reads a text or a reference to a secret.
-func decodeEnvValue(n *yaml.Node, v *oprc.EnvValue) {
+// envValue reads a text or a reference to a secret.
+func (d *decoder) envValue(n *yaml.Node, v *oprc.EnvValue) {
 	if isText(n) {
 		v.Text = n.Value
 		return
@@ -93,35 +117,35 @@ func decodeEnvValue(n *yaml.Node, v *oprc.EnvValue) {
 	var ref struct {
 		Secret oprc.SecretKeyRef `json:"secretKeyRef"`
 	}
-	decodeStruct(n, reflect.ValueOf(&ref).Elem())
+	d.structure(n, reflect.ValueOf(&ref).Elem())
 	v.Secret = ref.Secret
 }
 
-func decodeMap(n *yaml.Node, v reflect.Value) {
+func (d *decoder) mapping(n *yaml.Node, v reflect.Value) {
 	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
 		return
 	}
 	v.Set(reflect.MakeMapWithSize(v.Type(), len(n.Content)/2))
 	for i := 0; i < len(n.Content); i += 2 {
 		elem := reflect.New(v.Type().Elem()).Elem()
-		decodeInto(n.Content[i+1], elem)
-		v.SetMapIndex(reflect.ValueOf(n.Content[i].Value), elem)
+		d.into(n.Content[i+1], elem)
+		v.SetMapIndex(reflect.ValueOf(d.word(n.Content[i].Value)), elem)
 	}
 }
 
 // plain returns a node as encoding/json would decode it into an any.
-func plain(n *yaml.Node) any {
+func (d *decoder) plain(n *yaml.Node) any {
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := make(map[string]any, len(n.Content)/2)
 		for i := 0; i < len(n.Content); i += 2 {
-			m[n.Content[i].Value] = plain(n.Content[i+1])
+			m[d.word(n.Content[i].Value)] = d.plain(n.Content[i+1])
 		}
 		return m
 	case yaml.SequenceNode:
 		list := make([]any, len(n.Content))
 		for i, item := range n.Content {
-			list[i] = plain(item)
+			list[i] = d.plain(item)
 		}
 		return list
 	}
@@ -134,7 +158,7 @@ func plain(n *yaml.Node) any {
 	if isNull(n) {
 		return nil
 	}
-	return n.Value
+	return d.word(n.Value)
 }
 
 var structFields sync.Map // reflect.Type -> map[string]int

@@ -28,6 +28,9 @@ func Load(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Dia
 // returned, sorted by file and position; documents are sorted by path, then by
 // position.
 //
+// A file that comes without its content is read while it is decided, and again for
+// positions: see [oprc.File].
+//
 // A document with errors is returned too, with what could be read of it, unless
 // nothing could: then its findings are all there is.
 func (l Loader) Load(files []oprc.File) ([]oprc.Document, oprc.Diagnostics) {
@@ -38,8 +41,9 @@ func (l Loader) Load(files []oprc.File) ([]oprc.Document, oprc.Diagnostics) {
 	results := make([]result, len(files))
 	var next atomic.Int64
 	work := func() {
+		d := &decoder{}
 		for i := int(next.Add(1)) - 1; i < len(files); i = int(next.Add(1)) - 1 {
-			results[i] = l.file(files[i], recent)
+			results[i] = l.file(files[i], d, recent)
 		}
 	}
 	var wg sync.WaitGroup
@@ -63,8 +67,15 @@ type result struct {
 	found oprc.Diagnostics
 }
 
-func (l Loader) file(f oprc.File, recent *recentTrees) result {
-	roots, found := parse(f)
+// file reads one file. What has to be read anew is let go with the result: its
+// documents hold no part of it.
+func (l Loader) file(f oprc.File, d *decoder, recent *recentTrees) result {
+	read := f
+	var err error
+	if read.Data, err = f.Content(); err != nil {
+		return result{found: oprc.Diagnostics{finding(oprc.CodeSyntax, oprc.Position{File: f.Path, Line: 1, Column: 1}, err.Error())}}
+	}
+	roots, found := parse(read)
 	r := result{found: found}
 	if len(roots) == 0 && len(found) == 0 {
 		r.found = append(r.found, nothing(f))
@@ -72,14 +83,14 @@ func (l Loader) file(f oprc.File, recent *recentTrees) result {
 	if len(roots) == 0 {
 		return r
 	}
-	parts, part := sections(f.Data), 0
+	parts, part := sections(read.Data), 0
 	for _, root := range roots {
 		line := root.Line
 		for part+1 < len(parts) && parts[part+1].line < line {
 			part++
 		}
 		c := &checker{model: model(), file: f.Path, strict: l.Strict, passOver: f.Found}
-		doc, ok := l.document(c, root)
+		doc, ok := l.document(c, root, d)
 		r.found = append(r.found, c.found...)
 		if !ok {
 			continue
@@ -100,16 +111,16 @@ func nothing(f oprc.File) oprc.Diagnostic {
 
 // document checks and decodes one document; ok is false where it is neither a
 // package nor an environment.
-func (l Loader) document(c *checker, root *yaml.Node) (doc oprc.Document, ok bool) {
+func (l Loader) document(c *checker, root *yaml.Node, d *decoder) (doc oprc.Document, ok bool) {
 	switch what := l.normalise(c, root); what {
 	case packageDocument:
 		p := &oprc.Package{}
-		decode(root, p)
+		d.decode(root, p)
 		applyDefaults(p)
 		return oprc.Document{Package: p}, true
 	case environmentDocument:
 		e := &oprc.Environment{}
-		decode(root, e)
+		d.decode(root, e)
 		return oprc.Document{Environment: e}, true
 	}
 	return oprc.Document{}, false

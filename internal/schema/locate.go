@@ -62,8 +62,12 @@ func (r *recentTrees) keep(id docID, p *positions) {
 }
 
 func (r *recentTrees) read(f oprc.File, part section, line int) *positions {
-	roots, _ := parse(part.of(f))
 	p := &positions{file: f.Path, line: part.line, nodes: map[string]oprc.Position{}}
+	var err error
+	if f.Data, err = f.Content(); err != nil {
+		return p // it changed, or is gone: what is known is the file
+	}
+	roots, _ := parse(part.of(f))
 	for _, root := range roots {
 		if part.line+root.Line != line {
 			continue
