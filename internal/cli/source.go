@@ -122,13 +122,35 @@ func (o *steerOptions) await(ctx context.Context, s *state, name string, ticket 
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	led, leader := time.Now(), "a server" // one that answers is a daemon
 	for {
 		obj, err := s.Find(ctx, oprc.KindSource, name)
 		if err != nil {
 			return oprc.Receipt{}, err
 		}
-		if st, ok := obj.Doc.(*oprc.SourceStatus); ok && st.Receipt != nil && st.Receipt.Ticket >= ticket {
+		st, _ := obj.Doc.(*oprc.SourceStatus)
+		if st != nil && st.Receipt != nil && st.Receipt.Ticket >= ticket {
 			return *st.Receipt, nil
+		}
+		if s.db != nil {
+			if leader, err = s.db.Leader(ctx); err != nil {
+				return oprc.Receipt{}, err
+			}
+		}
+		if leader != "" {
+			led = time.Now()
+		}
+		if leader == "" && (time.Since(led) > betweenLeaders || bounded.Err() != nil) {
+			return oprc.Receipt{}, stepError{
+				told{errNotConverged, fmt.Sprintf("source %s: no daemon is running", name)},
+				"oprc serve --config oprc.yaml starts one.",
+			}
+		}
+		if bounded.Err() != nil && ctx.Err() == nil {
+			return oprc.Receipt{}, stepError{
+				told{errNotConverged, fmt.Sprintf("source %s: the daemon did not answer within %s%s", name, o.timeout, busyWith(st))},
+				o.command("describe", "source", quote(name)) + " shows more.",
+			}
 		}
 		select {
 		case <-tick.C:
@@ -136,12 +158,24 @@ func (o *steerOptions) await(ctx context.Context, s *state, name string, ticket 
 			if ctx.Err() != nil {
 				return oprc.Receipt{}, ctx.Err()
 			}
-			return oprc.Receipt{}, stepError{
-				fmt.Errorf("%w: no daemon looked at source %s within %s", errNotConverged, name, o.timeout),
-				"Does one run? oprc serve --config oprc.yaml starts one.",
-			}
 		}
 	}
+}
+
+// betweenLeaders is how long no daemon may lead before there is taken to be none.
+const betweenLeaders = 3 * time.Second
+
+// busyWith says what a source's daemon is doing, where its status tells.
+func busyWith(st *oprc.SourceStatus) string {
+	if st == nil {
+		return ""
+	}
+	for _, c := range st.Conditions {
+		if c.Type == "Reconciling" && c.Status {
+			return "; it is " + c.Message
+		}
+	}
+	return ""
 }
 
 // verdict turns a receipt into what the command ends with.

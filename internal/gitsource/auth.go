@@ -2,8 +2,10 @@ package gitsource
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"time"
 
@@ -11,6 +13,13 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport/http"
 	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
 	"golang.org/x/crypto/ssh"
+)
+
+// What a way in may lack on this machine.
+var (
+	errKnownHosts = errors.New("known hosts")
+	errAgent      = errors.New("ssh agent")
+	errKeyFile    = errors.New("ssh key")
 )
 
 // httpAuth sends a token as the password, which every forge accepts. Without
@@ -26,9 +35,14 @@ func (o Options) httpAuth() (transport.AuthMethod, error) {
 // sshAuth uses the key, or the agent; the server's key must be a known one.
 func (o Options) sshAuth(ep *transport.Endpoint) (transport.AuthMethod, error) {
 	user := cmp.Or(ep.User, "git")
+	for _, file := range o.KnownHosts {
+		if _, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("%w: %w", errKnownHosts, err)
+		}
+	}
 	known, err := gitssh.NewKnownHostsDb(o.KnownHosts...)
 	if err != nil {
-		return nil, fmt.Errorf("known hosts: %w", err)
+		return nil, fmt.Errorf("%w: %w", errKnownHosts, err)
 	}
 	host := net.JoinHostPort(ep.Host, strconv.Itoa(cmp.Or(max(ep.Port, 0), gitssh.DefaultPort)))
 	trust := gitssh.HostKeyCallbackHelper{
@@ -37,14 +51,14 @@ func (o Options) sshAuth(ep *transport.Endpoint) (transport.AuthMethod, error) {
 	if o.SSHKeyFile == "" {
 		agent, err := gitssh.NewSSHAgentAuth(user)
 		if err != nil {
-			return nil, fmt.Errorf("ssh agent: %w", err)
+			return nil, fmt.Errorf("%w: %w", errAgent, err)
 		}
 		agent.HostKeyCallbackHelper = trust
 		return sshAuth{agent, o.Timeout}, nil
 	}
 	key, err := gitssh.NewPublicKeysFromFile(user, o.SSHKeyFile, o.SSHPassphrase)
 	if err != nil {
-		return nil, fmt.Errorf("ssh key: %w", err)
+		return nil, fmt.Errorf("%w: %w", errKeyFile, err)
 	}
 	key.HostKeyCallbackHelper = trust
 	return sshAuth{key, o.Timeout}, nil

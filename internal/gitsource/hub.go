@@ -36,20 +36,32 @@ const (
 	hostBurst  = 20
 )
 
-// A host limits the requests to one server.
+// A host limits the requests to one server. Repositories that made no progress last time
+// have one slot among themselves, so that the others have theirs.
 type host struct {
 	slots chan struct{}
+	slow  chan struct{}
 	rate  *rate.Limiter
 }
 
-// enter waits for a turn.
-func (h *host) enter(ctx context.Context) (leave func(), err error) {
+func newHost() *host {
+	return &host{
+		slots: make(chan struct{}, hostAtOnce), slow: make(chan struct{}, 1), rate: rate.NewLimiter(hostRate, hostBurst),
+	}
+}
+
+// enter waits for a turn. leave may be called more than once.
+func (h *host) enter(ctx context.Context, slow bool) (leave func(), err error) {
+	slots := h.slots
+	if slow {
+		slots = h.slow
+	}
 	select {
-	case h.slots <- struct{}{}:
+	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	leave = func() { <-h.slots }
+	leave = sync.OnceFunc(func() { <-slots })
 	if err := h.rate.Wait(ctx); err != nil {
 		leave()
 		return nil, err
@@ -63,6 +75,7 @@ func New(o Options) (*Source, error) { return new(Hub).Open(o) }
 // Open checks o; it does not touch the repository. What is wrong is an
 // [oprc.ErrInvalid].
 func (h *Hub) Open(o Options) (*Source, error) {
+	installClient()
 	o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
 	p, err := newPattern(o.Path)
 	if err != nil {
@@ -108,7 +121,7 @@ func (h *Hub) remote(o Options) (*remote, error) {
 		h.mirrors[r.dir] = key
 		name := hostOf(r.shown)
 		if h.hosts[name] == nil {
-			h.hosts[name] = &host{slots: make(chan struct{}, hostAtOnce), rate: rate.NewLimiter(hostRate, hostBurst)}
+			h.hosts[name] = newHost()
 		}
 		r.host, r.observe, r.now = h.hosts[name], h.Observe, h.Now
 	}

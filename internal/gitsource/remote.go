@@ -3,11 +3,9 @@ package gitsource
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"path"
@@ -15,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-git/go-billy/v5/osfs"
@@ -22,13 +21,9 @@ import (
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
 	gitcache "github.com/go-git/go-git/v5/plumbing/cache"
-	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/transport"
-	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/filesystem"
-	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
-	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
@@ -58,6 +53,7 @@ type remote struct {
 	repo    *git.Repository // nil until it was needed
 	storage *filesystem.Storage
 	listed  listed
+	slow    bool // the last request made no progress
 }
 
 // listed is what the last listing found out.
@@ -147,14 +143,16 @@ func (r *remote) list(ctx context.Context, since time.Time) ([]*plumbing.Referen
 }
 
 // request waits for the host's turn, and tells of what came of the request.
-func request[T any](ctx context.Context, r *remote, op string, work func() (T, error)) (T, error) {
-	leave, err := r.host.enter(ctx)
+func request[T any](ctx context.Context, r *remote, op string, work func(context.Context) (T, error)) (T, error) {
+	leave, err := r.host.enter(ctx, r.slow)
 	if err != nil {
 		var none T
 		return none, err
 	}
 	defer leave()
-	out, err := work()
+	var idled atomic.Bool
+	out, err := watched(ctx, !r.isSSH, func() { idled.Store(true); leave() }, work)
+	r.slow = idled.Load()
 	if r.observe != nil && ctx.Err() == nil {
 		failed := err
 		if errors.Is(err, transport.ErrEmptyRemoteRepository) || errors.Is(err, git.NoErrAlreadyUpToDate) {
@@ -170,7 +168,7 @@ func (r *remote) ask(ctx context.Context) ([]*plumbing.Reference, error) {
 	if err != nil {
 		return nil, r.unavailable(ctx, err)
 	}
-	refs, err := request(ctx, r, "list", func() ([]*plumbing.Reference, error) {
+	refs, err := request(ctx, r, "list", func(ctx context.Context) ([]*plumbing.Reference, error) {
 		return within(ctx, r.o.Timeout, r.isSSH, func(ctx context.Context) ([]*plumbing.Reference, error) {
 			return r.handle(nil).ListContext(ctx, &git.ListOptions{
 				Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy}, PeelingOption: git.AppendPeeled,
@@ -190,7 +188,7 @@ func (r *remote) ask(ctx context.Context) ([]*plumbing.Reference, error) {
 func (r *remote) listLocal() ([]*plumbing.Reference, error) {
 	repo, err := git.PlainOpenWithOptions(r.local, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, r.shown, err)
+		return nil, r.fault(err)
 	}
 	r.repo = repo
 	iter, err := repo.References()
@@ -230,7 +228,7 @@ func (r *remote) commit(ctx context.Context, t tip) (*object.Commit, error) {
 	c, err := r.held(t)
 	switch {
 	case errors.Is(err, plumbing.ErrObjectNotFound) && !r.mirrored(t):
-		return nil, fmt.Errorf("%w: %s: %s moved while it was read", ErrUnavailable, r.shown, t.name)
+		return nil, &Fault{URL: r.shown, Cause: fmt.Sprintf("%s moved while it was read", t.name)}
 	case err != nil:
 		return nil, fmt.Errorf("%s: %s: %w", r.shown, t.name, err)
 	}
@@ -262,10 +260,13 @@ func (r *remote) held(t tip) (*object.Commit, error) {
 		return c, nil
 	}
 	tag, err := r.repo.TagObject(t.object)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		return tag.Commit()
 	}
-	return tag.Commit()
+	if _, is := r.repo.Storer.EncodedObject(plumbing.AnyObject, t.object); is == nil {
+		return nil, object.ErrUnsupportedObject // a tag of a file, say
+	}
+	return nil, err
 }
 
 // pinned returns the commit of an id. Not every server hands out a commit by its
@@ -345,12 +346,11 @@ func openMirror(dir string) (*git.Repository, *filesystem.Storage, error) {
 	return repo, s, err
 }
 
-// healed does work, and once more with a new mirror if the old one turns out to be
-// damaged.
+// healed does work, and once more with a new mirror if the old one is damaged.
 func healed[T any](ctx context.Context, r *remote, work func(context.Context) (T, error)) (T, error) {
 	out, err := work(ctx)
-	if err == nil || r.local != "" || ctx.Err() != nil || errors.Is(err, ErrUnavailable) || errors.Is(err, oprc.ErrNotFound) || errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrUnverified) {
-		return out, err
+	if err == nil || r.local != "" || ctx.Err() != nil || !damaged(err) {
+		return out, r.explained(err)
 	}
 	if r.storage != nil {
 		_ = r.storage.Close() // it is thrown away
@@ -359,7 +359,8 @@ func healed[T any](ctx context.Context, r *remote, work func(context.Context) (T
 	if err := os.RemoveAll(r.dir); err != nil {
 		return out, fmt.Errorf("git mirror: %w", err)
 	}
-	return work(ctx)
+	out, err = work(ctx)
+	return out, r.explained(err)
 }
 
 // fetch brings refs and all their history into the mirror, and nothing that it
@@ -398,7 +399,7 @@ func (r *remote) fetchInto(ctx context.Context, s *filesystem.Storage, specs []c
 		return r.unavailable(ctx, err)
 	}
 	const moreThanAListing = 10
-	_, err = request(ctx, r, "fetch", func() (struct{}, error) {
+	_, err = request(ctx, r, "fetch", func(ctx context.Context) (struct{}, error) {
 		return within(ctx, moreThanAListing*r.o.Timeout, r.isSSH, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, r.handle(s).FetchContext(ctx, &git.FetchOptions{
 				RefSpecs: specs, Auth: auth, CABundle: r.o.CABundle, ProxyOptions: transport.ProxyOptions{URL: r.o.Proxy},
@@ -409,7 +410,7 @@ func (r *remote) fetchInto(ctx context.Context, s *filesystem.Storage, specs []c
 	switch {
 	case err == nil, errors.Is(err, git.NoErrAlreadyUpToDate):
 		return nil
-	case errors.Is(err, plumbing.ErrObjectNotFound), errors.Is(err, dotgit.ErrPackfileNotFound), errors.Is(err, idxfile.ErrMalformedIdxFile):
+	case damaged(err):
 		return fmt.Errorf("git mirror of %s: %w", r.shown, err)
 	}
 	return r.unavailable(ctx, err)
@@ -448,39 +449,7 @@ func (r *remote) unavailable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", r.shown, ctx.Err())
 	}
-	return fmt.Errorf("%w: %s: %s", ErrUnavailable, r.shown, r.scrub(cause(err)))
-}
-
-// cause says in one sentence what is wrong, and what to do where that is known.
-func cause(err error) string {
-	var (
-		odd    *plumbing.UnexpectedError
-		answer *githttp.Err
-		host   *knownhosts.KeyError
-		signer x509.UnknownAuthorityError
-	)
-	switch {
-	case errors.As(err, &odd) && errors.As(odd.Err, &answer):
-		code := answer.StatusCode()
-		return strings.TrimSpace(fmt.Sprintf("the server answers %d %s", code, http.StatusText(code)))
-	case errors.As(err, &odd) && errors.Is(odd.Err, plumbing.ErrReferenceNotFound):
-		return "its HEAD is a commit that no branch names; give it a default branch"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer in time"
-	case errors.Is(err, transport.ErrRepositoryNotFound):
-		return "there is no such repository, or its access token is missing"
-	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
-		return "it refuses the user, password or token"
-	case errors.As(err, &host) && len(host.Want) == 0:
-		return "the host's key is not in known_hosts; add it once you have made sure that it is the host's (ssh-keyscan prints it)"
-	case errors.As(err, &host):
-		return fmt.Sprintf("the host shows another key than %s has: it was set up anew, or somebody is in between", host.Want[0].Filename)
-	case errors.As(err, &signer):
-		return "nobody who is trusted signed its certificate; if it is your own, name the signer's with caFile"
-	case strings.Contains(err.Error(), "ssh: unable to authenticate"): // the library has no other mark for it
-		return "it does not accept the ssh key; give the public one read access there"
-	}
-	return err.Error()
+	return r.fault(err)
 }
 
 func (r *remote) scrub(text string) string {

@@ -134,6 +134,12 @@ func (s *sourceState) schedule(err error, polled bool, now time.Time) {
 		s.status.Failures++
 		pause := nextTry(first, s.status.Failures)
 		pause -= time.Duration(rand.Int64N(int64(pause)/10 + 1))
+		if asks, is := errors.AsType[interface {
+			error
+			RetryAfter() time.Duration
+		}](err); is {
+			pause = max(pause, asks.RetryAfter())
+		}
 		s.next = now.Add(pause)
 		s.status.NextTry = s.next
 		return
@@ -266,6 +272,7 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 		return false, s.rev, nil
 	}
 	defer func() { s.unread = unread{newest, err} }()
+	defer l.showPolling(ctx, s, w.token)()
 	rev, err := s.c.Source.Poll(ctx, w.since)
 	if err != nil {
 		return false, rev, readError{fmt.Errorf("poll: %w", err)}
@@ -506,6 +513,12 @@ func (e ownedError) Unwrap() error { return e.error }
 func needsSomeone(err error) bool {
 	var fight *fightError
 	var owned ownedError
+	if fault, is := errors.AsType[interface {
+		error
+		Lasting() bool
+	}](err); is && fault.Lasting() {
+		return true
+	}
 	return errors.Is(err, oprc.ErrInvalid) || errors.Is(err, oprc.ErrHeld) || errors.Is(err, oprc.ErrDenied) || errors.Is(err, oprc.ErrNotFound) ||
 		errors.As(err, &fight) || errors.As(err, &owned)
 }

@@ -54,8 +54,8 @@ func (d *DB) Server(ctx context.Context) (Server, error) {
 		return Server{}, d.wrap(ctx, err)
 	}
 	s.Version = strings.Join(slices.Sorted(maps.Keys(versions)), ", ")
-	s.Leader, err = d.leader(bounded)
-	return s, d.wrap(ctx, err)
+	s.Leader, err = d.Leader(bounded)
+	return s, err
 }
 
 // holder reads who has the lease, if it is not over.
@@ -68,8 +68,12 @@ local expires = tonumber(redis.call("HGET", KEYS[1], "expires") or "0")
 if expires <= tonumber(t[1]) * 1000 + tonumber(t[2]) / 1000 then return "" end
 return redis.call("HGET", KEYS[1], "holder") or ""`)
 
-func (d *DB) leader(ctx context.Context) (string, error) {
-	return holder.Run(ctx, d.c, []string{d.k.lease()}).Text()
+// Leader names the daemon that has the lease; "" if none has.
+func (d *DB) Leader(ctx context.Context) (string, error) {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	name, err := holder.Run(bounded, d.c, []string{d.k.lease()}).Text()
+	return name, d.wrap(ctx, err)
 }
 
 // parseInfo reads the lines "name:value" of an INFO.
