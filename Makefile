@@ -46,6 +46,12 @@ test: deps ## run all tests; installs redis-server, redis-tools, python3-redis a
 e2e: deps ## run the end-to-end tests alone
 	go test -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./e2e
 
+.PHONY: explore
+explore: deps ## explore interleavings of writers at length: 100,000 in memory, 2,000 on a Redis, 50 pairs of each relation
+	go test -timeout 20m -count=1 $(TESTFLAGS) ./internal/reconcile -run 'Order|Random' -explore.worlds 4000
+	go test -timeout 20m -count=1 $(TESTFLAGS) ./internal/reconcile -run RacesOnRedis -explore.worlds 1340
+	go test -timeout 20m -count=1 $(TESTFLAGS) ./e2e -run 'TestTwo(AtOnce|SavedPlans|PostsAtOnce)|TestFiftyWriters' -pairs 50
+
 .PHONY: deps
 deps:
 	@.ci/deps
