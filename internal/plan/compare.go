@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,13 +132,28 @@ func (c Change) Class() string {
 	return ""
 }
 
-// Classes names the classes whose placement or units the plan changes.
+// Classes names the classes whose placement or units the plan changes, and those whose
+// units follow from a package that it changes: that a unit was found to be right already
+// holds only as long as nobody else sends to it, and units are under no version of the
+// catalogue.
 func (p *Plan) Classes() map[string]bool {
 	classes := map[string]bool{}
+	maps.Copy(classes, p.rests)
 	for _, c := range p.Changes {
 		if cls := c.Class(); cls != "" {
 			classes[cls] = true
 		}
 	}
 	return classes
+}
+
+// rests names the placed classes of the packages that change or depend on one that does.
+func (a *attempt) rests() map[string]bool {
+	out := map[string]bool{}
+	for cls, d := range a.placed {
+		if a.affected[d.Pkg] {
+			out[cls] = true
+		}
+	}
+	return out
 }

@@ -88,7 +88,7 @@ func (a *attempt) decide(findings oprc.Diagnostics) *Plan {
 	p.Changes = append(p.Changes, d.changes...)
 	p.Base = a.base(d)
 	p.Summary = d.summary()
-	p.decided = a
+	p.decided, p.rests = a, a.rests()
 	return p.seal()
 }
 

@@ -100,7 +100,8 @@ type Plan struct {
 	// it was made with KeepGoing: then those objects are kept.
 	Conflicts []string `json:"conflicts,omitempty"`
 
-	decided *attempt // what Explain explains; nil once it has
+	decided *attempt        // what Explain explains; nil once it has
+	rests   map[string]bool // classes whose units follow from what changes; see Classes
 }
 
 // Empty reports whether applying the plan would do nothing.
