@@ -90,6 +90,8 @@ var homes = map[string][]string{
 	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "internal/loop", "internal/ingest", "internal/notify", "crm"},
 	"golang.org/x/time":                     {"internal/gitsource"},
 	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve"},
+	"k8s.io/apimachinery/pkg/labels":        {"internal/cli"},
+	"k8s.io/client-go/util/jsonpath":        {"internal/view"},
 }
 
 // Calls that only some rooms may make: the clock, the environment, the root

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -96,6 +97,11 @@ func (o *deleteOptions) named(words []string) ([]reconcile.Ref, error) {
 	if len(words) == 0 {
 		return nil, nil
 	}
+	if kind, _, ok := strings.Cut(words[0], "/"); ok {
+		if _, err := parseKind(kind); err == nil {
+			return slashed(words)
+		}
+	}
 	k, err := parseKind(words[0])
 	switch {
 	case err != nil:
@@ -108,6 +114,24 @@ func (o *deleteOptions) named(words []string) ([]reconcile.Ref, error) {
 	var out []reconcile.Ref
 	for _, name := range words[1:] {
 		out = append(out, reconcile.Ref{Kind: k.kind, Key: name})
+	}
+	return out, nil
+}
+
+// slashed reads KIND/NAME….
+func slashed(words []string) ([]reconcile.Ref, error) {
+	refs, err := parseSlashed(words)
+	if err != nil {
+		return nil, err
+	}
+	var out []reconcile.Ref
+	for _, ref := range refs {
+		if ref.kind != oprc.KindPackage && ref.kind != oprc.KindEnv {
+			return nil, usagef("%s cannot be deleted one by one: delete their package, or change it and apply", ref.plural)
+		}
+		for _, name := range ref.names {
+			out = append(out, reconcile.Ref{Kind: ref.kind, Key: name})
+		}
 	}
 	return out, nil
 }

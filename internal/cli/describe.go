@@ -20,16 +20,19 @@ type describeOptions struct {
 func newDescribe(e *env) *cobra.Command {
 	o := &describeOptions{env: e}
 	cmd := &cobra.Command{
-		Use:   "describe KIND NAME",
+		Use:   "describe KIND NAME | describe KIND/NAME",
 		Short: "Show one object with its units, errors and events",
 		Long: "Shows everything that is known about one object.\n\n" + kindHelp() +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc describe deployment shop.cart
   oprc describe unit shop.cart/0/0@local
   oprc describe env local`,
-		Args:              args(cobra.ExactArgs(2)),
 		ValidArgsFunction: e.completeKindAndNames,
 		RunE: func(cmd *cobra.Command, words []string) error {
+			words = unslashed(words)
+			if len(words) != 2 {
+				return usagef("describe what? Name a kind and one object: oprc describe deployment NAME")
+			}
 			k, err := parseKind(words[0])
 			if err != nil {
 				return err

@@ -109,7 +109,7 @@ func newEnvList(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, k, nil) })
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, []kindRef{{kindName: k}}) })
 		},
 	}
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes, until interrupted")

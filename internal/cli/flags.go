@@ -36,10 +36,7 @@ func (f formatFlag) Set(s string) error {
 // bindOutput adds -o with the first of allowed as the default.
 func bindOutput(cmd *cobra.Command, to *view.Format, allowed ...view.Format) {
 	*to = allowed[0]
-	names := make([]string, len(allowed))
-	for i, f := range allowed {
-		names[i] = string(f)
-	}
+	names := view.Usage(allowed...)
 	cmd.Flags().VarP(formatFlag{to, allowed}, "output", "o", strings.Join(names, ", "))
 	completeValues(cmd, "output", names...)
 }

@@ -16,41 +16,59 @@ import (
 
 type getOptions struct {
 	*env
-	watch  bool
-	at     string
-	mask   []string
-	output view.Format
+	watch   bool
+	at      string
+	mask    []string
+	output  view.Format
+	choice  choice
+	headers bool // left out
+	sortBy  string
+	limit   int
 }
 
 func newGet(e *env) *cobra.Command {
 	o := &getOptions{env: e}
 	cmd := &cobra.Command{
-		Use:   "get KIND [NAME...]",
+		Use:   "get KIND[,KIND...] [NAME...] | get KIND/NAME...",
 		Short: "List objects and their state",
-		Long: "Lists the objects of one kind, or the named ones.\n\n" + kindHelp() + "\nAlso dead: the dead letters of all environments, or of the named ones." +
+		Long: "Lists the objects of one kind or of several, or the named ones. \"all\" is packages, classes,\nfunctions, deployments, units and environments.\n\n" + kindHelp() +
+			"\nAlso dead: the dead letters of all environments, or of the named ones." +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc get packages
-  oprc get deployments -o wide
-  oprc get units -w
-  oprc get deploy shop.cart -o json | jq -r .condition
+  oprc get deployments --package shop --condition DOWN
+  oprc get units --env edge-1 --sort-by age
+  oprc get all --package shop
+  oprc get deployment/shop.cart -o jsonpath={.condition}
+  oprc get units -o custom-columns=ID:.key,CRM:.status.crm
+  oprc get environments -l region=eu
   oprc get package shop --at 2h -o yaml`,
-		Args:              args(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: e.completeKindAndNames,
 		RunE: func(cmd *cobra.Command, words []string) error {
+			if len(words) == 0 {
+				return usagef("get what? Name a kind, such as packages, deployments or units, or all")
+			}
 			if words[0] == wordDead {
 				return o.dead(cmd.Context(), words[1:])
 			}
-			k, err := parseKind(words[0])
+			refs, err := parseRefs(words)
 			if err != nil {
 				return err
 			}
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, k, words[1:]) })
+			if err := o.choice.parse(refs); err != nil {
+				return err
+			}
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, refs) })
 		},
 	}
-	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes, until interrupted")
-	cmd.Flags().StringVar(&o.at, "at", "", "named packages as they were at a `time`, or so long ago")
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes, until interrupted")
+	fs.StringVar(&o.at, "at", "", "named packages as they were at a `time`, or so long ago")
+	o.choice.bind(cmd, e)
+	fs.StringVar(&o.sortBy, "sort-by", "", "order by a `column`, or by a path such as .version")
+	fs.IntVar(&o.limit, "limit", 0, "print at most `N` objects of each kind")
+	fs.BoolVar(&o.headers, "no-headers", false, "print tables without their header")
 	bindMask(cmd, &o.mask)
-	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Name)
+	bindOutput(cmd, &o.output, view.Text, view.Wide, view.JSON, view.YAML, view.Name, view.JSONPath, view.CustomColumns, view.GoTemplate)
 	return cmd
 }
 
@@ -63,27 +81,74 @@ func (o *getOptions) dead(ctx context.Context, envs []string) error {
 	return o.with(ctx, func(s *state) error { return d.list(ctx, s, envs) })
 }
 
-func (o *getOptions) run(ctx context.Context, s *state, k kindName, names []string) error {
+func (o *getOptions) run(ctx context.Context, s *state, refs []kindRef) error {
+	one := len(refs) == 1
 	if o.at != "" {
-		return o.past(ctx, s, k, names)
+		if !one {
+			return usagef("--at goes with one kind")
+		}
+		return o.past(ctx, s, refs[0].kindName, refs[0].names)
 	}
 	if o.watch {
-		return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.follow(ctx, s, k, names) })
-	}
-	list, err := s.pick(ctx, k.kind, names)
-	if err != nil {
-		return err
+		if !one {
+			return usagef("--watch goes with one kind")
+		}
+		if o.output.Machine() && o.output != view.JSON && o.output != view.YAML {
+			return usagef("--watch goes with -o text, wide, name, json and yaml")
+		}
+		return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.follow(ctx, s, refs[0].kindName, refs[0].names) })
 	}
 	out := o.env.output(o.output)
-	out.Mask = o.mask
-	if len(names) == 1 {
-		return out.Object(list[0])
+	out.Mask, out.NoHeaders = o.mask, o.headers
+	var lists [][]reconcile.Object
+	found := 0
+	for _, ref := range refs {
+		list, err := s.pick(ctx, ref.kind, ref.names)
+		if err != nil {
+			return err
+		}
+		if list, err = o.arranged(out, list); err != nil {
+			return err
+		}
+		lists = append(lists, list)
+		found += len(list)
 	}
-	if len(list) == 0 && (o.output == view.Text || o.output == view.Wide) {
-		o.hint(fmt.Sprintf("There are no %s in the %s.", k.plural, s.where))
+	switch {
+	case one && len(refs[0].names) == 1 && found == 1:
+		return out.Object(lists[0][0])
+	case found == 0 && (o.output == view.Text || o.output == view.Wide):
+		what := "objects"
+		if one {
+			what = refs[0].plural
+		}
+		if o.choice.any() {
+			what += " of that choice"
+		}
+		o.hint(fmt.Sprintf("There are no %s in the %s.", what, s.where))
 		return nil
+	case one:
+		return out.Objects(refs[0].kind, lists[0])
 	}
-	return out.Objects(k.kind, list)
+	return out.Sections(lists)
+}
+
+// arranged chooses among objects, and puts them in order.
+func (o *getOptions) arranged(out view.Output, list []reconcile.Object) ([]reconcile.Object, error) {
+	list = o.choice.among(out, list)
+	if o.sortBy != "" {
+		by, err := view.ParseSorter(o.sortBy)
+		if err == nil {
+			err = out.Sort(list, by)
+		}
+		if err != nil {
+			return nil, usageError{err}
+		}
+	}
+	if o.limit > 0 && len(list) > o.limit {
+		o.hint(fmt.Sprintf("%d of %d are shown.", o.limit, len(list)))
+		list = list[:o.limit]
+	}
+	return list, nil
 }
 
 // pick returns the named objects, in that order, or all of a kind.
@@ -166,6 +231,7 @@ func (o *getOptions) follow(ctx context.Context, s *state, k kindName, names []s
 				seen = append(seen, obj)
 			}
 		}
+		seen = o.choice.among(out, seen)
 		if err := watch.Update(o.now(), seen); err != nil {
 			return err
 		}

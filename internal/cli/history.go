@@ -29,7 +29,7 @@ func newHistory(e *env) *cobra.Command {
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: e.completeNames(oprc.KindPackage),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, packageName(words[0])) })
 		},
 	}
 	cmd.Flags().IntVar(&o.limit, "limit", 50, "most `entries` to print")

@@ -40,7 +40,84 @@ func parseKind(word string) (kindName, error) {
 		}
 		all = append(all, k.plural)
 	}
+	if near := oprc.Nearest(w, all); near != "" {
+		return kindName{}, usagef("unknown kind %q: did you mean %s?", word, near)
+	}
 	return kindName{}, usagef("unknown kind %q: one of %s", word, strings.Join(all, ", "))
+}
+
+// A kindRef is a kind, and names of it; no name means all.
+type kindRef struct {
+	kindName
+	names []string
+}
+
+// parseRefs reads KIND[,KIND…] [NAME…], or KIND/NAME…, as -o name prints them.
+func parseRefs(words []string) ([]kindRef, error) {
+	if kind, _, ok := strings.Cut(words[0], "/"); ok {
+		if _, err := parseKind(kind); err == nil {
+			return parseSlashed(words)
+		}
+	}
+	if words[0] == wordAll {
+		words = append([]string{"packages,classes,functions,deployments,units,environments"}, words[1:]...)
+	}
+	var out []kindRef
+	for word := range strings.SplitSeq(words[0], ",") {
+		k, err := parseKind(word)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, kindRef{kindName: k})
+	}
+	if len(out) > 1 && len(words) > 1 {
+		return nil, usagef("names go with one kind; or write KIND/NAME for each")
+	}
+	out[0].names = words[1:]
+	return out, nil
+}
+
+// wordAll stands for the kinds that packages and environments amount to.
+const wordAll = "all"
+
+func parseSlashed(words []string) ([]kindRef, error) {
+	var out []kindRef
+	for _, word := range words {
+		kind, name, ok := strings.Cut(word, "/")
+		k, err := parseKind(kind)
+		if !ok || err != nil || name == "" {
+			return nil, usagef("%q: expected KIND/NAME, as the words before", word)
+		}
+		if i := slices.IndexFunc(out, func(r kindRef) bool { return r.kind == k.kind }); i >= 0 {
+			out[i].names = append(out[i].names, name)
+			continue
+		}
+		out = append(out, kindRef{k, []string{name}})
+	}
+	return out, nil
+}
+
+// unslashed divides KIND/NAME, where it stands alone, into two words.
+func unslashed(words []string) []string {
+	if len(words) != 1 {
+		return words
+	}
+	if kind, name, ok := strings.Cut(words[0], "/"); ok {
+		if _, err := parseKind(kind); err == nil {
+			return []string{kind, name}
+		}
+	}
+	return words
+}
+
+// packageName is a package's name, which may be given as package/NAME.
+func packageName(word string) string {
+	if kind, name, ok := strings.Cut(word, "/"); ok {
+		if k, err := parseKind(kind); err == nil && k.kind == oprc.KindPackage {
+			return name
+		}
+	}
+	return word
 }
 
 // kindHelp lists the kinds and their short forms for a command's help.

@@ -40,7 +40,7 @@ func newSourceList(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, k, nil) })
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, []kindRef{{kindName: k}}) })
 		},
 	}
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes, until interrupted")

@@ -34,7 +34,7 @@ back, until a revision brings another version of it.` +
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: e.completeNames(oprc.KindPackage),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, packageName(words[0])) })
 		},
 	}
 	cmd.Flags().Int64Var(&o.to, "to", 0, "`revision` of the package to go back to, as oprc history shows it")
@@ -101,7 +101,7 @@ without --from the one before it. Secrets are masked: a change of one does not s
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: e.completeNames(oprc.KindPackage),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, packageName(words[0])) })
 		},
 	}
 	cmd.Flags().Int64Var(&o.from, "from", 0, "`revision` before")

@@ -32,6 +32,7 @@ done the last line is the command.` +
 		ValidArgsFunction: e.completeKindAndNames,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			var kind oprc.Kind
+			words = unslashed(words)
 			if len(words) == 2 {
 				k, err := parseKind(words[0])
 				if err != nil {

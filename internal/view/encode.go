@@ -61,7 +61,9 @@ func block(n *yaml.Node) {
 	}
 }
 
-var oldBool = regexp.MustCompile(`^(?i:y|n|yes|no|on|off)$`)
+// oldBool are texts that YAML 1.1 reads as a boolean, a number to the base of 60, or
+// the keys = and <<.
+var oldBool = regexp.MustCompile(`^((?i:y|n|yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|=|<<)$`)
 
 // marshal is JSON without HTML escapes and without null lists.
 func marshal(v any) ([]byte, error) {

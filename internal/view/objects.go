@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -14,8 +15,8 @@ import (
 // Objects prints a listing of one kind as text, wide, JSON, YAML or names. An
 // empty one prints only its header.
 func (o Output) Objects(kind oprc.Kind, list []reconcile.Object) error {
-	switch o.Format {
-	case JSON, YAML:
+	switch {
+	case o.Format.Machine():
 		items, err := o.items(list)
 		if err != nil {
 			return err
@@ -24,20 +25,69 @@ func (o Output) Objects(kind oprc.Kind, list []reconcile.Object) error {
 			FormatVersion string `json:"formatVersion"`
 			Items         []item `json:"items"`
 		}{FormatVersion, items})
-	case Name:
+	case o.Format == Name:
 		return o.print(names(list))
 	}
-	t := table{header: columns(kind, o.Format == Wide)}
+	header := columns(kind, o.Format == Wide)
+	t := table{header: header}
+	more := map[string]bool{} // columns that are shown when there is something in them
+	if o.Format != Wide {
+		for _, name := range []string{"DRIFT", "ERROR"} {
+			for _, obj := range list {
+				if cell, ok := o.Cell(obj, name); ok && cell != "-" && !slices.Contains(header, name) {
+					more[name] = true
+				}
+			}
+			if more[name] {
+				t.header = append(t.header, name)
+			}
+		}
+	}
 	for _, obj := range list {
-		t.add(o.row(obj)[:len(t.header)]...)
+		row := o.row(obj)[:len(header)]
+		for _, name := range t.header[len(header):] {
+			cell, _ := o.Cell(obj, name)
+			row = append(row, cut(cell, 60))
+		}
+		t.add(row...)
+	}
+	if o.NoHeaders {
+		t.header = nil
 	}
 	return o.print(t.render(""))
+}
+
+// Sections prints the listings of several kinds: one document, or a table for each
+// kind that has objects, with an empty line between them. Each table has its kind above it.
+func (o Output) Sections(lists [][]reconcile.Object) error {
+	if o.Format.Machine() || o.Format == Name {
+		return o.Objects("", slices.Concat(lists...))
+	}
+	first := true
+	for _, list := range lists {
+		if len(list) == 0 {
+			continue
+		}
+		if !first {
+			if err := o.print("\n"); err != nil {
+				return err
+			}
+		}
+		first = false
+		if err := o.print(bold(strings.ToUpper(string(list[0].Kind))) + "\n"); err != nil {
+			return err
+		}
+		if err := o.Objects(list[0].Kind, list); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Object prints one object: a machine format holds the object itself, text a
 // listing of one.
 func (o Output) Object(obj reconcile.Object) error {
-	if o.Format != JSON && o.Format != YAML {
+	if !o.Format.Machine() {
 		return o.Objects(obj.Kind, []reconcile.Object{obj})
 	}
 	items, err := o.items([]reconcile.Object{obj})

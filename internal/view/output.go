@@ -30,18 +30,47 @@ func ParseFormat(s string, allowed ...Format) (Format, error) {
 	if s == "" {
 		f = Text
 	}
-	if slices.Contains(allowed, f) {
+	name, text, isTemplate := f.template()
+	switch {
+	case isTemplate && slices.Contains(allowed, name):
+		if _, err := parseTemplate(name, text); err != nil {
+			return "", fmt.Errorf("output format %s: %w", name, err)
+		}
+		return f, nil
+	case slices.Contains(allowed, f) && !f.wantsTemplate():
 		return f, nil
 	}
 	names := make([]string, len(allowed))
 	for i, a := range allowed {
-		names[i] = string(a)
+		names[i] = a.usage()
 	}
 	return "", fmt.Errorf("unknown output format %q: one of %s", s, strings.Join(names, ", "))
 }
 
+func (f Format) wantsTemplate() bool { return f == JSONPath || f == CustomColumns || f == GoTemplate }
+
+// usage is how a format is written on the command line.
+func (f Format) usage() string {
+	if f.wantsTemplate() {
+		return string(f) + "=…"
+	}
+	return string(f)
+}
+
+// Usage lists formats as they are written on the command line.
+func Usage(formats ...Format) []string {
+	out := make([]string, len(formats))
+	for i, f := range formats {
+		out[i] = f.usage()
+	}
+	return out
+}
+
 // Machine reports whether the format is one document for a program.
-func (f Format) Machine() bool { return f == JSON || f == YAML || f == SARIF }
+func (f Format) Machine() bool {
+	_, _, isTemplate := f.template()
+	return f == JSON || f == YAML || f == SARIF || isTemplate
+}
 
 // FormatVersion is the version of the documents that machine formats print. They
 // only grow.
@@ -59,8 +88,9 @@ type Output struct {
 	Now      time.Time // what ages are counted from; zero prints timestamps instead
 	// Path says where a file is in its repository, for what is shown beside it there:
 	// markdown, annotations, SARIF. nil keeps paths as they are.
-	Path func(file string) string
-	Mask []string // patterns of keys whose values are secret, as in plan.Masked; none hides nothing
+	Path      func(file string) string
+	NoHeaders bool     // tables without their first line
+	Mask      []string // patterns of keys whose values are secret, as in plan.Masked; none hides nothing
 }
 
 func (o Output) maxBytes() int {
@@ -81,6 +111,9 @@ func (o Output) path(file string) string {
 func (o Output) Document(v any) error {
 	if o.Format == YAML {
 		return writeYAML(o.W, v)
+	}
+	if _, _, isTemplate := o.Format.template(); isTemplate {
+		return o.rendered(v)
 	}
 	return writeJSON(o.W, v)
 }

@@ -77,8 +77,12 @@ func (o Output) unitRow(d *reconcile.UnitView) []string {
 	if s := d.Status; s != nil {
 		crm, observed, msg = dash(s.CRM), strconv.FormatInt(s.Generation, 10), dash(s.ErrorMsg)
 	}
+	state := condition(d.Condition)
+	if d.Op == oprc.Undeploy && d.Condition != oprc.Deleted {
+		state = yellow("UNDEPLOYING")
+	}
 	return []string{
-		clean(d.Unit.ID), condition(d.Condition), strconv.FormatInt(d.Generation, 10), crm, o.age(d.DispatchedAt),
+		clean(d.Unit.ID), state, strconv.FormatInt(d.Generation, 10), crm, o.age(d.DispatchedAt),
 		observed, yes(d.Unit.Primary), yes(d.Drift), shortDigest(d.SpecHash), dash(shortDigest(d.Revision)), msg,
 	}
 }
