@@ -86,9 +86,15 @@ type SourceConfig struct {
 	Interval  time.Duration `koanf:"interval"`
 	Prune     bool          `koanf:"prune"`     // default true
 	MaxDelete int           `koanf:"maxDelete"` // default 10
-	Heal      bool          `koanf:"heal"`      // default true
-	Track     bool          `koanf:"track"`     // default true; false: new revisions wait for oprc source reconcile
-	Suspend   bool          `koanf:"suspend"`
+
+	// MaxDeletePercent and MaxBlast hold more plans for an approval: those that delete more
+	// than MaxDelete and than this share, and those that touch more than MaxBlast percent
+	// of the source's running units; 0 means any.
+	MaxDeletePercent float64 `koanf:"maxDeletePercent"` // default 20
+	MaxBlast         float64 `koanf:"maxBlast"`
+	Heal             bool    `koanf:"heal"`  // default true
+	Track            bool    `koanf:"track"` // default true; false: new revisions wait for oprc source reconcile
+	Suspend          bool    `koanf:"suspend"`
 
 	// TakeOwnership lets the source take over packages and environments that the command
 	// line, the API or another source owns.
@@ -147,7 +153,7 @@ func defaultConfig() map[string]any {
 
 // defaultSource fills in what a source does not say.
 func defaultSource(src map[string]any, interval any) {
-	for key, value := range map[string]any{"prune": true, "heal": true, "track": true, "maxDelete": 10, "interval": interval} {
+	for key, value := range map[string]any{"prune": true, "heal": true, "track": true, "maxDelete": 10, "maxDeletePercent": 20.0, "interval": interval} {
 		if _, said := src[key]; !said {
 			src[key] = value
 		}
@@ -212,6 +218,8 @@ func (c Config) check() error {
 		bad(s.Interval >= time.Second, "%s.interval: %s is shorter than 1s", at, s.Interval)
 		bad(s.Verify == nil || len(s.Verify.Keys) > 0, "%s.verify.keys: missing; list at least one file with public keys", at)
 		bad(s.MaxDelete >= 0, "%s.maxDelete: %d is negative", at, s.MaxDelete)
+		bad(s.MaxDeletePercent >= 0 && s.MaxDeletePercent <= 100, "%s.maxDeletePercent: %g is no share from 0 to 100", at, s.MaxDeletePercent)
+		bad(s.MaxBlast >= 0 && s.MaxBlast <= 100, "%s.maxBlast: %g is no share from 0 to 100", at, s.MaxBlast)
 		names = append(names, s.Name)
 	}
 	return errors.Join(errs...)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -236,15 +237,17 @@ type showOptions struct {
 func newShow(e *env) *cobra.Command {
 	o := &showOptions{env: e}
 	cmd := &cobra.Command{
-		Use:   "show PLANFILE",
-		Short: "Show a saved plan",
+		Use:   "show PLANFILE|PLANID",
+		Short: "Show a saved plan, or one that waits for an approval",
 		Long: `Prints a plan that "oprc plan --out" saved, whether or not live state has moved
-since. A file that was edited is refused.` +
-			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUsage),
+since. A file that was edited is refused. Where there is no such file, and the word
+is a plan id or its first digits, prints the plan of that id that a source holds.` +
+			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitUsage, exitInterrupted),
 		Example: `  oprc show next.plan
-  oprc show next.plan -o markdown`,
+  oprc show next.plan -o markdown
+  oprc show 4f0c1d2e3a4b`,
 		Args: args(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, words []string) error { return o.run(words[0]) },
+		RunE: func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words[0]) },
 	}
 	cmd.Flags().IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
 	bindMask(cmd, &o.mask)
@@ -252,8 +255,11 @@ since. A file that was edited is refused.` +
 	return cmd
 }
 
-func (o *showOptions) run(path string) error {
+func (o *showOptions) run(ctx context.Context, path string) error {
 	saved, err := readPlan(path, "")
+	if errors.Is(err, oprc.ErrNotFound) && planID.MatchString(path) {
+		return o.with(ctx, func(s *state) error { return o.held(ctx, s, path) })
+	}
 	if err != nil {
 		return err
 	}
@@ -265,4 +271,18 @@ func (o *showOptions) run(path string) error {
 		next = o.command("apply", quote(path))
 	}
 	return out.Plan(p, next)
+}
+
+// planID is what may be a plan id, or its first digits.
+var planID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{6,64}$`)
+
+// held shows the plan of an id that a source holds.
+func (o *showOptions) held(ctx context.Context, s *state, id string) error {
+	p, err := s.HeldPlan(ctx, id)
+	if err != nil {
+		return err
+	}
+	out := o.env.output(o.output)
+	out.MaxBytes, out.Mask = o.maxBytes, o.mask
+	return out.Plan(p, o.command("source", "approve", quote(id)))
 }

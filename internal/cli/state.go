@@ -38,6 +38,8 @@ type control interface {
 	Resume(ctx context.Context, source string, by reconcile.Actor) (was bool, err error)
 	Approve(ctx context.Context, planID string, by reconcile.Actor) (source string, ticket int64, err error)
 	Adopt(ctx context.Context, pkg, source string, by reconcile.Actor) (ticket int64, err error)
+	// HeldPlan returns the plan whose id begins so that waits for an approval.
+	HeldPlan(ctx context.Context, id string) (*plan.Plan, error)
 	PlanUndo(ctx context.Context, pkg string, to int64) (*plan.Plan, error)
 	Undo(ctx context.Context, pkg string, to int64, planID string, by reconcile.Actor) (*reconcile.Undone, error)
 	// Events returns up to limit events after a stream id, oldest first.
@@ -53,6 +55,10 @@ type direct struct {
 
 func newDirect(r *reconcile.Reconciler, db *rdb.DB) direct {
 	return direct{r, reconcile.Steering{Desk: db, Reconciler: r}, db}
+}
+
+func (d direct) HeldPlan(ctx context.Context, id string) (*plan.Plan, error) {
+	return d.db.HeldPlan(ctx, id)
 }
 
 func (d direct) History(ctx context.Context, pkg string, limit int) ([]oprc.HistoryEntry, error) {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
@@ -33,6 +34,10 @@ type SourceStore interface {
 	Sources(ctx context.Context) (map[string]oprc.SourceStatus, error)
 	// DropSources forgets the status of sources that nobody follows any more.
 	DropSources(ctx context.Context, names []string, fence int64) error
+
+	// HoldPlan keeps the plan of a source that waits for an approval, for people to look
+	// at; nil: none does.
+	HoldPlan(ctx context.Context, source string, p *plan.Plan, fence int64) error
 
 	// Requests returns what people ask of the daemon; DropRequest takes one back, if
 	// it is still that one.

@@ -29,6 +29,7 @@ type repo struct {
 	files   map[string][]oprc.File // by revision
 	notes   []string
 	resumed []string
+	empty   string // revision without a package file
 	down    error
 	polls   int
 }
@@ -55,7 +56,17 @@ func (r *repo) Poll(context.Context, time.Time) (loop.Revision, error) {
 func (r *repo) Files(_ context.Context, rev loop.Revision) ([]oprc.File, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.empty != "" && rev.ID == r.empty {
+		return nil, fmt.Errorf("no package file: %w", oprc.ErrNotFound)
+	}
 	return r.files[rev.ID], nil
+}
+
+// gone leaves a revision without a package file.
+func (r *repo) gone(rev string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.empty = rev
 }
 
 func (r *repo) Notes() []string { return r.notes }
@@ -78,6 +89,9 @@ func (r *repo) commit(rev string, packages ...string) {
 	r.files[rev] = nil
 	for _, p := range packages {
 		name, image, short := strings.Cut(p, " ")
+		if whole, is := strings.CutPrefix(p, "name: "); is {
+			name, _, _ = strings.Cut(whole, "\n")
+		}
 		if short && !strings.Contains(p, "\n") {
 			p = fmt.Sprintf("name: %s\nfunctions: [{name: f, provision: {docker: {image: %q}}}]\n", name, image)
 		}

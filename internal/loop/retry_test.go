@@ -126,7 +126,7 @@ func TestARewindDeletesNothingUnasked(t *testing.T) {
 	if s = d.tick(); s.Receipt.Result != oprc.ResultHeld || s.PlanID == "" {
 		t.Fatalf("a descendant: %+v", s)
 	}
-	d.wantImages(map[string]string{"one": "1", "two": "1"})
+	d.wantImages(map[string]string{"one": "2", "two": "1"})
 	d.repo.commit("d", "one 3", "two 1") // it is back
 	if s = d.tick(); s.Receipt.Result != oprc.ResultOK || s.RewoundFrom != "" {
 		t.Fatalf("back: %+v", s)

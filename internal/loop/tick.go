@@ -35,6 +35,7 @@ type sourceState struct {
 	unread      unread
 	suspended   *oprc.Suspension // as the last tick found it
 	rewinds     bool             // one of the revisions that nobody asked for yet was a rewind
+	empty       error            // the revision holds no package file
 	readAt      time.Time        // when the files were
 	soon        bool             // something is put off, until others have looked
 	notes       []string         // of the files as they were read
@@ -239,6 +240,7 @@ type pass struct {
 	asked  oprc.Requests
 	moved  bool // the revision is another than in the tick before
 	forced bool // somebody asked for it by name
+	rested bool // what is not held was applied
 	step   *Step
 }
 
@@ -282,6 +284,10 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 		return false, rev, nil
 	}
 	files, err := s.c.Source.Files(ctx, rev)
+	s.empty = nil
+	if errors.Is(err, oprc.ErrNotFound) { // the last package may be gone: that is for a person to say
+		s.empty, files, err = readError{fmt.Errorf("read %s: %w", rev.ID, err)}, []oprc.File{}, nil
+	}
 	if err != nil {
 		return false, rev, readError{fmt.Errorf("read %s: %w", rev.ID, err)}
 	}
@@ -411,11 +417,28 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 		w.step.Plan = p
 	}
 	if held && approved.PlanID != p.ID {
+		if done, err := l.applyRest(ctx, s, req, p, live, &w); done || err != nil {
+			if err != nil {
+				return err
+			}
+			return l.carry(ctx, s, w) // what is held is what is left
+		}
+		if err := l.Store.HoldPlan(ctx, s.c.Name, p, w.token); err != nil {
+			return err
+		}
 		s.status.PlanID = p.ID
-		s.planned = planned{of: s.reading, world: world, done: true, err: fmt.Errorf("plan %s: %s: %w", p.ID, reason, oprc.ErrHeld)}
+		s.planned = planned{of: s.reading, world: world, done: true, err: heldError(p, reason)}
 		return s.planned.err
 	}
+	if s.status.PlanID != "" {
+		if err := l.Store.HoldPlan(ctx, s.c.Name, nil, w.token); err != nil {
+			return err
+		}
+	}
 	s.status.PlanID = ""
+	if s.empty != nil && p.Empty() { // and it never had anything
+		return s.empty
+	}
 	if err := l.apply(ctx, s, p, live, w); err != nil {
 		return err
 	}
@@ -547,13 +570,47 @@ func (s *sourceState) condition(typ string) oprc.SourceCondition {
 	return s.status.Conditions[i]
 }
 
+// applyRest applies what a plan does besides what it is held for. done means that there
+// was something.
+func (l *Loop) applyRest(ctx context.Context, s *sourceState, req reconcile.Request, p *plan.Plan, live plan.Live, w *pass) (done bool, err error) {
+	if _, ends := p.Ends(s.guard()); !ends || w.rested {
+		return false, nil
+	}
+	owners := p.Stopped().Owners
+	req.Yield, req.Contested, req.Settled = union(req.Yield, owners), union(req.Contested, owners), nil
+	rest, _, err := l.Reconciler.PlanOn(ctx, req, s.reading.docs, s.reading.found, live)
+	if err != nil {
+		return false, err
+	}
+	if _, held := s.holds(rest); held || rest.Empty() {
+		return false, nil
+	}
+	w.rested, w.step.Plan = true, rest
+	return true, l.apply(ctx, s, rest, live, *w)
+}
+
+// heldError says what waits for an approval, and how to give it.
+func heldError(p *plan.Plan, reason string) error {
+	id := strings.TrimPrefix(p.ID, "sha256:")
+	id = id[:min(len(id), 12)]
+	return fmt.Errorf("plan %s: %s; see it: oprc show %s, approve it: oprc source approve %s: %w", id, reason, id, id, oprc.ErrHeld)
+}
+
+// guard is what holds plans of the source: after a rewind, every deletion.
+func (s *sourceState) guard() plan.Guard {
+	if s.status.RewoundFrom != "" {
+		return plan.Guard{Stops: true}
+	}
+	return s.c.Guard
+}
+
 // holds says whether, and why, a plan must wait for an approval. What a branch no
 // longer has because it was rewound is not deleted unasked.
 func (s *sourceState) holds(p *plan.Plan) (reason string, held bool) {
 	if reason, held = p.Held(s.c.Guard); held || s.status.RewoundFrom == "" {
 		return reason, held
 	}
-	if reason, held = p.Held(plan.Guard{}); held {
+	if reason, held = p.Held(s.guard()); held {
 		reason += fmt.Sprintf(", because the branch was rewound or force-pushed: revision %s does not descend from %s", s.rev.ID, s.status.RewoundFrom)
 	}
 	return reason, held

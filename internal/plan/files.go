@@ -14,7 +14,6 @@ type filesRead struct {
 
 func (in Input) filesRead() filesRead {
 	r := filesRead{wrong: map[string]bool{}, holds: map[string]bool{}, hollow: map[string]bool{}}
-	r.doubt = len(in.Documents) == 0 // an empty source deletes nothing
 	recorded := map[string]bool{}
 	for _, rec := range in.Live.Packages {
 		if rec.Origin == in.Scope.Origin && rec.Source != nil {

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -422,7 +423,7 @@ func TestPruning(t *testing.T) {
 		want []string
 	}{
 		"complete":            {plan.Input{Documents: documents(oprc.Package{Name: "new"})}, []string{"new create", "shop delete"}},
-		"an empty source":     {plan.Input{}, nil},
+		"an empty source":     {plan.Input{}, []string{"shop delete"}}, // which guards hold
 		"an unreadable file":  {plan.Input{Documents: documents(oprc.Package{Name: "new"}), Diagnostics: oprc.Diagnostics{unattributed}, KeepGoing: true}, []string{"new create"}},
 		"an unreadable shop":  {plan.Input{Documents: documents(oprc.Package{Name: "new"}), Diagnostics: oprc.Diagnostics{attributed}, KeepGoing: true}, []string{"new create"}},
 		"a warning elsewhere": {plan.Input{Documents: documents(oprc.Package{Name: "new"}), Diagnostics: oprc.Diagnostics{{Code: oprc.CodeLegacy, Severity: oprc.SeverityWarning}}}, []string{"new create", "shop delete"}},
@@ -701,12 +702,32 @@ func TestHeld(t *testing.T) {
 		}
 		return p
 	}
+	packages := plan.Guard{MaxDelete: 10, MaxDeletePercent: 20}
+	stops := func(kind oprc.Kind, n, all int, more ...plan.Change) *plan.Plan {
+		p := &plan.Plan{Size: plan.Size{Packages: 1000, Classes: all, Units: all}, Changes: more}
+		for i := range n {
+			p.Changes = append(p.Changes, plan.Change{Kind: kind, Key: fmt.Sprintf("shop.c%d/0/0@edge", i), Actions: []plan.Action{plan.Delete}})
+		}
+		return p
+	}
+	moved := plan.Change{Kind: oprc.KindUnit, Key: "shop.c0/0/0@cloud", Actions: []plan.Action{plan.Create}}
+	created := deleting(2, 2, 0, 0)
+	created.Changes = append(created.Changes, plan.Change{Kind: oprc.KindPackage, Actions: []plan.Action{plan.Create}})
 	tests := map[string]struct {
 		p     *plan.Plan
 		guard plan.Guard
 		held  bool
 	}{
-		"10 of 10":               {deleting(10, 10, 0, 0), plan.DefaultGuard(), false},
+		"all classes":            {stops(oprc.KindClass, 11, 11), plan.DefaultGuard(), true},
+		"all units":              {stops(oprc.KindUnit, 30, 30), plan.DefaultGuard(), true},
+		"a tenth of the units":   {stops(oprc.KindUnit, 30, 300), plan.DefaultGuard(), false},
+		"units that move":        {stops(oprc.KindUnit, 11, 11, moved), plan.DefaultGuard(), false},
+		"units of a hand's plan": {stops(oprc.KindUnit, 30, 30), packages, false},
+		"the last package":       {deleting(1, 1, 0, 0), plan.DefaultGuard(), true},
+		"the last two":           {deleting(2, 2, 0, 0), plan.DefaultGuard(), true},
+		"renamed":                {created, plan.DefaultGuard(), false},
+		"10 of 10":               {deleting(10, 10, 0, 0), packages, false},
+		"10 of 11":               {deleting(10, 11, 0, 0), plan.DefaultGuard(), false},
 		"11 of 11":               {deleting(11, 11, 0, 0), plan.DefaultGuard(), true},
 		"11 of 55 is 20 %":       {deleting(11, 55, 0, 0), plan.DefaultGuard(), false},
 		"11 of 54":               {deleting(11, 54, 0, 0), plan.DefaultGuard(), true},

@@ -16,6 +16,7 @@ func (k Keys) deployments() string       { return k.N + ":{catalog}:deployments"
 func (k Keys) catalogueDigests() string  { return k.N + ":{catalog}:digests" }      // HASH kind/key -> "rev digest blob"
 func (k Keys) environments() string      { return k.N + ":{catalog}:environments" } // HASH name -> EnvironmentRecord
 func (k Keys) sources() string           { return k.N + ":{catalog}:sources" }      // HASH name -> SourceStatus; writer: the loop
+func (k Keys) held() string              { return k.N + ":{catalog}:held" }         // HASH source -> plan that waits for an approval; writer: the loop
 func (k Keys) requests() string          { return k.N + ":{catalog}:requests" }     // HASH verb/name -> SourceRequest, ticket/source -> number; writer: people
 func (k Keys) history(pkg string) string { return k.N + ":{catalog}:history:" + pkg }
 func (k Keys) lease() string             { return k.N + ":{catalog}:lease" } // HASH holder, token, expires; writer: the leader

@@ -137,6 +137,20 @@ func (c *Client) Approve(ctx context.Context, planID string, by reconcile.Actor)
 	return t.Source, t.Ticket, err
 }
 
+// HeldPlan returns the plan whose id begins so that waits for an approval, without its
+// secrets.
+func (c *Client) HeldPlan(ctx context.Context, id string) (*plan.Plan, error) {
+	raw, err := c.do(ctx, http.MethodGet, "/plans/"+url.PathEscape(id), nil, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	var p plan.Plan
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", id, err)
+	}
+	return &p, nil
+}
+
 // Adopt lets a source take over a package that somebody else owns.
 func (c *Client) Adopt(ctx context.Context, pkg, source string, by reconcile.Actor) (n int64, err error) {
 	var t ticket

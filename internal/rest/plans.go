@@ -97,6 +97,15 @@ func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// heldPlan answers with a plan that a source holds, without its secrets.
+func (a *api) heldPlan(w http.ResponseWriter, r *http.Request) error {
+	p, err := a.Control.HeldPlan(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return a.reply(w, http.StatusOK, p.Masked(a.Mask))
+}
+
 // applyPlan carries out what was planned here under an id, if it comes out the same again.
 // If a source holds that plan, it is approved.
 func (a *api) applyPlan(w http.ResponseWriter, r *http.Request) error {

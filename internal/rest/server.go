@@ -50,6 +50,8 @@ type Control interface {
 	Resume(ctx context.Context, source string, by reconcile.Actor) (was bool, err error)
 	Approve(ctx context.Context, planID string, by reconcile.Actor) (source string, ticket int64, err error)
 	Adopt(ctx context.Context, pkg, source string, by reconcile.Actor) (ticket int64, err error)
+	// HeldPlan returns the plan whose id begins so that waits for an approval.
+	HeldPlan(ctx context.Context, id string) (*plan.Plan, error)
 	PlanUndo(ctx context.Context, pkg string, to int64) (*plan.Plan, error)
 	Undo(ctx context.Context, pkg string, to int64, planID string, by reconcile.Actor) (*reconcile.Undone, error)
 
@@ -127,6 +129,7 @@ func (a *api) routes() {
 	a.handle("POST /packages/{key}/adopt", a.adoptPackage)
 	a.handle("POST /plan", a.postPlan)
 	a.handle("POST /plan/{id}/apply", a.applyPlan)
+	a.handle("GET /plans/{id}", a.heldPlan)
 	a.handle("POST /apply", a.applyRequest)
 	a.handle("GET /classes", a.list(oprc.KindClass))
 	a.handle("GET /classes/{key}", a.one(oprc.KindClass))
