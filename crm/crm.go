@@ -27,6 +27,63 @@ type (
 	Capacity = oprc.Capacity
 )
 
+// What units are made of.
+type (
+	// An Op is what a command asks for.
+	Op = oprc.Op
+	// A FunctionConfig is a function's settings.
+	FunctionConfig = oprc.FunctionConfig
+	// An Env is the environment variables of a function.
+	Env = oprc.Env
+	// An EnvValue is a text or a reference to a secret.
+	EnvValue = oprc.EnvValue
+	// A SecretKeyRef names one key of a secret.
+	SecretKeyRef = oprc.SecretKeyRef
+	// A Provision is how a function's author wants it to run.
+	Provision = oprc.Provision
+	// Knative runs a function as a Knative service.
+	Knative = oprc.Knative
+	// Docker runs a function as one container.
+	Docker = oprc.Docker
+	// KubeWorkload runs a function as a Kubernetes Deployment.
+	KubeWorkload = oprc.KubeWorkload
+	// Requirements are what a class or function should reach.
+	Requirements = oprc.Requirements
+	// Constraints are what a class or function must keep.
+	Constraints = oprc.Constraints
+	// Consistency is what readers of an object's replicas may rely on.
+	Consistency = oprc.Consistency
+	// A Binding is how a function can be called on objects of a unit's class.
+	Binding = oprc.UnitBinding
+	// Access says who may call a binding.
+	Access = oprc.Access
+	// A Macro is a function made of calls to others.
+	Macro = oprc.Macro
+	// A Step is a call in a macro.
+	Step = oprc.Step
+	// A StateSpec is the keys of objects.
+	StateSpec = oprc.StateSpec
+	// A KeySpec is one key of an object.
+	KeySpec = oprc.KeySpec
+	// PartitionInfo says which replica of which partition a unit is.
+	PartitionInfo = oprc.PartitionInfo
+	// A Peer is another replica of a unit's partition.
+	Peer = oprc.UnitPeer
+)
+
+// The two commands.
+const (
+	OpDeploy   = oprc.Deploy
+	OpUndeploy = oprc.Undeploy
+)
+
+// Who may call a binding.
+const (
+	Public   = oprc.Public   // anybody
+	Internal = oprc.Internal // macros of the same package
+	Private  = oprc.Private  // macros of the same class
+)
+
 // The conditions that a CRM reports.
 const (
 	Deploying = oprc.Deploying

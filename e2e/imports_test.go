@@ -89,7 +89,7 @@ var homes = map[string][]string{
 	"go.yaml.in/yaml":                       {"internal/schema", "internal/view", "internal/cli"},
 	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "internal/loop", "internal/ingest", "internal/notify", "crm"},
 	"golang.org/x/time":                     {"internal/gitsource"},
-	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve"},
+	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve", "crm"},
 	"k8s.io/apimachinery/pkg/labels":        {"internal/cli"},
 	"k8s.io/client-go/util/jsonpath":        {"internal/view"},
 }

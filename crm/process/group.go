@@ -9,10 +9,10 @@ import (
 
 // A group is a process with all that it started.
 type group struct {
-	cmd    *exec.Cmd
-	guard  *guard
-	exited chan error // gets how the process ended, once
-	ended  chan struct{}
+	cmd   *exec.Cmd
+	guard *guard
+	err   error         // how the process ended
+	ended chan struct{} // closed when it has, and all that it printed was passed on
 }
 
 // startGroup starts a command in a group of its own.
@@ -30,9 +30,9 @@ func startGroup(c Command, env []string, out io.Writer) (*group, error) {
 		g.release()
 		return nil, err
 	}
-	p := &group{cmd: cmd, guard: g, exited: make(chan error, 1), ended: make(chan struct{})}
+	p := &group{cmd: cmd, guard: g, ended: make(chan struct{})}
 	go func() {
-		p.exited <- cmd.Wait()
+		p.err = cmd.Wait()
 		close(p.ended)
 	}()
 	return p, nil

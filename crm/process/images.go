@@ -1,12 +1,15 @@
 package process
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,17 +45,17 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 
 // LoadImages reads a JSON file {"images": {IMAGE or pattern: Command}}.
 func LoadImages(file string) (Images, error) {
-	f, err := os.Open(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }()
+	if err := strict(text); err != nil {
+		return nil, fmt.Errorf("%s:%w", file, err)
+	}
 	var doc struct {
 		Images Images `json:"images"`
 	}
-	in := json.NewDecoder(f)
-	in.DisallowUnknownFields()
-	if err := in.Decode(&doc); err != nil {
+	if err := json.Unmarshal(text, &doc); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	base, err := filepath.Abs(filepath.Dir(file))
@@ -69,6 +72,63 @@ func LoadImages(file string) (Images, error) {
 		doc.Images[name] = c
 	}
 	return doc.Images, nil
+}
+
+// fields are the names in an images file, by depth: encoding/json would also take them
+// in other cases, twice, and followed by anything.
+var fields = map[int][]string{1: {"images"}, 3: {"command", "env", "dir", "healthPath", "startTime"}}
+
+// strict reports the first unknown or repeated name, and what follows the document, as
+// line:column: what.
+func strict(text []byte) error {
+	in := json.NewDecoder(bytes.NewReader(text))
+	var open []map[string]bool // names in the objects that are open; nil for a list
+	name := false              // a name comes next
+	for {
+		from := in.InputOffset()
+		token, err := in.Token()
+		at := position(text, from)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		word, isWord := token.(string)
+		switch {
+		case name && isWord:
+			if known := fields[len(open)]; known != nil && !slices.Contains(known, word) {
+				return fmt.Errorf("%s: unknown field %q, known are %s", at, word, strings.Join(known, ", "))
+			}
+			if open[len(open)-1][word] {
+				return fmt.Errorf("%s: %q stands here again", at, word)
+			}
+			open[len(open)-1][word] = true
+			name = false
+			continue
+		case token == json.Delim('{'):
+			open, name = append(open, map[string]bool{}), true
+			continue
+		case token == json.Delim('['):
+			open, name = append(open, nil), false
+			continue
+		case token == json.Delim('}'), token == json.Delim(']'):
+			open = open[:len(open)-1]
+		}
+		if len(open) == 0 {
+			if rest := bytes.TrimSpace(text[in.InputOffset():]); len(rest) > 0 {
+				return fmt.Errorf("%s: something follows the document", position(text, in.InputOffset()))
+			}
+			return nil
+		}
+		name = open[len(open)-1] != nil
+	}
+}
+
+// position is line:column of the token that follows an offset.
+func position(text []byte, offset int64) string {
+	before := text[:len(text)-len(bytes.TrimLeft(text[offset:], " \t\r\n,:"))]
+	return fmt.Sprintf("%d:%d", bytes.Count(before, []byte("\n"))+1, len(before)-bytes.LastIndexByte(before, '\n'))
 }
 
 func (c Command) check(name string) error {

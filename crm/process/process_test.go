@@ -21,6 +21,7 @@ import (
 
 	"github.com/oaas-platform/oprc/crm"
 	"github.com/oaas-platform/oprc/crm/process"
+	"github.com/oaas-platform/oprc/crm/workload"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -38,6 +39,10 @@ func TestMain(m *testing.M) {
 
 // function answers /health, and dies or falls silent on request.
 func function() {
+	if text := os.Getenv("PRINT"); text != "" {
+		fmt.Print(strings.Repeat(text, 5000) + "\nlast words")
+		os.Exit(3)
+	}
 	if os.Getenv("BROKEN") != "" {
 		fmt.Fprintln(os.Stderr, "cannot find my database")
 		os.Exit(3)
@@ -262,6 +267,11 @@ func TestLoadImages(t *testing.T) {
 			"",
 		},
 		"unknown field": {`{"images":{"a":{"cmd":["x"]}}}`, nil, `"cmd"`},
+		"other case":    {`{"images":{"a":{"Command":["x"]}}}`, nil, `1:17: unknown field "Command"`},
+		"twice":         {"{\"images\":{\"a\":{\"command\":[\"x\"]},\n\"a\":{\"command\":[\"y\"]}}}", nil, `2:1: "a" stands here again`},
+		"two documents": {`{"images":{}} {}`, nil, "something follows"},
+		"at the top":    {`{"image":{}}`, nil, `"image"`},
+		"in an env":     {`{"images":{"a":{"command":["x"],"env":{"A":"1","A":"2"}}}}`, nil, `"A" stands here again`},
 		"no command":    {`{"images":{"a":{}}}`, nil, "no command"},
 		"bad pattern":   {`{"images":{"a[":{"command":["x"]}}}`, nil, "syntax error"},
 		"bad path":      {`{"images":{"a":{"command":["x"],"healthPath":"health"}}}`, nil, "slash"},
@@ -312,5 +322,69 @@ func TestExampleImages(t *testing.T) {
 	want := map[string]any{"echo": map[string]any{"n": 1.0}, "function": "p.f", "unit": c.ID}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("answer (-got +want):\n%s", diff)
+	}
+}
+
+// Nothing of what a function prints is lost: no byte of a line without an end, and not
+// the last line for want of a newline.
+func TestEveryByteIsPassedOn(t *testing.T) {
+	var log strings.Builder
+	dir := t.TempDir()
+	d, s := process.New(process.Options{Images: images(map[string]string{"PRINT": "0123456789"}), Log: &log, LogDir: dir}), &states{}
+	st, err := d.Deploy(t.Context(), command("p.f"), s.report)
+	if err != nil || !strings.HasSuffix(st.ErrorMsg, "last words") {
+		t.Fatalf("got %v, %v", st, err)
+	}
+	_ = d.Drain(context.Background())
+	once, _, _ := strings.Cut(log.String(), "last words\n")
+	if got, want := strings.ReplaceAll(strings.ReplaceAll(once, "p.f: ", ""), "\n", ""), strings.Repeat("0123456789", 5000); got != want {
+		t.Errorf("%d of %d bytes, or others", len(got), len(want))
+	}
+	file, err := os.ReadFile(filepath.Join(dir, process.LogName(command("p.f").ID, "p.f")))
+	if err != nil || !strings.Contains(string(file), "\nlast words\n") {
+		t.Errorf("file: %v, it ends in %q", err, file[max(0, len(file)-40):])
+	}
+}
+
+// A new generation that runs the same workload, because only a peer moved, is no reason
+// to stop anything.
+func TestSameWorkloadGoesOn(t *testing.T) {
+	d, s := process.New(process.Options{Images: images(nil)}), &states{}
+	defer func() { _ = d.Drain(context.Background()) }()
+	first, err := d.Deploy(t.Context(), command("p.f"), s.report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := command("p.f")
+	c.Generation, c.Unit.Peers = 2, []crm.Peer{{Env: "cloud", MemberID: 2}}
+	second, err := d.Deploy(t.Context(), c, s.report)
+	if diff := cmp.Diff(first, second); err != nil || diff != "" {
+		t.Errorf("%v: state (-first +second):\n%s", err, diff)
+	}
+}
+
+func TestSecretsComeFromFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "shop"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "shop", "password"), []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := command("p.f")
+	c.Unit.Functions[0].Config.Env["PASSWORD"] = crm.EnvValue{Secret: crm.SecretKeyRef{Name: "shop", Key: "password"}}
+	d, s := process.New(process.Options{Images: images(nil), Secrets: workload.SecretDir(dir)}), &states{}
+	defer func() { _ = d.Drain(context.Background()) }()
+	st, err := d.Deploy(t.Context(), c, s.report)
+	if err != nil || st.Condition != crm.Running {
+		t.Fatalf("got %v, %v", st, err)
+	}
+	if env := get(t, url(st)+"/env"); !strings.Contains(env, "PASSWORD=hunter2\"") {
+		t.Errorf("environment: %s", env)
+	}
+	c.Unit.Functions[0].Config.Env["PASSWORD"] = crm.EnvValue{Secret: crm.SecretKeyRef{Name: "shop", Key: "missing"}}
+	st, err = d.Deploy(t.Context(), c, s.report)
+	if want := "p.f: environment variable PASSWORD: secret shop has no key missing; the version before still serves"; err != nil || st.ErrorMsg != want {
+		t.Errorf("got %q, %v, want %q", st.ErrorMsg, err, want)
 	}
 }

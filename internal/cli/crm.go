@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"github.com/oaas-platform/oprc/crm"
 	"github.com/oaas-platform/oprc/crm/process"
 	"github.com/oaas-platform/oprc/crm/sim"
+	"github.com/oaas-platform/oprc/crm/workload"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -26,15 +28,17 @@ func newCRM(e *env) *cobra.Command {
 
 // driverOptions say what carries units out.
 type driverOptions struct {
-	driver string
-	images string
-	sim    sim.Options
+	driver  string
+	images  string
+	secrets string
+	sim     sim.Options
 }
 
 func (o *driverOptions) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&o.driver, "driver", "sim", "what carries units out: sim pretends to, process runs local commands")
 	fs.StringVar(&o.images, "images", "", "`file` that maps images to local commands, for --driver process")
+	fs.StringVar(&o.secrets, "secrets", "", "`directory` with a file NAME/KEY for each key of a secret that environment variables refer to")
 	fs.DurationVar(&o.sim.StartDelay, "start-delay", 300*time.Millisecond, "`time` that sim takes to start a unit")
 	fs.Float64Var(&o.sim.FailRate, "fail-rate", 0, "`share` of starts that fail in sim, from 0 to 1")
 	completeValues(cmd, "driver", "sim", "process")
@@ -57,7 +61,19 @@ func (o *driverOptions) handlers(e *env) (func() crm.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() crm.Handler { return process.New(process.Options{Images: images, Log: e.err}) }, nil
+	return func() crm.Handler {
+		return process.New(process.Options{Images: images, Secrets: workload.SecretDir(o.secrets), Log: e.err, LogDir: e.logDir()})
+	}, nil
+}
+
+// logDir is where the process driver keeps what functions print; "" if there is no
+// home.
+func (e *env) logDir() string {
+	dir := e.directory("XDG_STATE_HOME", ".local/state")
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "logs")
 }
 
 type crmRunOptions struct {
