@@ -30,8 +30,8 @@ help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build ./bin/oprc
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/oprc ./cmd/oprc
+build: ## build ./bin/oprc, and ./bin/oprc-crm for containers
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/oprc ./cmd/oprc-crm
 
 .PHONY: run
 # Not optimised: compiling everything for the first time takes two thirds of the time.
@@ -41,6 +41,23 @@ run: ## run everything in one process, on the examples
 .PHONY: test
 test: deps ## run all tests; installs redis-server, redis-tools, python3-redis and openssh-client when missing
 	go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+
+.PHONY: test-containers
+test-containers: ## run the tests of the container driver; installs Podman when missing
+	@.ci/deps
+	@.ci/deps-containers
+	go test -tags containers -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./crm/docker
+
+# Images for examples/, made here from scratch: there is no registry that has them.
+CONTAINERS ?= $(shell command -v podman || command -v docker)
+.PHONY: example-images
+example-images: ## build the images that the examples name, with podman or docker
+	@test -n "$(CONTAINERS)" || { echo "neither podman nor docker is installed" >&2; exit 1; }
+	mkdir -p build/functions
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/functions/echo ./examples/functions/echo
+	@for image in $$(git grep -ho 'registry\.example/[A-Za-z0-9./_-]*:[0-9.]*' -- 'examples/*.yaml' | sort -u); do \
+		echo "$$image"; $(CONTAINERS) build -q -f examples/functions/Containerfile -t "$$image" build/functions >/dev/null || exit 1; \
+	done
 
 .PHONY: e2e
 e2e: deps ## run the end-to-end tests alone

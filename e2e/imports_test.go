@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,7 @@ var (
 // arrows: room -> rooms that it may import. A room that is missing here is an error.
 var arrows = map[string][]string{
 	"cmd/oprc":           {"internal/cli"},
+	"cmd/oprc-crm":       {"crm", "crm/docker"}, // the one program that links engines' libraries
 	"internal/oprc":      {},
 	"internal/resolve":   {"internal/oprc"},
 	"internal/placement": {"internal/oprc"},
@@ -50,6 +52,7 @@ var arrows = map[string][]string{
 	"internal/embedded":  inward,
 	"internal/cli":       slices.Concat(inward, adapters, []string{"schema", "crm"}),
 	"crm":                {"internal/oprc", "internal/rdb"},
+	"crm/docker":         {"crm"},
 	"schema":             {},
 	"examples":           {}, // functions that a user can copy: the standard library only
 	"e2e":                {},
@@ -83,7 +86,10 @@ var homes = map[string][]string{
 	"github.com/prometheus/client_golang":   {"internal/rest"},
 	"github.com/redis/go-redis":             {"internal/rdb"},
 	"github.com/santhosh-tekuri/jsonschema": {"internal/schema"},
-	"github.com/spf13/cobra":                {"internal/cli"},
+	"github.com/containerd/errdefs":         {"crm/docker"},
+	"github.com/distribution/reference":     {"crm/docker"},
+	"github.com/moby/moby":                  {"crm/docker"},
+	"github.com/spf13/cobra":                {"internal/cli", "cmd/oprc-crm"},
 	"github.com/spf13/pflag":                {"internal/cli"},
 	"github.com/wI2L/jsondiff":              {"internal/plan"},
 	"go.yaml.in/yaml":                       {"internal/schema", "internal/view", "internal/cli"},
@@ -97,13 +103,13 @@ var homes = map[string][]string{
 // Calls that only some rooms may make: the clock, the environment, the root
 // context, identities by chance.
 var calls = map[string][]string{
-	"time.Now":           {"internal/cli", "internal/rdb", "crm", "examples"},
-	"time.Since":         {"internal/cli", "internal/rdb", "crm", "examples"},
-	"time.Until":         {"internal/cli", "internal/rdb", "crm", "examples"},
-	"os.Getenv":          {"internal/cli", "examples"},
+	"time.Now":           {"internal/cli", "internal/rdb", "crm", "crm/docker", "examples"},
+	"time.Since":         {"internal/cli", "internal/rdb", "crm", "crm/docker", "examples"},
+	"time.Until":         {"internal/cli", "internal/rdb", "crm", "crm/docker", "examples"},
+	"os.Getenv":          {"internal/cli", "cmd/oprc-crm", "examples"},
 	"os.LookupEnv":       {"internal/cli", "examples"},
 	"os.Environ":         {"internal/cli", "crm", "examples"},
-	"context.Background": {"internal/cli", "cmd/oprc", "examples"},
+	"context.Background": {"internal/cli", "cmd/oprc", "cmd/oprc-crm", "examples"},
 	"context.TODO":       {},
 }
 
@@ -236,6 +242,19 @@ func judge(room, target string) string {
 }
 
 func under(target, p string) bool { return target == p || strings.HasPrefix(target, p+"/") }
+
+// Most users plan and apply without a container engine or a cluster at hand.
+func TestOprcLinksNoEngine(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "../cmd/oprc").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, dep := range strings.Fields(string(out)) {
+		if under(dep, "github.com/moby/moby") || under(dep, "k8s.io/client-go/kubernetes") || under(dep, "k8s.io/client-go/rest") || under(dep, module+"/crm/docker") {
+			t.Errorf("oprc links %s, which belongs into oprc-crm", dep)
+		}
+	}
+}
 
 func TestTheRulesBite(t *testing.T) {
 	tests := map[string]struct {

@@ -89,7 +89,7 @@ func (i *instance) Wait(ctx context.Context) error {
 	return errors.New(how)
 }
 
-func (i *instance) Stop(grace time.Duration) {
+func (i *instance) Stop(_ context.Context, grace time.Duration) {
 	i.p.stop(grace)
 	i.log.end()
 }

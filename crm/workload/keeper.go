@@ -19,7 +19,7 @@ type Instance interface {
 	// Wait returns how it ended once it has; or ctx's error if that ends first.
 	Wait(ctx context.Context) error
 	// Stop asks it to end, ends it by force after grace, and removes what is left.
-	Stop(grace time.Duration)
+	Stop(ctx context.Context, grace time.Duration)
 }
 
 // A Starter starts a workload and returns at once; or finds it running.
@@ -135,7 +135,7 @@ func (k *keeper) once(ctx context.Context) error {
 	leave := k.leave && ctx.Err() != nil
 	k.mu.Unlock()
 	if !leave {
-		in.Stop(grace)
+		in.Stop(context.WithoutCancel(ctx), grace)
 	}
 	return err
 }

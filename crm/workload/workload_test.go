@@ -184,7 +184,7 @@ func (s *server) Wait(ctx context.Context) error {
 		return err
 	}
 }
-func (s *server) Stop(time.Duration) { s.Close(); s.stops.Add(1) }
+func (s *server) Stop(context.Context, time.Duration) { s.Close(); s.stops.Add(1) }
 
 // A fleet starts servers.
 type fleet struct {

@@ -36,23 +36,27 @@ type driverOptions struct {
 
 func (o *driverOptions) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&o.driver, "driver", "sim", "what carries units out: sim pretends to, process runs local commands")
+	fs.StringVar(&o.driver, "driver", "sim", "what carries units out: sim pretends to, process runs local commands, docker runs containers (by oprc-crm)")
 	fs.StringVar(&o.images, "images", "", "`file` that maps images to local commands, for --driver process")
 	fs.StringVar(&o.secrets, "secrets", "", "`directory` with a file NAME/KEY for each key of a secret that environment variables refer to")
 	fs.DurationVar(&o.sim.StartDelay, "start-delay", 300*time.Millisecond, "`time` that sim takes to start a unit")
 	fs.Float64Var(&o.sim.FailRate, "fail-rate", 0, "`share` of starts that fail in sim, from 0 to 1")
-	completeValues(cmd, "driver", "sim", "process")
+	completeValues(cmd, "driver", "sim", "process", "docker")
 	_ = cmd.MarkFlagFilename("images", "json")
 }
 
-// handlers returns a maker of handlers: every environment's CRM has its own.
+// handlers returns a maker of handlers: every environment's CRM has its own. Drivers
+// of oprc-crm have none here.
 func (o *driverOptions) handlers(e *env) (func() crm.Handler, error) {
 	switch o.driver {
 	case "sim":
 		return func() crm.Handler { return sim.New(o.sim) }, nil
+	case "docker":
+		_, err := findCRMProgram()
+		return nil, err
 	case "process":
 	default:
-		return nil, usagef("--driver %s: known are sim and process", o.driver)
+		return nil, usagef("--driver %s: known are sim, process and docker", o.driver)
 	}
 	if o.images == "" {
 		return nil, usagef("--driver process needs --images FILE, which maps images to local commands")
@@ -87,10 +91,14 @@ type crmRunOptions struct {
 func newCRMRun(e *env) *cobra.Command {
 	o := &crmRunOptions{env: e}
 	cmd := &cobra.Command{
-		Use:   "run --env NAME",
-		Short: "Run the reference CRM for one environment",
-		Long: `Runs the reference CRM: it joins the environment's commands, carries them out by
-its driver, reports, and sends heartbeats until it is stopped.
+		Use:   "run --env NAME [-- FLAGS OF OPRC-CRM]",
+		Short: "Run a CRM for one environment",
+		Long: `Runs a CRM: it joins the environment's commands, carries them out by its driver,
+reports, and sends heartbeats until it is stopped.
+
+The drivers sim and process are part of oprc. The driver docker is started as the
+program oprc-crm, found beside oprc or on the PATH; what follows -- goes to it
+(oprc-crm run --help lists its flags).
 
 A CRM keeps its id over a restart. While another process has it, the second one ends
 with a conflict.
@@ -100,9 +108,15 @@ that other commands find it.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc crm run --env local
   oprc crm run --env cloud-1 --redis redis://localhost:6379 --start-delay 2s --fail-rate 0.1
-  oprc crm run --env local --driver process --images examples/images.json`,
-		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+  oprc crm run --env local --driver process --images examples/images.json
+  oprc crm run --env edge --driver docker --secrets /etc/oprc/secrets -- --publish-address 10.0.0.5`,
+		Args: func(cmd *cobra.Command, words []string) error {
+			if dash := cmd.ArgsLenAtDash(); len(words) > 0 && (dash != 0 || o.driver != "docker") {
+				return usagef("%s takes no arguments; what follows -- is for --driver docker", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words) },
 	}
 	o.bind(cmd)
 	fs := cmd.Flags()
@@ -113,7 +127,7 @@ that other commands find it.` +
 	return cmd
 }
 
-func (o *crmRunOptions) run(ctx context.Context) error {
+func (o *crmRunOptions) run(ctx context.Context, more []string) error {
 	handler, err := o.handlers(o.env)
 	if err != nil {
 		return err
@@ -131,11 +145,15 @@ func (o *crmRunOptions) run(ctx context.Context) error {
 			}
 		}
 		o.hint(fmt.Sprintf("CRM %s serves environment %q on %s. Press Ctrl-C to stop.", o.id, o.name, s.where))
-		return crm.Run(ctx, crm.Options{
+		options := crm.Options{
 			Redis: s.redis, Env: o.name, ID: o.id, Process: identity(), Database: c.Redis.Name, Topic: c.MQ.TopicPrefix,
 			Availability: o.availability, Logger: o.logger(),
 			OnEvent: func(ev crm.Event) { o.tell(ev) },
-		}, handler())
+		}
+		if handler == nil {
+			return o.runExternal(ctx, o.driverOptions, options, more...)
+		}
+		return crm.Run(ctx, options, handler())
 	})
 }
 

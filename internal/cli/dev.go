@@ -52,6 +52,7 @@ While dev runs, other commands find it and use its state.` +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitUsage),
 		Example: `  oprc dev examples/
   oprc dev examples/ --driver process --images examples/images.json
+  oprc dev examples/ --driver docker
   oprc dev https://git.example/team/packages.git --ref main`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -186,10 +187,14 @@ func (o *devOptions) runCRMs(ctx context.Context, s *state, c Config, handler fu
 			}
 			running[name] = true
 			g.Go(func() error {
-				return crm.Run(ctx, crm.Options{
+				options := crm.Options{
 					Redis: s.redis, Env: name, ID: "dev-" + name, Logger: log,
 					Database: c.Redis.Name, Topic: c.MQ.TopicPrefix,
-				}, handler())
+				}
+				if handler == nil {
+					return o.runExternal(ctx, o.driverOptions, options, "--drain")
+				}
+				return crm.Run(ctx, options, handler())
 			})
 		}
 		if !pause(ctx, 200*time.Millisecond) {

@@ -19,7 +19,8 @@ func main() {
 	if port == "" {
 		port = "8080"
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	// HOST is empty in a container: then every address of it is listened at.
+	l, err := net.Listen("tcp", net.JoinHostPort(os.Getenv("HOST"), port))
 	if err != nil {
 		log.Fatal(err)
 	}
