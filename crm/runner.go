@@ -83,14 +83,16 @@ func (r *runner) claimID(ctx context.Context) error {
 func (r *runner) run(ctx context.Context) error {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	if err := r.resume(ctx); err != nil {
-		return err
-	}
 	var g errgroup.Group
 	ctx, yield := context.WithCancelCause(ctx)
 	defer yield(nil)
-	g.Go(func() error { r.beatLoop(life, yield); return nil })
+	g.Go(func() error { r.beatLoop(life, yield); return nil }) // also while Resume looks at what runs
 	g.Go(func() error { r.deliverLoop(life); return nil })
+	if err := r.resume(ctx); err != nil {
+		end()
+		_ = g.Wait()
+		return err
+	}
 	r.consumeLoop(ctx)
 	err := r.drain(life)
 	if taken, is := errors.AsType[*rdb.TakenError](context.Cause(ctx)); is {

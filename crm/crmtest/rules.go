@@ -415,21 +415,52 @@ func (s *suite) leftBy(ctx context.Context, rule, crm string, ago time.Duration)
 	return s.acknowledges(ctx, id)
 }
 
+// checkLoss loses all data and dispatches again: a unit that runs gets another spec
+// under the generation that it has.
 func (s *suite) checkLoss(ctx context.Context) error {
+	before, _, err := s.dispatch(ctx, oprc.Deploy, 1, s.unit("loss", "a"))
+	if err != nil {
+		return err
+	}
+	if err := s.says(ctx, before, oprc.Running, oprc.Down); err != nil {
+		return err
+	}
+	saysDeploying, err := s.saidDeploying(ctx, before)
+	if err != nil {
+		return err
+	}
 	if err := s.checkWellFormed(ctx); err != nil { // before the reports are gone
 		return err
 	}
 	if err := s.p.Lose(ctx); err != nil {
 		return err
 	}
-	c, id, err := s.dispatch(ctx, oprc.Deploy, 1, s.unit("loss", "a"))
+	c, id, err := s.dispatch(ctx, oprc.Deploy, 1, s.unit("loss", "b"))
 	if err != nil {
 		return err
 	}
 	if err := s.says(ctx, c, oprc.Running, oprc.Down); err != nil {
 		return err
 	}
-	return s.acknowledges(ctx, id)
+	if err := s.acknowledges(ctx, id); err != nil {
+		return err
+	}
+	again, err := s.saidDeploying(ctx, c)
+	if err == nil && saysDeploying && !again {
+		return broken("it took another spec under the same generation for a repeat: it deployed nothing, and reports the new specHash")
+	}
+	return err
+}
+
+// saidDeploying says whether DEPLOYING was reported for a command.
+func (s *suite) saidDeploying(ctx context.Context, c oprc.Command) (bool, error) {
+	reports, err := s.statuses(ctx, c.ID)
+	for _, r := range reports {
+		if r.Condition == oprc.Deploying && r.SpecHash == c.SpecHash {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 func (s *suite) checkWellFormed(ctx context.Context) error {

@@ -8,7 +8,7 @@ N, T = os.environ.get("OAAS_PM_DB_NAME", "oaas_pm"), os.environ.get("OAAS_PM_MQ_
 UNITS, STATUS = f"{N}:{{env:{ENV}}}:units", f"{N}:{{env:{ENV}}}:status"
 COMMANDS, REPORTS, DEAD = (f"{T}.{{env:{ENV}}}.{s}" for s in ("commands", "reports", "dead"))
 r = redis.Redis.from_url(URL, decode_responses=True)
-running = {}  # unit id -> generation; a real CRM asks its platform what it runs
+running = {}  # unit id -> (generation, specHash), which together say what runs; a real CRM asks its platform what it runs
 
 def now():
     return datetime.datetime.now(datetime.timezone.utc).isoformat()
@@ -36,9 +36,9 @@ def make(uid, rec):
     if rec["op"] == "undeploy":
         running.pop(uid, None)  # stop it here
         return report(condition="DELETED", **about)
-    if running.get(uid) != rec["generation"]:
+    if running.get(uid) != (rec["generation"], rec["specHash"]):  # after a restore, another spec may have the same generation
         report(condition="DEPLOYING", **about)
-        running[uid] = rec["generation"]  # start rec["unit"]["functions"] here, each with its image and config
+        running[uid] = (rec["generation"], rec["specHash"])  # start rec["unit"]["functions"] here, each with its image and config
     functions = {f["key"]: {"condition": "RUNNING", "invocationUrl": f"py://{ME}/{f['key']}"} for f in rec["unit"]["functions"]}
     report(condition="RUNNING", functions=json.dumps(functions), replicas=json.dumps([ME]), **about)
 

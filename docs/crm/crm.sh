@@ -5,7 +5,7 @@ URL=$1 ENV=$2 ME=${3:-$(uname -n)}
 N=${OAAS_PM_DB_NAME:-oaas_pm} T=${OAAS_PM_MQ_TOPIC_PREFIX:-oaas.pm}
 UNITS="$N:{env:$ENV}:units" STATUS="$N:{env:$ENV}:status"
 COMMANDS="$T.{env:$ENV}.commands" REPORTS="$T.{env:$ENV}.reports" DEAD="$T.{env:$ENV}.dead"
-declare -A running # unit id -> generation; a real CRM asks its platform what it runs
+declare -A running # unit id -> generation and specHash, which together say what runs; a real CRM asks its platform what it runs
 
 r() { redis-cli -e --raw -u "$URL" "$@" 2>/dev/null; }
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
@@ -19,9 +19,9 @@ make() {
     report condition DELETED "${about[@]}"
     return
   fi
-  if [ "${running[$1]:-}" != "$3" ]; then
+  if [ "${running[$1]:-}" != "$3 $4" ]; then
     report condition DEPLOYING "${about[@]}" || return
-    running[$1]=$3 # start it here: HGET "$UNITS" ID says what it is made of
+    running[$1]="$3 $4" # start it here: HGET "$UNITS" ID says what it is made of
   fi
   report condition RUNNING replicas "[\"$ME\"]" "${about[@]}"
 }

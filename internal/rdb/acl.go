@@ -23,7 +23,7 @@ func (k Keys) ACL(env string) []string {
 	}
 	for _, command := range strings.Fields(`
 		hello auth ping select client|setname
-		command cluster|slots cluster|shards cluster|nodes readonly
+		command cluster|slots cluster|shards cluster|nodes readonly asking
 		multi exec eval evalsha time
 		hget hmget hgetall hscan hkeys hlen hset hdel
 		xgroup|create xreadgroup xpending xclaim xautoclaim xack xadd xlen xrange xrevrange xinfo|groups`) {
