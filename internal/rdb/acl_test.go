@@ -126,8 +126,9 @@ func TestACLRulesAreAllNeeded(t *testing.T) {
 	})
 }
 
-// onConnecting are what clients ask when they connect, or of a cluster alone.
-var onConnecting = strings.Fields(`+hello +auth +select +client|setname +command +cluster|slots +cluster|shards +cluster|nodes +readonly`)
+// onConnecting are what clients ask when they connect, or of a cluster alone; ASKING only
+// while a slot moves.
+var onConnecting = strings.Fields(`+hello +auth +select +client|setname +command +cluster|slots +cluster|shards +cluster|nodes +readonly +asking`)
 
 func TestACLIsNoMore(t *testing.T) {
 	onServers(t, func(t *testing.T, url string) {
