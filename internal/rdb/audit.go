@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -268,6 +269,52 @@ func (d *DB) auditUnits(ctx context.Context, env string, s *envReading) error {
 			s.damaged[id] = true
 		} else {
 			delete(d.units.found, of)
+		}
+	}
+	return nil
+}
+
+// Damage compares every record with its digest, and lists the objects, "<kind>/<key>", of
+// which both disagree or one is lost.
+func (d *DB) Damage(ctx context.Context) ([]string, error) {
+	if err := d.auditAll(ctx); err != nil {
+		return nil, err
+	}
+	live, err := d.Live(ctx)
+	return slices.Sorted(maps.Keys(live.Damaged)), err
+}
+
+func (d *DB) auditAll(ctx context.Context) error {
+	d.cache.mu.Lock()
+	defer d.cache.mu.Unlock()
+	d.auditing.Lock()
+	defer d.auditing.Unlock()
+	d.cache.audit, d.units = audit{}, audit{}
+	d.cache.audit.due(time.Now())
+	d.units.due(time.Now())
+	whole := func(a *audit, records, digests, prefix string, agrees func(key, record, digest string) bool) error {
+		for first := true; first || a.cursors[records] != 0; first = false {
+			if err := d.slice(ctx, a, records, digests, prefix, agrees); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for kind, hash := range d.k.recordHashes() {
+		err := whole(&d.cache.audit, hash, d.k.catalogueDigests(), string(kind)+"/", func(key, record, digest string) bool {
+			return agrees(kind, key, record, parseDigest(digest))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	names, err := d.knownEnvironments(ctx)
+	if err != nil {
+		return err
+	}
+	for _, env := range names {
+		if err := whole(&d.units, d.k.units(env), d.k.unitDigests(env), "", unitAgrees); err != nil {
+			return err
 		}
 	}
 	return nil
