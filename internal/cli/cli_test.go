@@ -169,7 +169,7 @@ func TestQuoteAndRedact(t *testing.T) {
 		"redis://:pw@h:1/0":           "redis://:xxxxx@h:1/0",
 		"redis://u:p@ss@h1:1,h2:2/0":  "redis://u:xxxxx@h1:1,h2:2/0",
 		"h1:1,h2:2":                   "h1:1,h2:2",
-		"https://token@example.com/x": "https://token@example.com/x",
+		"https://token@example.com/x": "https://xxxxx@example.com/x",
 	} {
 		if got := cli.Redacted(in); got != want {
 			t.Errorf("redact %q: got %s, want %s", in, got, want)

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +21,9 @@ import (
 // defaults. One-shot commands use its Redis part, from the environment alone.
 type Config struct {
 	Port       int            `koanf:"port"`
+	Listen     string         `koanf:"listen"` // address, with or without a port; "": all, or loopback where callers are not known
+	Pprof      string         `koanf:"pprof"`  // loopback address of profiles; "": none
+	Limits     LimitsConfig   `koanf:"limits"`
 	LogLevel   slog.Level     `koanf:"logLevel"`
 	CRMEnabled bool           `koanf:"crmEnabled"` // false: nothing is dispatched
 	Interval   time.Duration  `koanf:"interval"`   // between polls of a source that says nothing else
@@ -67,13 +68,6 @@ type EndpointConfig struct {
 type ResendConfig struct {
 	First time.Duration `koanf:"first"` // the pauses double from this
 	Max   time.Duration `koanf:"max"`   // up to this
-}
-
-// SecurityConfig says who may write through the HTTP API.
-type SecurityConfig struct {
-	// Tokens are the SHA-256 sums, in hex, of the bearer tokens that may; empty:
-	// everyone may.
-	Tokens []string `koanf:"tokens"`
 }
 
 // SourceConfig is a Git repository or a directory that says what should run.
@@ -205,9 +199,11 @@ func (c Config) check() error {
 	bad(strings.HasPrefix(c.Metrics.Endpoint, "/"), "metrics.endpoint: %q must start with /", c.Metrics.Endpoint)
 	bad(strings.HasPrefix(c.Health.Endpoint, "/"), "health.endpoint: %q must start with /", c.Health.Endpoint)
 	bad(c.sameBroker(), "mq.brokers: %q is not the Redis of the state; streams live beside the records that they are about", c.MQ.Brokers)
-	for i, sum := range c.Security.Tokens {
-		raw, err := hex.DecodeString(sum)
-		bad(err == nil && len(raw) == sha256.Size, "security.tokens[%d]: not the SHA-256 sum of a token in hex", i)
+	if _, err := c.Security.access(time.Now); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.Limits.check(); err != nil {
+		errs = append(errs, err)
 	}
 	var names []string
 	for i, s := range c.Sources {

@@ -140,7 +140,7 @@ func loadEnviron(k *koanf.Koanf, environ []string) error {
 
 // changedFlag maps the flags that were given to their keys.
 func changedFlag(flags *pflag.FlagSet) func(*pflag.Flag) (string, any) {
-	keys := map[string]string{"port": "port", "log-level": "logLevel", "interval": "interval"}
+	keys := map[string]string{"port": "port", "listen": "listen", "log-level": "logLevel", "interval": "interval"}
 	return func(f *pflag.Flag) (string, any) {
 		key, ok := keys[f.Name]
 		if !ok || !f.Changed {
@@ -153,6 +153,7 @@ func changedFlag(flags *pflag.FlagSet) func(*pflag.Flag) (string, any) {
 // bindConfig adds the flags that override the configuration.
 func bindConfig(flags *pflag.FlagSet) {
 	flags.Int("port", 8080, "`port` of the REST interface; 0 takes a free one")
+	flags.String("listen", "", "`address` to listen on (default: all where the configuration says who may, else loopback)")
 	flags.String("log-level", "INFO", "`level` of the log: DEBUG, INFO, WARN, ERROR")
 	flags.Duration("interval", time.Minute, "`time` between polls of a source that says nothing else")
 }
@@ -174,7 +175,7 @@ func decodeConfig(k *koanf.Koanf, c *Config) error {
 	err := k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		Metadata: &meta, Result: c, TagName: "koanf", WeaklyTypedInput: true,
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc()),
+			plainToken, mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc()),
 	}})
 	if err != nil {
 		return err

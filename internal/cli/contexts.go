@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -125,7 +126,13 @@ func (c contexts) listing() []view.Context {
 	return out
 }
 
-// redacted is a URL without its password. It is not parsed: several addresses
+var secretQuery = regexp.MustCompile(`(?i)([?&][^=&]*(?:token|password|secret|key|signature)[^=&]*=)[^&#]*`)
+
+// withoutSecrets is a URL without the values of parameters that are secret by name.
+func withoutSecrets(s string) string { return secretQuery.ReplaceAllString(s, "${1}xxxxx") }
+
+// redacted is a URL without its secrets: its password, or the token in its place, and
+// parameters that are such by name. It is not parsed: several addresses
 // with commas between them are no URL to the standard library.
 func redacted(s string) string {
 	scheme, rest, ok := strings.Cut(s, "://")
@@ -134,12 +141,17 @@ func redacted(s string) string {
 	}
 	at := strings.LastIndex(rest, "@")
 	if at < 0 {
-		return s
+		return withoutSecrets(s)
 	}
 	user, _, hasPassword := strings.Cut(rest[:at], ":")
-	if hasPassword {
+	switch {
+	case hasPassword:
 		user += ":xxxxx"
+	case scheme == "http" || scheme == "https": // a token, as forges take it
+		user = "xxxxx"
 	}
+	rest = withoutSecrets(rest)
+	at = strings.LastIndex(rest, "@")
 	if !ok {
 		return user + rest[at:]
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/rest"
 	"github.com/oaas-platform/oprc/internal/schema"
@@ -33,9 +35,17 @@ type daemon struct {
 	loop   *loop.Loop
 	ingest *ingest.Ingest
 	server *rest.Server
+	secure *tls.Config // of the HTTP API; nil: without TLS
 }
 
-func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *slog.Logger, metrics *rest.Metrics) *daemon {
+func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *slog.Logger, metrics *rest.Metrics) (*daemon, error) {
+	access, err := c.Security.access(e.now)
+	if err != nil {
+		return nil, err
+	}
+	if access.Stored = s.db; !c.Security.closed() {
+		access.Hosts = ownHosts(access.Hosts)
+	}
 	d := &daemon{ingest: e.ingest(s)}
 	d.loop = &loop.Loop{
 		Reconciler: s.reconciler, Sources: sources, Lease: s.db, Store: s.db, Holder: identity(), Now: e.now, Log: log,
@@ -49,11 +59,10 @@ func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *sl
 	metrics.Leading(d.loop.Leading)
 	d.ingest.Lag = metrics.Lag
 	d.server = &rest.Server{
-		Control: ledger{newDirect(s.reconciler, s.db)}, Load: schema.Load, Ready: s.db.Ping, Log: log, Metrics: metrics,
-		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint,
-		Tokens: c.Security.Tokens,
+		Control: ledger{newDirect(s.reconciler, s.db), s.db}, Load: schema.Load, Now: e.now, Ready: s.db.Ping, Log: log, Metrics: metrics,
+		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint, Access: access, Bounds: rest.Bounds(c.Limits),
 	}
-	return d
+	return d, nil
 }
 
 // watchers make the loop look at directories as soon as something changes there.
@@ -98,16 +107,18 @@ func (e *env) notifier(c Config, log *slog.Logger) (*notify.Notifier, error) {
 }
 
 // ledger is what the HTTP API asks beyond what commands do.
-type ledger struct{ direct }
-
-func (l ledger) WatchEvents(ctx context.Context, after string, block time.Duration) ([]oprc.Event, error) {
-	return l.db.WatchEvents(ctx, after, block)
+type ledger struct {
+	direct
+	*rdb.DB
 }
 
-func (l ledger) LastEvent(ctx context.Context) (string, error) { return l.db.LastEvent(ctx) }
+// Both parts have these.
+func (l ledger) Events(ctx context.Context, after string, limit int) ([]oprc.Event, error) {
+	return l.DB.Events(ctx, after, limit)
+}
 
-func (l ledger) MergeRuntime(ctx context.Context, rt oprc.ClassRuntime) (oprc.ClassRuntime, bool, error) {
-	return l.db.MergeRuntime(ctx, rt)
+func (l ledger) History(ctx context.Context, pkg string, limit int) ([]oprc.HistoryEntry, error) {
+	return l.DB.History(ctx, pkg, limit)
 }
 
 // run blocks until ctx ends or a part fails.
@@ -116,7 +127,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, more ...func(co
 	parts := append([]func(context.Context) error{
 		d.loop.Run,
 		d.ingest.Run,
-		func(ctx context.Context) error { return rest.Serve(ctx, listener, d.server.Handler()) },
+		func(ctx context.Context) error { return rest.Serve(ctx, listener, d.server.Handler(), d.secure) },
 	}, more...)
 	for _, part := range parts {
 		g.Go(func() error { return part(ctx) })
@@ -180,4 +191,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// HeldPlan is that of Steering, which knows plans by the beginning of their ids.
+func (l ledger) HeldPlan(ctx context.Context, id string) (*plan.Plan, error) {
+	return l.direct.HeldPlan(ctx, id)
 }

@@ -103,7 +103,10 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	log := o.logger()
-	d := o.newDaemon(s, []loop.SourceConfig{src}, c, log, rest.NewMetrics())
+	d, err := o.newDaemon(s, []loop.SourceConfig{src}, c, log, rest.NewMetrics())
+	if err != nil {
+		return err
+	}
 	screen := &devScreen{env: o.env, state: s}
 	d.loop.Observe = screen.step
 	o.banner(s, listener, src)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,10 +75,10 @@ func (o *doctorOptions) examine(ctx context.Context, s *state) error {
 			return err
 		}
 	}
-	if s.db != nil {
-		return o.deadLetters(ctx, s)
+	if s.db == nil {
+		return nil
 	}
-	return nil
+	return errors.Join(o.records(ctx, s), o.deadLetters(ctx, s))
 }
 
 // check adds what was found: an error is what keeps oprc from working.
@@ -152,6 +153,25 @@ func (o *doctorOptions) redisServer(ctx context.Context, s *state) error {
 		o.warn("daemon", "none leads: reports wait, and nothing is put back", "oprc serve --config oprc.yaml")
 	} else {
 		o.check("daemon", nil, r.Leader+" leads")
+	}
+	return nil
+}
+
+// records compares every record with its digest.
+func (o *doctorOptions) records(ctx context.Context, s *state) error {
+	damaged, err := s.db.Damage(ctx)
+	if err != nil {
+		return err
+	}
+	for _, object := range damaged {
+		next := "a daemon writes it again within a tick; without one, apply it again"
+		if name, is := strings.CutPrefix(object, string(oprc.KindEnv)+"/"); is {
+			next = "oprc env create " + name + ", or apply the file that declares it"
+		}
+		o.warn("records", object+": the record and its digest disagree, or one is lost", next)
+	}
+	if len(damaged) == 0 {
+		o.check("records", nil, "all are what their digests say")
 	}
 	return nil
 }

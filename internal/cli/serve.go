@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,8 +27,9 @@ import (
 
 type serveOptions struct {
 	*env
-	config string
-	cmd    *cobra.Command
+	config   string
+	insecure bool
+	cmd      *cobra.Command
 }
 
 func newServe(e *env) *cobra.Command {
@@ -37,6 +42,9 @@ each new revision true, takes in what CRMs report, and answers the HTTP API.
 
 Flags win over the environment (OAAS_PM_*, OPRC_REDIS_URL), which wins over the
 configuration file, which wins over the defaults. An unknown key stops the start.
+Without tokens, OpenID Connect or client certificates in the configuration the API
+listens on loopback only.
+
 While Redis is away the daemon waits and recovers. Several daemons may run on one
 Redis: a lease decides which of them acts.` +
 			exits(exitOK, exitError, exitInvalid, exitUsage, exitDenied, exitInterrupted),
@@ -48,6 +56,7 @@ Redis: a lease decides which of them acts.` +
 	o.cmd = cmd
 	cmd.Flags().StringVar(&o.config, "config", "", "configuration `file`, usually oprc.yaml")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	cmd.Flags().BoolVar(&o.insecure, "insecure", false, "answer everybody on every address, although the configuration does not say who may")
 	bindConfig(cmd.Flags())
 	return cmd
 }
@@ -74,10 +83,9 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", fmt.Sprintf(":%d", c.Port))
+	listener, secure, err := o.listen(ctx, c, log)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	defer func() { _ = listener.Close() }() // closed already once it served
 	s, err := o.connect(ctx, c, log)
@@ -93,7 +101,12 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
-	d := o.newDaemon(s, sources, c, log, metrics)
+	d, err := o.newDaemon(s, sources, c, log, metrics)
+	if err != nil {
+		return err
+	}
+	d.secure = secure
+	d.server.Preview = o.preview(s, c)
 	notifier.Sent = metrics.Notified
 	d.loop.Observe = func(st loop.Step) {
 		logStep(log, st)
@@ -110,6 +123,51 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 		return nil
 	}
 	return err
+}
+
+// listen opens the port of the API.
+func (o *serveOptions) listen(ctx context.Context, c Config, log *slog.Logger) (net.Listener, *tls.Config, error) {
+	address, err := c.address(o.insecure)
+	if err != nil {
+		return nil, nil, err
+	}
+	secure, err := c.Security.TLS.secure(o.now, log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration: security.tls: %w", err)
+	}
+	if !c.Security.closed() {
+		log.Warn("the API does not know its callers: everybody who reaches it may do everything", "address", address)
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen: %w", err)
+	}
+	return listener, secure, nil
+}
+
+// preview plans the next tick of one of the sources, in mirrors of its own.
+func (o *serveOptions) preview(s *state, c Config) func(context.Context, string, string) (*rest.SourcePlan, error) {
+	return func(ctx context.Context, name, ref string) (*rest.SourcePlan, error) {
+		i := slices.IndexFunc(c.Sources, func(sc SourceConfig) bool { return sc.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("source %s in the configuration: %w", name, oprc.ErrNotFound)
+		}
+		sc := c.Sources[i]
+		sc.Ref = cmp.Or(ref, sc.Ref)
+		opened, err := o.sources(&gitsource.Hub{}, "git-plan", []SourceConfig{sc})
+		if err != nil {
+			return nil, err
+		}
+		pre, err := loop.PreviewOf(ctx, s.reconciler, opened[0], s.db)
+		if err != nil {
+			return nil, err
+		}
+		return &rest.SourcePlan{
+			Revision: pre.Revision.ID, Author: pre.Revision.Author, Plan: pre.Plan, Held: pre.Held, Suspended: pre.Suspended,
+			Left: slices.Sorted(maps.Keys(pre.Left)),
+		}, nil
+	}
 }
 
 // connect opens Redis, and keeps trying until it answers: the daemon outlives it.

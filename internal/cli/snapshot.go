@@ -74,7 +74,7 @@ func (o *snapshotOptions) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := maybe.WriteFile(o.out, raw, 0o644); err != nil {
+		if err := maybe.WriteFile(o.out, raw, 0o600); err != nil {
 			return fmt.Errorf("save snapshot: %w", err)
 		}
 		o.hint(fmt.Sprintf("%d packages in %d environments. Plan against them with: oprc plan -f PATH --against %s",

@@ -49,6 +49,9 @@ func stampOf(live plan.Live, more ...any) uint64 {
 			}
 		}
 	}
+	for object := range live.Damaged {
+		add(maphash.String(seed, "damaged "+object))
+	}
 	for name, state := range live.Environments {
 		add(maphash.String(seed, name+" "+state.Standing()))
 	}

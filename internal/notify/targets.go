@@ -44,27 +44,38 @@ func (o Options) sender() (sender, error) {
 	if o.Token == "" {
 		return nil, fmt.Errorf("%w tokenEnv: missing; %s asks for a token", oprc.ErrInvalid, o.Type)
 	}
-	host, path, err := repository(o.Repository)
+	root, path, err := repository(o.Repository)
 	if err != nil {
 		return nil, err
 	}
+	given := strings.TrimRight(o.URL, "/")
 	switch o.Type {
 	case "github":
-		base := "https://" + host + "/api/v3"
-		if host == "github.com" {
+		base, repo := ownerAndName(root, path)
+		if base += "/api/v3"; root == "https://github.com" {
 			base = "https://api.github.com"
 		}
-		return github{cmp.Or(strings.TrimRight(o.URL, "/"), base), path, o.Token}, nil
-	case "gitlab":
-		return gitlab{cmp.Or(strings.TrimRight(o.URL, "/"), "https://"+host+"/api/v4"), path, o.Token}, nil
+		return github{cmp.Or(given, base), repo, o.Token}, nil
+	case "gitlab": // groups nest: what comes before the group cannot be told apart
+		return gitlab{cmp.Or(given, root+"/api/v4"), path, o.Token}, nil
 	case "gitea":
-		return gitea{cmp.Or(strings.TrimRight(o.URL, "/"), "https://"+host+"/api/v1"), path, o.Token}, nil
+		base, repo := ownerAndName(root, path)
+		return gitea{cmp.Or(given, base+"/api/v1"), repo, o.Token}, nil
 	}
 	return nil, fmt.Errorf("%w type %q: it is one of %s", oprc.ErrInvalid, o.Type, strings.Join(Types(), ", "))
 }
 
-// repository splits the URL of a repository into its host and its path there.
-func repository(raw string) (host, path string, err error) {
+// ownerAndName takes the last two parts of a path for the repository, and what comes
+// before them for where the forge itself is.
+func ownerAndName(root, path string) (base, repo string) {
+	parts := strings.Split(path, "/")
+	n := max(0, len(parts)-2)
+	return strings.TrimSuffix(root+"/"+strings.Join(parts[:n], "/"), "/"), strings.Join(parts[n:], "/")
+}
+
+// repository splits the URL of a repository into the root of its web server, scheme and
+// port as they are, and its path there. What is cloned over ssh has its API at https.
+func repository(raw string) (root, path string, err error) {
 	if before, after, scp := strings.Cut(raw, ":"); scp && !strings.Contains(raw, "://") && !strings.Contains(before, "/") {
 		raw = "ssh://" + before + "/" + strings.TrimPrefix(after, "/") // user@host:path
 	}
@@ -75,7 +86,10 @@ func repository(raw string) (host, path string, err error) {
 	if err != nil || u.Hostname() == "" || !strings.Contains(path, "/") {
 		return "", "", fmt.Errorf("%w: the source's URL names no repository of a forge", oprc.ErrInvalid)
 	}
-	return u.Hostname(), path, nil
+	if u.Scheme == "http" || u.Scheme == "https" {
+		return u.Scheme + "://" + u.Host, path, nil
+	}
+	return "https://" + u.Hostname(), path, nil
 }
 
 // request builds a JSON request.

@@ -101,30 +101,82 @@ func (a *attempt) checkDefault() {
 	}
 }
 
-// checkFrozen finds functions that are frozen, stay frozen, and change.
+// checkFrozen finds functions that are frozen, and change, go, or lose their last binding
+// all the same.
 func (a *attempt) checkFrozen() {
 	for _, name := range slices.Sorted(maps.Keys(a.changed)) {
-		d, named := a.doc(name)
-		rec, live := a.Live.Packages[name]
-		if !named || !live {
-			continue
-		}
-		for i, f := range d.Package.Functions {
-			was, ok := functionNamed(rec.Spec, f.Name)
-			if !ok || was.State != oprc.Frozen || f.State != oprc.Frozen || oprc.Digest(was) == oprc.Digest(f) {
-				continue
+		for _, was := range a.Live.Packages[name].Spec.Functions {
+			if was.State == oprc.Frozen {
+				a.checkFrozenFunction(name, was)
 			}
-			at := fmt.Sprintf("/functions/%d", i)
-			a.add(finding{
-				Diagnostic: oprc.Diagnostic{
-					Code: oprc.CodeFrozen, Severity: oprc.SeverityError, Position: d.Where.At(at), Pointer: at, Package: name,
-					Message: fmt.Sprintf("function %s is frozen: its spec may not change", oprc.Key(name, f.Name)),
-					Hint:    "set state to ENABLED in the same change",
-				},
-				subject: subject(oprc.KindPackage, name),
-			})
+		}
+		for _, key := range a.unbound(name) {
+			a.frozen(name, "/classes", fmt.Sprintf("function %s is frozen, and this takes its last binding away", key))
 		}
 	}
+}
+
+func (a *attempt) checkFrozenFunction(pkg string, was oprc.Function) {
+	key, now := oprc.Key(pkg, was.Name), a.packages[pkg].Functions
+	i := slices.IndexFunc(now, func(f oprc.Function) bool { return f.Name == was.Name })
+	switch {
+	case i < 0:
+		a.frozen(pkg, "/functions", fmt.Sprintf("function %s is frozen: it may not be removed", key))
+	case now[i].State == oprc.Frozen && oprc.Digest(was) != oprc.Digest(now[i]):
+		a.frozen(pkg, fmt.Sprintf("/functions/%d", i), fmt.Sprintf("function %s is frozen: its spec may not change", key))
+	}
+}
+
+func (a *attempt) frozen(pkg, at, message string) {
+	d, _ := a.doc(pkg)
+	hint := "set state to ENABLED in the same change"
+	if at == "/functions" {
+		hint = "set state to ENABLED first, and remove it in another change"
+	}
+	a.add(finding{
+		Diagnostic: oprc.Diagnostic{
+			Code: oprc.CodeFrozen, Severity: oprc.SeverityError, Position: d.Where.At(at), Pointer: at, Package: pkg, Message: message, Hint: hint,
+		},
+		subject: subject(oprc.KindPackage, pkg),
+	})
+}
+
+// unbound lists frozen functions that a package binds as it is live, that stay frozen, and
+// that no package will bind.
+func (a *attempt) unbound(pkg string) []string {
+	var out []string
+	for _, key := range bindings(a.Live.Packages[pkg].Spec) {
+		for _, owner := range ownersOf(key) {
+			f, stays := functionNamed(a.packages[owner], key[len(owner)+1:])
+			was, _ := functionNamed(a.Live.Packages[owner].Spec, key[len(owner)+1:])
+			if stays && f.State == oprc.Frozen && was.State == oprc.Frozen && !a.binds(key) {
+				out = append(out, key)
+			}
+		}
+	}
+	return out
+}
+
+// binds reports whether some package will bind a function.
+func (a *attempt) binds(key string) bool {
+	for _, p := range a.packages {
+		if slices.Contains(bindings(p), key) {
+			return true
+		}
+	}
+	return false
+}
+
+// bindings lists the functions that the classes of a package bind themselves, sorted.
+func bindings(p oprc.Package) []string {
+	var keys []string
+	for _, c := range p.Classes {
+		for _, b := range c.Functions {
+			keys = append(keys, oprc.Abs(p.Name, b.Function))
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // checkEnvironmentUse finds environments that are to be deleted although units

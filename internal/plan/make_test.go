@@ -321,6 +321,21 @@ func TestRefusals(t *testing.T) {
 			in:    files(shop("pay:2")),
 			does:  []string{"shop update"},
 		},
+		"frozen, and removed": {
+			first: []oprc.Package{edited(shop("pay:1"), frozen)},
+			in:    files(edited(shop("pay:1"), func(p *oprc.Package) { p.Functions, p.Classes[0].Functions = nil, nil })),
+			codes: []oprc.Code{oprc.CodeFrozen}, says: "may not be removed",
+		},
+		"frozen, and its package is deleted": {
+			first: []oprc.Package{edited(shop("pay:1"), frozen)},
+			in:    plan.Input{Scope: plan.Scope{Origin: oprc.OriginCLI, Delete: []string{"shop"}}},
+			codes: []oprc.Code{oprc.CodeFrozen}, says: "may not be removed",
+		},
+		"frozen, and its last binding goes": {
+			first: []oprc.Package{edited(shop("pay:1"), frozen)},
+			in:    files(edited(shop("pay:1"), func(p *oprc.Package) { frozen(p); p.Classes[0].Functions = nil })),
+			codes: []oprc.Code{oprc.CodeFrozen}, says: "its last binding",
+		},
 		"frozen, and others change": {
 			first: []oprc.Package{edited(shop("pay:1"), frozen)},
 			in:    files(edited(shop("pay:1"), func(p *oprc.Package) { frozen(p); p.Version = "2" })),

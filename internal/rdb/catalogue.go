@@ -23,6 +23,7 @@ type catalogueCache struct {
 	ledger      string // the cache ends with it
 	packages    map[string]cached[oprc.PackageRecord]
 	deployments map[string]cached[oprc.Deployment]
+	audit       audit
 }
 
 type cached[T any] struct {
@@ -37,6 +38,8 @@ type catalogue struct {
 	version      int64
 	observed     map[string]oprc.Observation
 	digests      map[string]oprc.ObjectDigest // by object
+	damaged      map[string]bool              // objects whose record and digest disagree
+	records      map[oprc.Kind]int64          // how many records of each kind there are
 	environments map[string]oprc.EnvironmentRecord
 	known        []string
 	packages     map[string]oprc.PackageRecord
@@ -63,12 +66,18 @@ func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
 		if c.ledger == "" || c.ledger != d.cache.ledger {
 			d.cache.ledger, d.cache.packages, d.cache.deployments = c.ledger, nil, nil
 		}
+		if err := d.findUnpaired(ctx, c); err != nil {
+			return nil, err
+		}
 		whole, err := d.readDocuments(ctx, c)
 		if err != nil {
 			return nil, err
 		}
 		if whole || attempt > torn {
-			return c, nil
+			if err := d.restore(ctx, c); err != nil {
+				return nil, err
+			}
+			return c, d.auditCatalogue(ctx, c)
 		}
 	}
 }
@@ -79,6 +88,7 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 	var ledger *redis.SliceCmd
 	var observed, digests, environments, packages, deployments *redis.MapStringStringCmd
 	var known *redis.StringSliceCmd
+	counts := map[oprc.Kind]*redis.IntCmd{}
 	limit := answerTimeout // the first question of a reading: a Redis that hangs shows here
 	if documents {
 		limit = bulkTimeout
@@ -91,6 +101,9 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 		digests = p.HGetAll(bounded, d.k.catalogueDigests())
 		environments = p.HGetAll(bounded, d.k.environments())
 		known = p.SMembers(bounded, d.k.known())
+		for kind, hash := range d.k.recordHashes() {
+			counts[kind] = p.HLen(bounded, hash)
+		}
 		if documents {
 			packages = p.HGetAll(bounded, d.k.packages())
 			deployments = p.HGetAll(bounded, d.k.deployments())
@@ -111,6 +124,11 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 		digests:      make(map[string]oprc.ObjectDigest, len(digests.Val())),
 		environments: map[string]oprc.EnvironmentRecord{},
 		known:        known.Val(),
+		damaged:      map[string]bool{},
+		records:      map[oprc.Kind]int64{},
+	}
+	for kind, n := range counts {
+		c.records[kind] = n.Val()
 	}
 	c.version, _ = version.Int64() // 0, as before the first commit, for what nobody wrote
 	for name, entry := range digests.Val() {
@@ -124,6 +142,9 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 		if json.Unmarshal([]byte(doc), &rec) != nil { // broken by hand: the next plan can put it right
 			rec = oprc.EnvironmentRecord{Spec: oprc.Environment{Kind: oprc.KindEnvironment, Name: name}}
 			rec.Rev = c.digests[object(oprc.KindEnv, name)].Rev
+		}
+		if of := object(oprc.KindEnv, name); c.digests[of].Hash != oprc.Digest(rec.Spec) || c.digests[of].Rev != rec.Rev {
+			c.damaged[of] = true
 		}
 		c.environments[name] = rec
 	}
@@ -165,21 +186,38 @@ func documents[T any](from map[string]cached[T]) map[string]T {
 	return out
 }
 
-func decodePackage(key, doc string, want oprc.ObjectDigest) (oprc.PackageRecord, bool) {
+// What a document is by the side of its digest.
+type soundness int
+
+const (
+	intact soundness = iota
+	altered
+	unreadable // or lost
+)
+
+func decodePackage(key, doc string, want oprc.ObjectDigest) (oprc.PackageRecord, soundness) {
 	var rec oprc.PackageRecord
 	err := json.Unmarshal([]byte(doc), &rec)
-	ok := err == nil && rec.Rev == want.Rev && rec.Digest == want.Hash
-	if !ok {
-		rec.Rev = want.Rev
-		rec.Spec.Name = key
+	rec.Digest = oprc.Digest(rec.Spec) // what the record itself says of it may be wrong, too
+	if err != nil || rec.Spec.Name != key {
+		return rec, unreadable
 	}
-	return rec, ok
+	if rec.Rev == want.Rev && rec.Digest == want.Hash {
+		return rec, intact
+	}
+	rec.Rev = max(rec.Rev, want.Rev)
+	return rec, altered
 }
 
-func decodeDeployment(_, doc string, want oprc.ObjectDigest) (oprc.Deployment, bool) {
+func decodeDeployment(_, doc string, want oprc.ObjectDigest) (oprc.Deployment, soundness) {
 	var dep oprc.Deployment
-	err := json.Unmarshal([]byte(doc), &dep)
-	return dep, err == nil && oprc.DigestBytes([]byte(doc)) == want.Hash
+	switch err := json.Unmarshal([]byte(doc), &dep); {
+	case err != nil:
+		return dep, unreadable
+	case oprc.DigestBytes([]byte(doc)) != want.Hash:
+		return dep, altered
+	}
+	return dep, intact
 }
 
 // chunk is how many documents one command carries.
@@ -189,7 +227,7 @@ const chunk = 500
 // hold, and the others from Redis. One that does not match its digest is
 // returned under no digest, so that the next reading asks for it again.
 func fetch[T any](ctx context.Context, d *DB, c *catalogue, kind oprc.Kind, hash string,
-	have map[string]cached[T], decode func(key, doc string, want oprc.ObjectDigest) (T, bool),
+	have map[string]cached[T], decode func(key, doc string, want oprc.ObjectDigest) (T, soundness),
 ) (map[string]cached[T], bool, error) {
 	out := make(map[string]cached[T], len(have))
 	var missing []string
@@ -215,11 +253,13 @@ func fetch[T any](ctx context.Context, d *DB, c *catalogue, kind oprc.Kind, hash
 	whole := true
 	for _, key := range missing {
 		digest := c.digests[object(kind, key)]
-		doc, ok := decode(key, docs[key], digest)
-		if !ok {
-			whole, digest = false, oprc.ObjectDigest{}
+		doc, sound := decode(key, docs[key], digest)
+		if sound != intact {
+			whole, digest, c.damaged[object(kind, key)] = false, oprc.ObjectDigest{}, true
 		}
-		out[key] = cached[T]{digest, doc}
+		if sound != unreadable {
+			out[key] = cached[T]{digest, doc}
+		}
 	}
 	return out, whole, nil
 }

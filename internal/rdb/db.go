@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -46,6 +47,9 @@ type DB struct {
 	group string
 	addr  string // of Redis, for messages; never with a password
 	cache catalogueCache
+
+	auditing sync.Mutex
+	units    audit
 
 	discovery discovery
 }

@@ -99,6 +99,17 @@ func (d *DB) LastEvent(ctx context.Context) (string, error) {
 	return msgs[0].ID, nil
 }
 
+// FirstEvent returns the id of the oldest event that is kept, "0-0" if there is none.
+func (d *DB) FirstEvent(ctx context.Context) (string, error) {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	msgs, err := d.c.XRangeN(bounded, d.k.events(), "-", "+", 1).Result()
+	if err := d.wrap(ctx, err); err != nil || len(msgs) == 0 {
+		return "0-0", err
+	}
+	return msgs[0].ID, nil
+}
+
 var streamID = regexp.MustCompile(`^\d{1,19}(-\d{1,19})?$`)
 
 func checkID(id string) error {

@@ -27,6 +27,9 @@ func (k Keys) version() string           { return k.N + ":{catalog}:version" }  
 func (k Keys) observed() string          { return k.N + ":{catalog}:observed" } // HASH env -> Observation; writer: Observe
 func (k Keys) gone() string              { return k.N + ":{catalog}:gone" }     // HASH package/name, environment/name -> revision under which it was deleted
 
+func (k Keys) tokens() string          { return k.N + ":{catalog}:tokens" }       // HASH name -> token, by its hash; writer: admins
+func (k Keys) kept(name string) string { return k.N + ":{catalog}:kept:" + name } // STRING that expires: plans, answers; writer: the API
+
 func (k Keys) env(e, rest string) string { return k.N + ":{env:" + e + "}:" + rest }
 
 // One environment. Writer: Dispatch for units and digests, Ingest for the others.

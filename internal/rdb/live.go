@@ -34,6 +34,7 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 		Digests:      c.digests,
 		Units:        map[string]map[string]oprc.UnitDigest{},
 		Statuses:     map[string]map[string]oprc.Status{},
+		Damaged:      c.damaged,
 	}
 	states, err := d.readEnvironments(ctx, c.names())
 	if err != nil {
@@ -45,6 +46,9 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 		}
 		if len(s.statuses) > 0 {
 			live.Statuses[name] = s.statuses
+		}
+		for id := range s.damaged {
+			live.Damaged[object(oprc.KindUnit, id)] = true
 		}
 		rec, declared := c.environments[name]
 		state := s.state(rec)
@@ -64,7 +68,8 @@ type envReading struct {
 	units    map[string]oprc.UnitDigest
 	statuses map[string]oprc.Status
 	beats    []oprc.Heartbeat
-	now      time.Time // by the clock that stamped the heartbeats
+	now      time.Time       // by the clock that stamped the heartbeats
+	damaged  map[string]bool // units whose record and digest disagree
 }
 
 // over reports whether nothing is left of an environment that nobody declared: its
@@ -144,6 +149,7 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 	defer cancel()
 	type answers struct {
 		units, statuses, beats *redis.MapStringStringCmd
+		records                *redis.IntCmd
 		now                    *redis.Cmd
 	}
 	got := map[string]answers{}
@@ -154,6 +160,7 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 		for _, e := range names {
 			got[e] = answers{
 				units:    p.HGetAll(bounded, d.k.unitDigests(e)),
+				records:  p.HLen(bounded, d.k.units(e)),
 				statuses: p.HGetAll(bounded, d.k.statuses(e)),
 				beats:    p.HGetAll(bounded, d.k.crms(e)),
 				now:      clock.Eval(bounded, p, []string{d.k.crms(e)}),
@@ -164,13 +171,26 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 	if err := d.wrap(ctx, err); err != nil {
 		return nil, err
 	}
-	out := make(map[string]envReading, len(names))
+	d.auditing.Lock()
+	defer d.auditing.Unlock()
+	due, out := d.units.due(time.Now()), make(map[string]envReading, len(names))
 	for e, a := range got {
 		s := envReading{
 			units:    parseUnits(a.units.Val()),
 			statuses: decodeAll[oprc.Status](a.statuses.Val()),
 			beats:    sortedBeats(a.beats.Val()),
 			now:      clockOf(a.now),
+			damaged:  map[string]bool{},
+		}
+		if a.records.Val() != int64(len(s.units)) {
+			if err := d.pairUnits(ctx, e, &s); err != nil {
+				return nil, err
+			}
+		}
+		if due || len(d.units.found) > 0 {
+			if err := d.auditUnits(ctx, e, &s); err != nil {
+				return nil, err
+			}
 		}
 		s.remember()
 		out[e] = s

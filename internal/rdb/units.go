@@ -25,18 +25,18 @@ if ARGV[1] ~= "0" then
   if seen and tonumber(seen) > tonumber(ARGV[1]) then return {"fenced", seen} end
   if seen ~= ARGV[1] then redis.call("SET", KEYS[4], ARGV[1]) end
 end
-local function observed(id)
-  local doc = redis.call("HGET", KEYS[5], id)
-  local ok, status = pcall(cjson.decode, doc or "{}")
-  return ok and tonumber(status["generation"]) or 0
+local function generationOf(doc)
+  local ok, decoded = pcall(cjson.decode, doc or "{}")
+  return ok and tonumber(decoded["generation"]) or 0
 end
+local function observed(id) return generationOf(redis.call("HGET", KEYS[5], id)) end
 local refused = {"ok"}
 for i = 2, #ARGV, 8 do
   local id, op, hash = ARGV[i], ARGV[i + 1], ARGV[i + 3]
   local generation = tonumber(ARGV[i + 2])
   local entry = ARGV[i + 2] .. " " .. (op == "deploy" and hash or "-")
   local was = redis.call("HGET", KEYS[2], id)
-  local recorded = was and tonumber(string.match(was, "^%d+")) or 0
+  local recorded = was and tonumber(string.match(was, "^%d+")) or generationOf(redis.call("HGET", KEYS[1], id))
   local successor = generation == recorded + 1
     or (generation > recorded and generation == observed(id) + 1)
   if successor then

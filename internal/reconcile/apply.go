@@ -298,17 +298,14 @@ func created(p *plan.Plan, live plan.Live) []string {
 	return objects
 }
 
-// deliveries is how often commands are derived from the catalogue again because others
-// write and send at the same time.
-const deliveries = 8
-
 // deliver sends the plan's commands, and then what the environments still lack of the
 // same classes by the catalogue as it is by now: others may have written or sent
 // meanwhile, and whoever looks last sees that nothing is missing. It returns the live
 // state that it saw then.
 func (r *Reconciler) deliver(ctx context.Context, p *plan.Plan, by Actor, now time.Time) (plan.Live, error) {
 	cmds, classes := p.Commands(), p.Classes()
-	for try := 1; ; try++ {
+	give, pause := r.Now().Add(persist), firstPause
+	for {
 		sent := r.dispatch(ctx, cmds, revisionOf(p, by), by, now)
 		if sent != nil && (!errors.Is(sent, oprc.ErrConflict) || errors.Is(sent, oprc.ErrFenced)) {
 			return plan.Live{}, sent
@@ -320,9 +317,10 @@ func (r *Reconciler) deliver(ctx context.Context, p *plan.Plan, by Actor, now ti
 		if cmds = live.Unsent(classes); len(cmds) == 0 || len(classes) == 0 {
 			return live, nil
 		}
-		if try == deliveries {
+		if !r.Now().Before(give) || !sleep(ctx, rand.N(pause)) {
 			return live, errors.Join(sent, &oprc.ConflictError{Reason: "others keep sending to the same units", Objects: slices.Sorted(maps.Keys(cmds))})
 		}
+		pause = min(2*pause, longestPause)
 	}
 }
 

@@ -82,7 +82,7 @@ func (w writing) environmentRecord(ch plan.Change, spec oprc.Environment, rev in
 
 func (w writing) historyEntry(ch plan.Change, rec oprc.PackageRecord, rev int64) oprc.HistoryEntry {
 	h := oprc.HistoryEntry{
-		Time: w.now, Rev: rev, PlanID: w.p.ID, Actor: w.by.Name, Origin: w.p.Scope.Origin,
+		Time: w.now, Rev: rev, PlanID: w.p.ID, Actor: w.by.Name, Origin: cmp.Or(w.p.Scope.Origin, rec.Origin),
 		Commit: w.by.Revision, Message: w.by.Message, Action: string(ch.Actions[0]),
 	}
 	if rec.Rev > 0 {

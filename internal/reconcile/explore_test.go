@@ -34,7 +34,7 @@ var (
 // The explorer makes garbage by the gigabyte and keeps nothing.
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(400)
-	os.Exit(m.Run())
+	os.Exit(servers.Run(m))
 }
 
 // A simLedger keeps in memory what the real ledger keeps in Redis, as strictly. What

@@ -68,6 +68,8 @@ type DeploymentView struct {
 	SpecHash  string         `json:"specHash"` // over the spec hashes of its units
 	Drift     bool           `json:"drift"`
 	ErrorMsg  string         `json:"errorMsg,omitempty"`
+	// Declared is the deployment as its package has it: without what was computed.
+	Declared *oprc.Deployment `json:"declared,omitempty"`
 }
 
 // A UnitView is a unit's record with its status. Condition is what a reader should
@@ -262,9 +264,22 @@ func deploymentView(d oprc.Deployment, rev int64, units []UnitView) *DeploymentV
 func deployments(live plan.Live, byClass map[string][]UnitView) map[string]any {
 	out := map[string]any{}
 	for key, d := range live.Deployments {
-		out[key] = deploymentView(d, live.Digests["deployment/"+key].Rev, byClass[key])
+		v := deploymentView(d, live.Digests["deployment/"+key].Rev, byClass[key])
+		v.Declared = declaredIn(live.Packages[d.Pkg].Spec, key)
+		out[key] = v
 	}
 	return out
+}
+
+// declaredIn returns the deployment of a class as a package declares it, or nil.
+func declaredIn(p oprc.Package, key string) *oprc.Deployment {
+	for _, d := range p.Deployments {
+		if oprc.Abs(p.Name, d.Key) == key {
+			d.Key = key
+			return &d
+		}
+	}
+	return nil
 }
 
 func packages(live plan.Live, byClass map[string][]UnitView) map[string]any {

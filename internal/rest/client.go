@@ -113,7 +113,7 @@ func (c *Client) Wake(ctx context.Context, source string) (int64, error) {
 // Suspend makes the daemon leave a source alone for so long; 0 is until somebody resumes
 // it.
 func (c *Client) Suspend(ctx context.Context, source, reason string, length time.Duration, by reconcile.Actor) error {
-	o := suspension{Reason: reason}
+	o := suspending{Reason: reason}
 	if length > 0 {
 		o.For = length.String()
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -50,7 +51,7 @@ func (a *api) putDeployment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if named != "" && named != key {
+	if named != "" && !names(named, key) {
 		return refuse(http.StatusBadRequest, "_key: the body is about %s, not %s", named, key)
 	}
 	o, err := a.Control.Find(r.Context(), oprc.KindDeployment, key)
@@ -68,13 +69,19 @@ func (a *api) putDeployment(w http.ResponseWriter, r *http.Request) error {
 	return a.deploy(w, r, v.Pkg, key, body, http.StatusOK, cond)
 }
 
+// names reports whether what a body calls its class is the key: whole, relative to its
+// package, or by the bare name.
+func names(said, key string) bool {
+	return said == key || strings.HasSuffix(key, "."+strings.TrimPrefix(said, "."))
+}
+
 // deploymentBody reads a deployment as it stands, for the validator to judge, and
 // the key that it names.
 func deploymentBody(w http.ResponseWriter, r *http.Request) (body map[string]any, key string, err error) {
 	if err := contentType(r, jsonType); err != nil {
 		return nil, "", err
 	}
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, oprc.MaxFileSize))
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
 	dec.UseNumber()
 	if err := dec.Decode(&body); err != nil {
 		return nil, "", badJSON(err)
@@ -95,15 +102,15 @@ func (a *api) deploy(w http.ResponseWriter, r *http.Request, owner, key string, 
 	if holdsMask(body, a.Mask) {
 		return refuse(http.StatusBadRequest, "the deployment holds the mask %s where a secret belongs", masked)
 	}
-	for _, name := range []string{"key", "cls"} {
+	for _, name := range []string{"key", "cls", "metadata", "status", "_rev"} { // what the API adds is nothing to write
 		delete(body, name)
 	}
-	body["_key"] = key
 	res, err := a.rewrite(r, owner, cond, func(owner *reconcile.PackageView) (map[string]any, error) {
 		spec, err := without(owner, key)
 		if err != nil {
 			return nil, err
 		}
+		body["_key"] = writtenAs(owner, key)
 		list, _ := spec["deployments"].([]any)
 		spec["deployments"] = append(list, body)
 		return spec, nil
@@ -119,9 +126,18 @@ func (a *api) deploy(w http.ResponseWriter, r *http.Request, owner, key string, 
 		if placed, written := res.Deployments[key]; written {
 			v.Deployment, v.Rev = placed, res.Revisions["deployment/"+key]
 		}
-		w.Header().Set("ETag", etag(v.Rev))
 	}
-	return a.reply(w, status, o.Doc)
+	return a.replyObject(w, r, status, o)
+}
+
+// writtenAs is how the package names the class of one of its deployments.
+func writtenAs(owner *reconcile.PackageView, key string) string {
+	for _, d := range owner.Spec.Deployments {
+		if oprc.Abs(owner.Name, d.Key) == key {
+			return d.Key
+		}
+	}
+	return key
 }
 
 // rewrite applies a package with a change of its spec as it is recorded. Where somebody
@@ -147,6 +163,7 @@ func (a *api) rewrite(r *http.Request, name string, cond map[string][]int64, cha
 		object, all := "package/"+name, reconcile.Conditions{AnyRemovals: true, If: map[string][]int64{}}
 		maps.Copy(all.If, cond)
 		all.If[object] = []int64{owner.Rev}
+		all.Review = permitting(r, nil)
 		res, err := a.Control.Apply(r.Context(), reconcile.Request{
 			Files: []oprc.File{{Path: "package " + name, Data: raw}}, Scope: scope,
 		}, all, actor(r))
@@ -156,6 +173,28 @@ func (a *api) rewrite(r *http.Request, name string, cond map[string][]int64, cha
 		}
 		return res, err
 	}
+}
+
+// rewritten answers with the plan of what rewrite would do.
+func (a *api) rewritten(w http.ResponseWriter, r *http.Request, name string, change func(*reconcile.PackageView) (map[string]any, error)) error {
+	owner, err := a.findPackage(r, name)
+	if err != nil {
+		return err
+	}
+	scope, err := scopeOf(owner)
+	if err != nil {
+		return err
+	}
+	spec, err := change(owner)
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		return fmt.Errorf("package %s: %w", name, err)
+	}
+	_, _, err = a.carry(w, r, reconcile.Request{Files: []oprc.File{{Path: "package " + name, Data: raw}}, Scope: scope}, reconcile.Conditions{})
+	return needed(err)
 }
 
 // without returns the package's spec as JSON, without the deployment of a class.
@@ -199,13 +238,13 @@ func (a *api) deleteClass(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if cls.Pkg == oprc.BuiltinPackage {
+		return &oprc.ConflictError{Reason: "it is built in", Objects: []string{"class/" + key}}
+	}
 	if err := a.childless(r, key); err != nil {
 		return err
 	}
-	if _, err := a.findPackage(r, cls.Pkg); errors.Is(err, oprc.ErrNotFound) {
-		return &oprc.ConflictError{Reason: "it is built in", Objects: []string{"class/" + key}}
-	}
-	res, err := a.rewrite(r, cls.Pkg, cond, func(owner *reconcile.PackageView) (map[string]any, error) {
+	mark := func(owner *reconcile.PackageView) (map[string]any, error) {
 		marked := *owner
 		marked.Spec.Classes = slices.Clone(owner.Spec.Classes)
 		for i, c := range marked.Spec.Classes {
@@ -214,11 +253,15 @@ func (a *api) deleteClass(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 		return without(&marked, key)
-	})
+	}
+	if dry, err := flag(r.URL.Query(), "dryRun"); err != nil || dry {
+		return errors.Join(err, a.rewritten(w, r, cls.Pkg, mark))
+	}
+	res, err := a.rewrite(r, cls.Pkg, cond, mark)
 	if err != nil {
 		return needed(err)
 	}
-	return a.reply(w, http.StatusAccepted, accepted{res.PlanID, res.Summary})
+	return a.reply(w, r, http.StatusAccepted, accepted{res.PlanID, res.Summary})
 }
 
 // childless refuses while other classes inherit from the class.

@@ -42,12 +42,12 @@ func (a *api) postHook(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusUnauthorized, "the signature is missing, or made with another secret")
 	}
 	if why := hook.irrelevant(r.Header, body.Bytes()); why != "" {
-		return a.reply(w, http.StatusAccepted, map[string]string{"source": name, "ignored": why})
+		return a.reply(w, r, http.StatusAccepted, map[string]string{"source": name, "ignored": why})
 	}
 	if err := hook.Wake(); err != nil {
 		return err
 	}
-	return a.reply(w, http.StatusAccepted, map[string]string{"source": name})
+	return a.reply(w, r, http.StatusAccepted, map[string]string{"source": name})
 }
 
 // genuine reports whether what senders use proves that they know a secret. Every header
@@ -210,8 +210,8 @@ func (p push) refs() (refs []string, head string) {
 	return refs, head
 }
 
-// isHook reports whether a request is for postHook, which asks for a signature in
-// place of a token.
+// isHook reports whether a request is for postHook, which asks for a signature, or a
+// password of its own, in place of a token.
 func isHook(r *http.Request) bool {
 	return r.Method == http.MethodPost && strings.HasPrefix(strings.TrimPrefix(r.URL.Path, "/api"), "/hooks/")
 }

@@ -137,6 +137,14 @@ func (m *Metrics) measured(route string, next http.Handler) http.Handler {
 	return promhttp.InstrumentHandlerDuration(m.duration.MustCurryWith(prometheus.Labels{"route": route}), next)
 }
 
+// metricsRole is who may read metrics: everybody, where reading is open.
+func (a *api) metricsRole() Role {
+	if a.Access.closed() && a.Access.Anonymous == Anybody {
+		return Viewer
+	}
+	return Anybody
+}
+
 func (a *api) metrics(w http.ResponseWriter, r *http.Request) error {
 	m := a.Metrics
 	m.mu.Lock()

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -16,11 +18,15 @@ import (
 // with its kind and key around it.
 func (a *api) list(kind oprc.Kind) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		win, err := newWindow(r.URL.Query(), sorts[kind])
+		q := r.URL.Query()
+		win, err := newWindow(q, sorts[kind])
 		if err != nil {
 			return err
 		}
-		wrapped, err := flag(r.URL.Query(), "objects")
+		if q.Get("after") != "" && (win.sort != "_key" || win.offset > 0) {
+			return refuse(http.StatusBadRequest, "after goes neither with offset nor with another sort than _key")
+		}
+		keep, err := newFilter(q)
 		if err != nil {
 			return err
 		}
@@ -28,63 +34,104 @@ func (a *api) list(kind oprc.Kind) handler {
 		if err != nil {
 			return err
 		}
-		objects = slices.Clone(objects)
+		who := caller(r)
+		objects = slices.DeleteFunc(slices.Clone(objects), func(o reconcile.Object) bool { return !who.sees(o) || !keep.passes(o) })
 		if err := order(objects, win.sort); err != nil {
 			return err
 		}
-		p := cut(win, objects)
-		if !wrapped {
-			for i, o := range p.Items {
-				p.Items[i] = shown(o.(reconcile.Object).Doc)
+		skip := 0
+		if after := q.Get("after"); after != "" {
+			skip = beyond(objects, after, win.desc)
+		}
+		p := cut(window{win.offset + skip, win.limit, win.sort, win.desc}, objects)
+		p.Offset = win.offset
+		if win.sort == "_key" && p.ItemCount == win.limit {
+			if last, ok := p.Items[p.ItemCount-1].(reconcile.Object); ok {
+				p.Next = last.Key
 			}
 		}
-		return a.reply(w, http.StatusOK, p)
+		for i, o := range p.Items {
+			if p.Items[i], err = present(o.(reconcile.Object), q); err != nil {
+				return err
+			}
+		}
+		return a.reply(w, r, http.StatusOK, p)
 	}
 }
 
-// shown is a document as the API shows it: with its revision as _rev, whatever
-// the ledger calls it.
-func shown(doc any) any {
-	switch doc := doc.(type) {
-	case *reconcile.PackageView:
-		return shownPackage{doc.Rev, doc}
-	case *reconcile.EnvironmentView:
-		return struct {
-			Rev int64 `json:"_rev"`
-			*reconcile.EnvironmentView
-		}{doc.Rev, doc}
+// beyond is how many objects, in the order in which they are shown, come up to the key.
+func beyond(objects []reconcile.Object, key string, desc bool) int {
+	i, found := slices.BinarySearchFunc(objects, key, func(o reconcile.Object, k string) int { return strings.Compare(o.Key, k) })
+	switch {
+	case desc:
+		return len(objects) - i
+	case found:
+		return i + 1
 	}
-	return doc
+	return i
 }
 
-type shownPackage struct {
-	Revision int64 `json:"_rev"`
-	*reconcile.PackageView
+// present is an object as the query wants it.
+func present(o reconcile.Object, q url.Values) (any, error) {
+	wrapped, err := flag(q, "objects")
+	switch {
+	case err != nil:
+		return nil, err
+	case wrapped:
+		return o, nil
+	}
+	doc := shown(o.Doc)
+	if q.Get("fields") == "" {
+		return doc, nil
+	}
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return nil, fmt.Errorf("encode answer: %w", err)
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, fmt.Errorf("encode answer: %w", err)
+	}
+	some := map[string]json.RawMessage{}
+	for name := range strings.SplitSeq(q.Get("fields"), ",") {
+		if v, ok := all[name]; ok {
+			some[name] = v
+		}
+	}
+	return some, nil
 }
 
-// one answers with an object, and its revision as ETag.
+// one answers with an object, and its revision in the ETag.
 func (a *api) one(kind oprc.Kind) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		wrapped, err := flag(r.URL.Query(), "objects")
-		if err != nil {
-			return err
-		}
 		o, err := a.Control.Find(r.Context(), kind, r.PathValue("key"))
 		if err != nil {
 			return err
 		}
-		if rev, ok := revision(o); ok {
-			w.Header().Set("ETag", etag(rev))
-		}
-		if wrapped {
-			return a.reply(w, http.StatusOK, o)
-		}
-		return a.reply(w, http.StatusOK, shown(o.Doc))
+		return a.replyObject(w, r, http.StatusOK, o)
 	}
 }
 
-// revision returns the _rev of an object that has one. It is there for If-Match
-// and not for caching: conditions change without it.
+// replyObject answers with one object. One that is not the caller's to see is not there.
+func (a *api) replyObject(w http.ResponseWriter, r *http.Request, status int, o reconcile.Object) error {
+	if !caller(r).sees(o) {
+		return fmt.Errorf("%s %q: %w", o.Kind, o.Key, oprc.ErrNotFound)
+	}
+	doc, err := present(o, r.URL.Query())
+	if err != nil {
+		return err
+	}
+	raw, err := a.encode(doc)
+	if err != nil {
+		return err
+	}
+	if rev, ok := revision(o); ok {
+		w.Header().Set("ETag", etag(rev, raw))
+	}
+	return a.send(w, r, status, append(raw, '\n'))
+}
+
+// revision returns the _rev of an object that has one.
 func revision(o reconcile.Object) (int64, bool) {
 	switch doc := o.Doc.(type) {
 	case *reconcile.PackageView:
@@ -101,7 +148,9 @@ func revision(o reconcile.Object) (int64, bool) {
 	return 0, false
 }
 
-func etag(rev int64) string { return fmt.Sprintf(`"%d"`, rev) }
+// etag carries the revision, which If-Match is about, and stands for the answer, which
+// If-None-Match is about: conditions change without the revision.
+func etag(rev int64, raw []byte) string { return fmt.Sprintf(`"%d.%s"`, rev, contentTag(raw)) }
 
 // expected is what If-Match and If-None-Match ask of an object "<kind>/<key>", as a
 // condition of the commit.
@@ -118,9 +167,10 @@ func expected(r *http.Request, object string) (map[string][]int64, error) {
 	var revs []int64
 	for tag := range strings.SplitSeq(match, ",") {
 		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		number, _, _ := strings.Cut(strings.Trim(tag, `"`), ".") // an ETag of ours, or the revision alone
 		if tag == "*" {
 			revs = append(revs, reconcile.Present)
-		} else if rev, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 64); err == nil && rev > 0 && tag == etag(rev) {
+		} else if rev, err := strconv.ParseInt(number, 10, 64); err == nil && rev > 0 && strings.HasPrefix(tag, `"`) {
 			revs = append(revs, rev)
 		}
 	}
@@ -137,56 +187,93 @@ func (a *api) findPackage(r *http.Request, name string) (*reconcile.PackageView,
 	if !ok {
 		return nil, fmt.Errorf("package %s: the state holds a %T", name, o.Doc)
 	}
+	if !caller(r).sees(o) {
+		return nil, fmt.Errorf("package %q: %w", name, oprc.ErrNotFound)
+	}
 	return v, nil
+}
+
+// A runtimeUpdate is what somebody knows of a class runtime.
+type runtimeUpdate struct {
+	Key        string                  `json:"_key,omitempty"`
+	ClsKey     string                  `json:"clsKey,omitempty"`
+	Env        string                  `json:"env,omitempty"`
+	Status     oprc.RuntimeStatus      `json:"status,omitempty"`
+	LastUpdate time.Time               `json:"lastUpdate"`
+	Partitions []oprc.RuntimePartition `json:"partitions,omitempty"`
+}
+
+// An updatedRuntime is a runtime as it is now.
+type updatedRuntime struct {
+	oprc.ClassRuntime
+	Applied bool `json:"applied"`
 }
 
 // updateRuntime merges a CRM's view of a class runtime.
 func (a *api) updateRuntime(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("key")
-	if err := contentType(r, "application/json"); err != nil {
+	var rt runtimeUpdate
+	if err := readOptions(w, r, &rt); err != nil {
 		return err
-	}
-	var rt oprc.ClassRuntime
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, oprc.MaxFileSize))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&rt); err != nil {
-		return badJSON(err)
 	}
 	at := strings.LastIndexByte(id, '@')
 	if at <= 0 || at == len(id)-1 {
-		return refuse(http.StatusNotFound, "there is no runtime %q: its id is CLASS@ENVIRONMENT", id)
+		return refuse(http.StatusNotFound, "there is no runtime %q: its id is CLASS@ENVIRONMENT", clip(id))
 	}
 	cls, env := id[:at], id[at+1:]
 	if rt.Key != "" && rt.Key != id || rt.ClsKey != "" && rt.ClsKey != cls || rt.Env != "" && rt.Env != env {
-		return refuse(http.StatusBadRequest, "the body is about another runtime than %s", id)
+		return refuse(http.StatusBadRequest, "the body is about another runtime than %s", clip(id))
 	}
-	if err := checkRuntime(rt); err != nil {
-		return err
-	}
-	rt.Key, rt.ClsKey, rt.Env = id, cls, env
-	merged, applied, err := a.Control.MergeRuntime(r.Context(), rt)
+	o, err := a.Control.Find(r.Context(), oprc.KindRuntime, id)
 	if err != nil {
 		return err
 	}
-	return a.reply(w, http.StatusOK, struct {
-		oprc.ClassRuntime
-		Applied bool `json:"applied"`
-	}{merged, applied})
+	if !caller(r).sees(o) {
+		return fmt.Errorf("runtime %q: %w", id, oprc.ErrNotFound)
+	}
+	if err := a.checkRuntime(r, cls, rt); err != nil {
+		return err
+	}
+	merged, applied, err := a.Control.MergeRuntime(r.Context(), oprc.ClassRuntime{
+		Key: id, ClsKey: cls, Env: env, Status: rt.Status, LastUpdate: rt.LastUpdate, Partitions: rt.Partitions,
+	})
+	if err != nil {
+		return err
+	}
+	return a.reply(w, r, http.StatusOK, updatedRuntime{merged, applied})
 }
 
-func checkRuntime(rt oprc.ClassRuntime) error {
+// aheadOfUs is how far the clock of somebody who reports may be ahead.
+const aheadOfUs = 5 * time.Minute
+
+func (a *api) checkRuntime(r *http.Request, cls string, rt runtimeUpdate) error {
 	switch rt.Status {
 	case "", oprc.RuntimeRunning, oprc.RuntimeDown, oprc.RuntimeScaling:
 	default:
-		return refuse(http.StatusBadRequest, "status: %q is none of RUNNING, DOWN and SCALING", rt.Status)
+		return refuse(http.StatusBadRequest, "status: %q is none of RUNNING, DOWN and SCALING", clip(string(rt.Status)))
 	}
-	if rt.LastUpdate.IsZero() {
+	latest := a.now().Add(aheadOfUs)
+	switch {
+	case rt.LastUpdate.IsZero():
 		return refuse(http.StatusBadRequest, "lastUpdate is missing: it decides which update is newer")
+	case rt.LastUpdate.After(latest):
+		return refuse(http.StatusBadRequest, "lastUpdate is %s, which is in the future", rt.LastUpdate.UTC().Format(time.RFC3339))
+	}
+	count := 0
+	if o, err := a.Control.Find(r.Context(), oprc.KindDeployment, cls); err == nil {
+		if v, ok := o.Doc.(*reconcile.DeploymentView); ok {
+			count = v.PartitionCount
+		}
 	}
 	seen := map[int]bool{}
 	for _, p := range rt.Partitions {
-		if p.ID < 0 || seen[p.ID] {
-			return refuse(http.StatusBadRequest, "partitions: the id %d is negative or stands twice", p.ID)
+		switch {
+		case p.ID < 0 || seen[p.ID]:
+			return refuse(http.StatusBadRequest, "partitions: the id %d is negative or there twice", p.ID)
+		case count > 0 && p.ID >= count:
+			return refuse(http.StatusBadRequest, "partitions: there is no partition %d: %s has %d", p.ID, cls, count)
+		case p.Time.After(latest):
+			return refuse(http.StatusBadRequest, "partitions: the time of partition %d is in the future", p.ID)
 		}
 		seen[p.ID] = true
 	}

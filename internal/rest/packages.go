@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -10,24 +11,17 @@ import (
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
-// applied is the answer to a submitted package.
-type applied struct {
-	shownPackage
-	PlanID      string           `json:"planId"`
-	Diagnostics oprc.Diagnostics `json:"diagnostics"`
-}
-
 // postPackage plans and applies what the body holds. Of several packages, or none,
 // it answers with a page.
 func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
-	req, err := packageRequest(w, r)
+	req, err := a.packageRequest(w, r)
 	if err != nil {
 		return err
 	}
 	docs, _ := a.Load(req.Files, req.Strict, req.Package)
 	for _, d := range docs {
 		if holdsMask(d.Package, a.Mask) {
-			return refuse(http.StatusBadRequest, "package %s holds the mask %s where a secret belongs: an answer of this API is no package file", d.Name(), masked)
+			return refuse(http.StatusBadRequest, "package %s holds the mask %s where a secret belongs: write the secret", d.Name(), masked)
 		}
 	}
 	names, cond := packageNames(docs), reconcile.Conditions{AnyRemovals: true}
@@ -36,30 +30,70 @@ func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	res, err := a.Control.Apply(r.Context(), req, cond, actor(r))
-	if err != nil {
+	res, planned, err := a.carry(w, r, req, cond)
+	if err != nil || planned {
 		return err
 	}
-	answers := make([]applied, 0, len(names))
+	answers := make([]OPackage, 0, len(names))
+	var last *reconcile.PackageView
 	for _, name := range names {
-		v, err := a.asApplied(r, name, res.Records[name])
-		if err != nil {
+		if last, err = a.asApplied(r, name, res.Records[name]); err != nil {
 			return err
 		}
-		answers = append(answers, applied{shownPackage{v.Rev, v}, res.PlanID, res.Diagnostics})
+		out := shownPackage(last)
+		out.Status.PlanID, out.Status.Diagnostics = res.PlanID, res.Diagnostics
+		answers = append(answers, out)
 	}
 	status, fresh := http.StatusOK, len(res.New) > 0
 	if fresh {
 		status = http.StatusCreated
 	}
 	if len(answers) != 1 {
-		return a.reply(w, status, cut(window{limit: len(answers)}, answers))
+		return a.reply(w, r, status, cut(window{limit: len(answers)}, answers))
 	}
-	w.Header().Set("ETag", etag(answers[0].Rev))
+	raw, err := a.encode(shown(last)) // as GET answers, whose tag it shall be
+	if err != nil {
+		return err
+	}
+	w.Header().Set("ETag", etag(answers[0].Rev, raw))
 	if fresh {
 		w.Header().Set("Location", "/packages/"+names[0])
 	}
-	return a.reply(w, status, answers[0])
+	return a.reply(w, r, status, answers[0])
+}
+
+// carry applies a request within the caller's limits. With ?dryRun=true it answers with
+// the plan, and changes nothing.
+func (a *api) carry(w http.ResponseWriter, r *http.Request, req reconcile.Request, cond reconcile.Conditions) (res *reconcile.Result, planned bool, err error) {
+	dry, err := flag(r.URL.Query(), "dryRun")
+	if err != nil {
+		return nil, false, err
+	}
+	if !dry {
+		cond.Review = permitting(r, cond.Review)
+		res, err = a.Control.Apply(r.Context(), req, cond, actor(r))
+		return res, false, err
+	}
+	p, err := a.Control.Plan(r.Context(), req)
+	if err == nil {
+		err = caller(r).permits(p, false)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return nil, true, a.reply(w, r, http.StatusOK, p.Masked(a.Mask))
+}
+
+// permitting lets only those decisions be carried out that are within the caller's
+// limits.
+func permitting(r *http.Request, also func(context.Context, *plan.Plan) error) func(context.Context, *plan.Plan) error {
+	who := caller(r)
+	return func(ctx context.Context, p *plan.Plan) error {
+		if err := who.permits(p, true); err != nil || also == nil {
+			return err
+		}
+		return also(ctx, p)
+	}
 }
 
 func packageNames(docs []oprc.Document) []string {
@@ -112,15 +146,15 @@ func (a *api) deletePackage(w http.ResponseWriter, r *http.Request) error {
 	if cond.If, err = expected(r, "package/"+name); err != nil {
 		return err
 	}
-	res, err := a.Control.Apply(r.Context(), reconcile.Request{Scope: scope}, cond, actor(r))
-	if err != nil {
+	res, planned, err := a.carry(w, r, reconcile.Request{Scope: scope}, cond)
+	if err != nil || planned {
 		return needed(err)
 	}
-	return a.reply(w, http.StatusAccepted, accepted{res.PlanID, res.Summary})
+	return a.reply(w, r, http.StatusAccepted, accepted{res.PlanID, res.Summary})
 }
 
 // needed turns the findings that forbid a deletion into a conflict: the request
-// is well-formed, but others stand on what it deletes.
+// is well-formed, but others need what it deletes.
 func needed(err error) error {
 	var invalid *oprc.InvalidError
 	if !errors.As(err, &invalid) {

@@ -27,10 +27,11 @@ type window struct {
 
 // A page is a part of a listing.
 type page struct {
-	Total     int   `json:"total"`
-	Offset    int   `json:"offset"`
-	ItemCount int   `json:"itemCount"`
-	Items     []any `json:"items"`
+	Total     int    `json:"total"`
+	Offset    int    `json:"offset"`
+	ItemCount int    `json:"itemCount"`
+	Items     []any  `json:"items"`
+	Next      string `json:"next,omitempty"` // cursor of the next page, of listings that are sorted by key
 }
 
 // newWindow reads ?offset=0&limit=20&sort=_key&desc=false. sorts are the members

@@ -3,53 +3,66 @@ package rest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
-	"slices"
-	"sync"
+	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
-// A planCache keeps the requests that were planned last, to be applied by the id of their
-// plan. Its zero value is empty.
-type planCache struct {
-	mu    sync.Mutex
-	plans []planned // oldest first
-}
-
-// planned is a request, and what came out when it was planned.
-type planned struct {
-	request reconcile.Request
-	plan    *plan.Plan
-}
-
 const (
-	keptPlans   = 32
+	keptPlan    = 24 * time.Hour
 	keptChanges = 10_000 // of one plan: larger ones are for the client to keep
 )
 
-func (c *planCache) put(req reconcile.Request, p *plan.Plan) {
-	if len(p.Changes) > keptChanges {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.plans = slices.DeleteFunc(c.plans, func(old planned) bool { return old.plan.ID == p.ID })
-	c.plans = append(c.plans, planned{req, p})
-	c.plans = slices.Delete(c.plans, 0, max(0, len(c.plans)-keptPlans))
+// planned is a request, and what came out when it was planned.
+type planned struct {
+	Request reconcile.Request `json:"request"`
+	Plan    *plan.Plan        `json:"plan"`
 }
 
-func (c *planCache) find(id string) (planned, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	i := slices.IndexFunc(c.plans, func(p planned) bool { return p.plan.ID == id })
-	if i < 0 {
-		return planned{}, false
+// keep makes what was planned known to every daemon, to be applied by the plan's id.
+func (a *api) keep(r *http.Request, req reconcile.Request, p *plan.Plan) error {
+	if len(p.Changes) > keptChanges {
+		return nil
 	}
-	return c.plans[i], true
+	raw, err := json.Marshal(planned{req, p})
+	if err != nil {
+		return err
+	}
+	return a.Control.Keep(r.Context(), planName(p.ID), raw, keptPlan)
+}
+
+func planName(id string) string { return "plan/" + id }
+
+// kept returns what was planned under an id, if it is the caller's to see.
+func (a *api) kept(r *http.Request, id string) (was planned, err error) {
+	raw, err := a.Control.Kept(r.Context(), planName(id))
+	if err != nil {
+		return was, err
+	}
+	if err := json.Unmarshal(raw, &was); err != nil {
+		return was, fmt.Errorf("plan %s: %w", id, err)
+	}
+	return was, caller(r).permits(was.Plan, false)
+}
+
+// getPlan answers with a plan that was made here, or that a source holds, without its
+// secrets.
+func (a *api) getPlan(w http.ResponseWriter, r *http.Request) error {
+	was, err := a.kept(r, r.PathValue("id"))
+	if errors.Is(err, oprc.ErrNotFound) {
+		if was.Plan, err = a.Control.HeldPlan(r.Context(), r.PathValue("id")); err == nil {
+			err = caller(r).permits(was.Plan, false)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return a.reply(w, r, http.StatusOK, was.Plan.Masked(a.Mask))
 }
 
 // postPlan answers with the plan of a submitted package, secrets masked, and keeps
@@ -59,7 +72,7 @@ func (a *api) postPlan(w http.ResponseWriter, r *http.Request) error {
 	if got, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); got == requestType {
 		return a.planRequest(w, r)
 	}
-	req, err := packageRequest(w, r)
+	req, err := a.packageRequest(w, r)
 	if err != nil {
 		return err
 	}
@@ -67,20 +80,34 @@ func (a *api) postPlan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.plans.put(req, p)
-	return a.reply(w, http.StatusOK, p.Masked(a.Mask))
+	if err := caller(r).permits(p, false); err != nil {
+		return err
+	}
+	if err := a.keep(r, req, p); err != nil {
+		return err
+	}
+	return a.reply(w, r, http.StatusOK, p.Masked(a.Mask))
 }
 
 func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
 	var req reconcile.Request
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	if r.ContentLength > a.Bounds.BigBody {
+		return &http.MaxBytesError{Limit: a.Bounds.BigBody}
+	}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, a.Bounds.BigBody))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&req); err != nil {
 		return badJSON(err)
 	}
+	if who := caller(r); who.Authenticated && !who.nameless {
+		req.Actor = who.Name
+	}
 	p, err := a.Control.Plan(r.Context(), req)
 	if p == nil {
 		return err
+	}
+	if denied := caller(r).permits(p, false); denied != nil {
+		return denied
 	}
 	raw, failed := plan.Encode(p)
 	if failed != nil {
@@ -97,15 +124,6 @@ func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// heldPlan answers with a plan that a source holds, without its secrets.
-func (a *api) heldPlan(w http.ResponseWriter, r *http.Request) error {
-	p, err := a.Control.HeldPlan(r.Context(), r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	return a.reply(w, http.StatusOK, p.Masked(a.Mask))
-}
-
 // applyPlan carries out what was planned here under an id, if it comes out the same again.
 // If a source holds that plan, it is approved.
 func (a *api) applyPlan(w http.ResponseWriter, r *http.Request) error {
@@ -113,19 +131,23 @@ func (a *api) applyPlan(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength != 0 {
 		return refuse(http.StatusBadRequest, "send no body: the plan that was made here under the id is applied; POST /packages applies a package")
 	}
-	kept, ok := a.plans.find(id)
-	if !ok {
+	was, err := a.kept(r, id)
+	if errors.Is(err, oprc.ErrNotFound) {
 		err := a.approve(w, r, id)
 		if errors.Is(err, oprc.ErrNotFound) {
-			return refuse(http.StatusNotFound, "plan %s is not kept here (any more), and no source holds it: plan again", id)
+			return refuse(http.StatusNotFound, "plan %s is not kept here (any more), and no source holds it: plan again", clip(id))
 		}
 		return err
 	}
-	res, err := a.Control.Apply(r.Context(), kept.request, reconcile.Conditions{PlanID: id, Saved: kept.plan}, actor(r))
 	if err != nil {
 		return err
 	}
-	return a.reply(w, http.StatusOK, res)
+	cond := reconcile.Conditions{PlanID: id, Saved: was.Plan, Review: permitting(r, nil)}
+	res, err := a.Control.Apply(r.Context(), was.Request, cond, actor(r))
+	if err != nil {
+		return err
+	}
+	return a.reply(w, r, http.StatusOK, res)
 }
 
 // An application is a whole request, which only a program sends, and what must be true
@@ -140,14 +162,21 @@ func (a *api) applyRequest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var asked application
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	if r.ContentLength > a.Bounds.BigBody {
+		return &http.MaxBytesError{Limit: a.Bounds.BigBody}
+	}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, a.Bounds.BigBody))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&asked); err != nil {
 		return badJSON(err)
 	}
+	if who := caller(r); who.Authenticated && !who.nameless {
+		asked.Request.Actor = who.Name
+	}
+	asked.Conditions.Review = permitting(r, nil)
 	res, err := a.Control.Apply(r.Context(), asked.Request, asked.Conditions, actor(r))
 	if err != nil {
 		return err
 	}
-	return a.reply(w, http.StatusOK, res)
+	return a.reply(w, r, http.StatusOK, res)
 }

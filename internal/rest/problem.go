@@ -31,6 +31,8 @@ const (
 	kindPrecondition = "precondition"
 	kindUnfinished   = "unfinished" // it is written; commands that follow from it are not all sent
 	kindRequest      = "request"    // the HTTP request itself is refused; the status says why
+	kindGone         = "gone"       // what was asked for is not kept any more
+	kindLimit        = "limit"      // too much at once
 	kindInternal     = "internal"
 )
 
@@ -70,6 +72,8 @@ func (a *api) problemOf(err error) problem {
 	)
 	p := problem{Detail: err.Error()}
 	switch {
+	case errors.Is(err, context.Canceled): // the server stops: the client has gone, else
+		p.Type, p.Status, p.Detail = kindUnavailable, http.StatusServiceUnavailable, "the server is stopping"
 	case errors.As(err, &refused):
 		p.Type, p.Status = kindRequest, refused.status
 	case errors.As(err, &large):
@@ -98,8 +102,15 @@ func (a *api) problemOf(err error) problem {
 	default:
 		p.Type, p.Status, p.Detail = kindInternal, http.StatusInternalServerError, "internal error; the log says more"
 	}
-	if p.Type == kindRequest && p.Status == http.StatusNotFound {
-		p.Type = kindNotFound
+	if p.Type == kindRequest {
+		switch p.Status {
+		case http.StatusNotFound:
+			p.Type = kindNotFound
+		case http.StatusGone:
+			p.Type = kindGone
+		case http.StatusTooManyRequests:
+			p.Type = kindLimit
+		}
 	}
 	return p
 }
@@ -112,10 +123,13 @@ func (a *api) unavailable(err error) bool {
 
 // fail answers with a problem, and logs what is the operator's.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
+	if errors.Is(r.Context().Err(), context.Canceled) {
 		return // nobody is listening any more
 	}
 	p := a.problemOf(err)
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="oprc"`)
+	}
 	if p.Status >= http.StatusInternalServerError {
 		a.Log.Error("request", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
@@ -128,9 +142,13 @@ func (p problem) write(w http.ResponseWriter, r *http.Request) {
 	}
 	p.Type = problemURN + p.Type
 	p.Title, p.Instance = http.StatusText(p.Status), r.URL.Path
-	if p.Status == http.StatusServiceUnavailable {
+	switch p.Status {
+	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "1")
 	}
+	w.Header().Del("ETag")
 	w.Header().Set("Content-Type", problemType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(p.Status)

@@ -2,8 +2,10 @@ package rest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -13,15 +15,18 @@ import (
 // closing is the key of the context that ends when the server begins to stop.
 type closing struct{}
 
-// untilClosing returns a context that ends with ctx, or when the server begins to
-// stop: what never ends by itself must not hold it.
-func untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
+// untilClosing returns a context that ends with ctx, or so long after the server began to
+// stop.
+func untilClosing(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stops, ok := ctx.Value(closing{}).(context.Context)
 	if !ok {
 		return ctx, cancel
 	}
-	stop := context.AfterFunc(stops, cancel)
+	stop := context.AfterFunc(stops, func() {
+		wait(ctx, grace)
+		cancel()
+	})
 	return ctx, func() { stop(); cancel() }
 }
 
@@ -29,11 +34,13 @@ const (
 	headerTime = 10 * time.Second
 	idleTime   = 2 * time.Minute
 	graceTime  = 10 * time.Second // for requests under way when the server stops
+	lastTime   = 2 * time.Second  // for their handlers, after their connections were closed
 )
 
-// Serve answers on a listener until ctx ends. It then takes no more requests,
-// ends watches, lets those under way finish, and returns nil.
-func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+// Serve answers on a listener until ctx ends, over TLS if there is a configuration of
+// that. It then takes no more requests, ends watches, and lets those under way finish:
+// for ten seconds. What does not end then is left behind; Serve returns in any case.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, secure *tls.Config) error {
 	var running sync.WaitGroup // sockets that were taken over too
 	base := context.WithValue(context.WithoutCancel(ctx), closing{}, ctx)
 	s := &http.Server{
@@ -45,9 +52,18 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    32 << 10,
+		TLSConfig:         secure,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // what strangers send is not for the log
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }()
+	go func() {
+		if secure != nil {
+			failed <- s.ServeTLS(l, "", "")
+			return
+		}
+		failed <- s.Serve(l)
+	}()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve http: %w", err)
@@ -62,9 +78,27 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
-	running.Wait()
+	ended := make(chan struct{})
+	go func() { running.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(lastTime):
+		err = errors.Join(err, errors.New("a request did not end in time"))
+	}
 	if err != nil {
 		return fmt.Errorf("stop http: %w", err)
 	}
 	return nil
+}
+
+// wait waits; false means that ctx ended first.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }

@@ -1,27 +1,28 @@
 // Package rest is the HTTP API: a server that answers from the same ledger as the
 // command line, and a client that stands in for that ledger elsewhere.
 //
-//	request -> cross-origin check -> token -> route -> Control -> JSON, secrets masked
-//	                                            \-> error -> problem (RFC 9457)
+//	request -> name of the host -> cross-origin check -> identity, rate -> route -> role
+//	        -> parameters -> slot and deadline -> Control -> JSON, secrets masked
+//	                                               \-> error -> problem (RFC 9457)
+//
+// One table (routes.go) has every route with its parameters, its role and its types;
+// the OpenAPI document is made from it.
 package rest
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
+
+// apiVersion is the version of the API. It only grows.
+const apiVersion = "1.1.0"
 
 // Control is what the API asks of the state.
 type Control interface {
@@ -40,9 +41,10 @@ type Control interface {
 	Events(ctx context.Context, after string, limit int) ([]oprc.Event, error)
 
 	// WatchEvents waits up to block for events after an id; LastEvent returns the id
-	// to start from.
+	// to start from, FirstEvent that of the oldest event that there is, "0-0" without any.
 	WatchEvents(ctx context.Context, after string, block time.Duration) ([]oprc.Event, error)
 	LastEvent(ctx context.Context) (string, error)
+	FirstEvent(ctx context.Context) (string, error)
 
 	// Wake, Suspend, Resume, Approve, Adopt, PlanUndo and Undo are those of reconcile.Steering.
 	Wake(ctx context.Context, source string) (ticket int64, err error)
@@ -59,17 +61,37 @@ type Control interface {
 	// now; applied is false if nothing was. A runtime that is not there is an
 	// oprc.ErrNotFound.
 	MergeRuntime(ctx context.Context, rt oprc.ClassRuntime) (merged oprc.ClassRuntime, applied bool, err error)
+
+	// Dead returns the newest dead letters of an environment first. RetryDead puts one
+	// back, DropDead deletes some and says how many there were.
+	Dead(ctx context.Context, env string, limit int) ([]oprc.DeadEntry, error)
+	RetryDead(ctx context.Context, env, id string) error
+	DropDead(ctx context.Context, env string, ids ...string) (int64, error)
+	EnvironmentNames(ctx context.Context) ([]string, error)
+
+	// Snapshot is that of reconcile.Reconciler.
+	Snapshot(ctx context.Context, r plan.Redaction) (*plan.Snapshot, error)
+
+	// Keep keeps a document under a name for a while, for every daemon; Kept returns it,
+	// or an oprc.ErrNotFound. KeepNew keeps it if there is none yet, and otherwise returns
+	// the one that there is.
+	Keep(ctx context.Context, name string, doc []byte, length time.Duration) error
+	KeepNew(ctx context.Context, name string, doc []byte, length time.Duration) (was []byte, err error)
+	Kept(ctx context.Context, name string) ([]byte, error)
 }
 
 // DefaultMask is which keys hold secrets, where nobody says otherwise.
 var DefaultMask = []string{"*PASSWORD*", "*SECRET*", "*TOKEN*", "*KEY*"}
 
-// A Server answers the HTTP API. Control and Load are required; fields are set
+// A Server answers the HTTP API. Control, Load and Now are required; fields are set
 // before Handler is called.
 type Server struct {
 	Control Control
 	// Load reads packages and environments out of files: the one validator.
 	Load func(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics)
+	Now  func() time.Time
+	// Preview plans the next tick of a source; nil: this server has no sources.
+	Preview func(ctx context.Context, source, ref string) (*SourcePlan, error)
 	// Ready says why the server cannot do its work now; nil: it always can.
 	Ready func(context.Context) error
 	// Unavailable reports that an error of Control means that the state cannot be
@@ -77,9 +99,8 @@ type Server struct {
 	Unavailable func(error) bool
 	Log         *slog.Logger // nil: nothing is logged
 	Metrics     *Metrics     // nil: the server's own
-	// Tokens are the SHA-256 sums, in hex, of the bearer tokens that may write. Empty:
-	// everyone may.
-	Tokens []string
+	Access      Access
+	Bounds      Bounds
 	// Hooks are the webhooks that are taken, by source.
 	Hooks map[string]Hook
 	// Mask holds patterns of the keys whose values are not shown; nil: DefaultMask.
@@ -92,8 +113,13 @@ type Server struct {
 // api is a server at work.
 type api struct {
 	Server
-	mux   *http.ServeMux
-	plans planCache
+	mux      *http.ServeMux
+	routes   []route
+	document func() ([]byte, error)
+	slots    chan struct{} // one for each request that plans
+	callers  callers
+	tokens   storedTokens
+	watchers *hub
 }
 
 // Handler returns the API as it is configured now.
@@ -108,76 +134,19 @@ func (s *Server) Handler() http.Handler {
 	if a.Mask == nil {
 		a.Mask = DefaultMask
 	}
-	a.routes()
+	a.Bounds = a.Bounds.orDefault()
+	a.slots = make(chan struct{}, a.Bounds.Plans)
+	a.watchers = newHub(a.Control, a.Bounds.Watchers)
+	a.register()
+	a.document = a.describe()
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(a.plain(func(http.ResponseWriter, *http.Request) error {
-		return &refusal{status: http.StatusForbidden, detail: "a request from another web site may not write"}
+		return refuse(http.StatusForbidden, "a request from another web site may not write")
 	}))
-	return a.recovered(sameOrigin.Handler(a.authorized(http.HandlerFunc(a.route))))
+	return a.recovered(a.logged(a.calledRight(sameOrigin.Handler(a.identified(http.HandlerFunc(a.route))))))
 }
 
-// A handler answers a request, or says why not.
-type handler func(http.ResponseWriter, *http.Request) error
-
-// routes registers every route, bare and under /api.
-func (a *api) routes() {
-	a.handle("POST /packages", a.postPackage)
-	a.handle("GET /packages", a.list(oprc.KindPackage))
-	a.handle("GET /packages/{key}", a.one(oprc.KindPackage))
-	a.handle("DELETE /packages/{key}", a.deletePackage)
-	a.handle("POST /packages/{key}/undo", a.undoPackage)
-	a.handle("POST /packages/{key}/adopt", a.adoptPackage)
-	a.handle("POST /plan", a.postPlan)
-	a.handle("POST /plan/{id}/apply", a.applyPlan)
-	a.handle("GET /plans/{id}", a.heldPlan)
-	a.handle("POST /apply", a.applyRequest)
-	a.handle("GET /classes", a.list(oprc.KindClass))
-	a.handle("GET /classes/{key}", a.one(oprc.KindClass))
-	a.handle("DELETE /classes/{key}", a.deleteClass)
-	a.handle("GET /functions", a.list(oprc.KindFunction))
-	a.handle("GET /functions/{key}", a.one(oprc.KindFunction))
-	a.handle("GET /cr", a.list(oprc.KindRuntime))
-	a.handle("GET /cr/{key}", a.one(oprc.KindRuntime))
-	a.handle("POST /cr/{key}/update", a.updateRuntime)
-	a.handle("GET /deployments", a.list(oprc.KindDeployment))
-	a.handle("GET /deployments/{key}", a.one(oprc.KindDeployment))
-	a.handle("POST /deployments", a.postDeployment)
-	a.handle("PUT /deployments/{key}", a.putDeployment)
-	a.handle("GET /units", a.list(oprc.KindUnit))
-	a.handle("GET /units/{key...}", a.one(oprc.KindUnit))
-	a.handle("GET /environments", a.list(oprc.KindEnv))
-	a.handle("GET /environments/{key}", a.one(oprc.KindEnv))
-	a.handle("GET /crms", a.list(oprc.KindCRM))
-	a.handle("GET /crms/{key...}", a.one(oprc.KindCRM))
-	a.handle("GET /sources", a.list(oprc.KindSource))
-	a.handle("GET /sources/{key}", a.one(oprc.KindSource))
-	a.handle("POST /sources/{key}/reconcile", a.reconcileSource)
-	a.handle("POST /sources/{key}/suspend", a.suspendSource)
-	a.handle("POST /sources/{key}/resume", a.resumeSource)
-	a.handle("POST /hooks/{source}", a.postHook)
-	a.handle("GET /events", a.events)
-	a.handle("GET /history/{key}", a.history)
-	for _, prefix := range []string{"", "/api"} {
-		a.mux.Handle("GET "+prefix+"/watch", a.plain(a.watch)) // not measured: it lasts
-	}
-	a.mux.Handle("GET "+orPath(a.HealthPath, "/health"), a.plain(a.health))
-	a.mux.Handle("GET /ready", a.plain(a.ready))
-	a.mux.Handle("GET "+orPath(a.MetricsPath, "/metrics"), a.plain(a.metrics))
-}
-
-func orPath(path, otherwise string) string {
-	if path == "" {
-		return otherwise
-	}
-	return "/" + strings.TrimPrefix(path, "/")
-}
-
-func (a *api) handle(pattern string, h handler) {
-	method, path, _ := strings.Cut(pattern, " ")
-	for _, prefix := range []string{"", "/api"} {
-		a.mux.Handle(method+" "+prefix+path, a.Metrics.measured(path, a.plain(h)))
-	}
-}
+func (a *api) now() time.Time { return a.Server.Now() }
 
 // plain makes an http.Handler of h, whose error becomes a problem.
 func (a *api) plain(h handler) http.Handler {
@@ -186,24 +155,6 @@ func (a *api) plain(h handler) http.Handler {
 			a.fail(w, r, err)
 		}
 	})
-}
-
-// route finds the handler of a request. What ServeMux says when there is none
-// (404, or 405 with Allow) becomes a problem.
-func (a *api) route(w http.ResponseWriter, r *http.Request) {
-	h, pattern := a.mux.Handler(r)
-	if pattern != "" {
-		a.mux.ServeHTTP(w, r) // and not h: it would not know the path's values
-		return
-	}
-	said := httptest.NewRecorder()
-	h.ServeHTTP(said, r)
-	if allow := said.Header().Get("Allow"); allow != "" {
-		w.Header().Set("Allow", allow)
-		a.fail(w, r, &refusal{status: http.StatusMethodNotAllowed, detail: fmt.Sprintf("%s does not take %s, but %s", r.URL.Path, r.Method, allow)})
-		return
-	}
-	a.fail(w, r, &refusal{status: http.StatusNotFound, detail: "there is no " + r.URL.Path})
 }
 
 // recovered turns a panic into a problem, where an answer has not begun.
@@ -224,47 +175,18 @@ func (a *api) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// authorized lets only those write who show a token, if there are tokens. Webhooks
-// show a signature.
-func (a *api) authorized(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-		if len(a.Tokens) > 0 && !reads && !isHook(r) && !a.knows(r) {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="oprc"`)
-			a.fail(w, r, &refusal{status: http.StatusUnauthorized, detail: "writing needs a valid bearer token"})
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// knows compares the token with every known one, in constant time.
-func (a *api) knows(r *http.Request) bool {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return false
-	}
-	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	shown, known := []byte(hex.EncodeToString(sum[:])), 0
-	for _, t := range a.Tokens {
-		known |= subtle.ConstantTimeCompare(shown, []byte(strings.ToLower(t)))
-	}
-	return known == 1
-}
-
-func (a *api) health(w http.ResponseWriter, _ *http.Request) error {
-	return a.reply(w, http.StatusOK, map[string]string{"status": "UP"})
+func (a *api) health(w http.ResponseWriter, r *http.Request) error {
+	return a.reply(w, r, http.StatusOK, map[string]string{"status": "UP"})
 }
 
 // ready answers 503 while the state cannot be reached.
 func (a *api) ready(w http.ResponseWriter, r *http.Request) error {
-	if a.Ready == nil {
-		return a.reply(w, http.StatusOK, map[string]string{"status": "READY"})
+	if a.Ready != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+		defer cancel()
+		if err := a.Ready(ctx); err != nil {
+			return refuse(http.StatusServiceUnavailable, "%v", err)
+		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-	defer cancel()
-	if err := a.Ready(ctx); err != nil {
-		return &refusal{status: http.StatusServiceUnavailable, detail: err.Error()}
-	}
-	return a.reply(w, http.StatusOK, map[string]string{"status": "READY"})
+	return a.reply(w, r, http.StatusOK, map[string]string{"status": "READY"})
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -21,14 +22,14 @@ func TestPostPackage(t *testing.T) {
 	w := newWorld(t)
 	first := w.want(w.post("/api/packages", shop), 201)
 	got := first.json(t)
-	if got["name"] != "shop" || got["_rev"] != float64(1) || got["origin"] != "api" {
+	if got["name"] != "shop" || got["_rev"] != float64(1) || got["metadata"].(map[string]any)["origin"] != "api" {
 		t.Errorf("got %s", first.body)
 	}
 	want := []any{map[string]any{"_key": "shop.cart", "condition": "PENDING"}}
-	if diff := cmp.Diff(want, got["deployments"]); diff != "" {
+	if diff := cmp.Diff(want, got["status"].(map[string]any)["deployments"]); diff != "" {
 		t.Errorf("deployments: -want +got:\n%s", diff)
 	}
-	if h := first.header; h.Get("ETag") != `"1"` || h.Get("Location") != "/packages/shop" {
+	if h := first.header; h.Get("ETag") != w.get("/packages/shop").header.Get("ETag") || h.Get("Location") != "/packages/shop" {
 		t.Errorf("got ETag %s, Location %s", h.Get("ETag"), h.Get("Location"))
 	}
 	again := w.want(w.post("/packages", shop), 200).json(t)
@@ -115,7 +116,7 @@ func TestListAndFind(t *testing.T) {
 			t.Errorf("%s: got %s", path, got)
 		}
 	}
-	d := w.get("/deployments/shop.cart").json(t)
+	d := w.get("/deployments/shop.cart").json(t)["status"].(map[string]any)
 	if d["condition"] != "PENDING" || d["specHash"] == "" || d["drift"] != false || d["units"] != float64(2) {
 		t.Errorf("deployment: got %v", d)
 	}
@@ -245,10 +246,10 @@ func TestDeployments(t *testing.T) {
 	}
 	w.want(w.post("/deployments", "_key: shop.list"), 415)
 	made := w.want(w.json("POST", "/deployments", `{"_key":"shop.list","partitionCount":3}`), 201)
-	if made.header.Get("Location") != "/deployments/shop.list" || made.json(t)["units"] != float64(3) {
+	if made.header.Get("Location") != "/deployments/shop.list" || unitsOf(t, made) != 3 {
 		t.Errorf("got %v %s", made.header, made.body)
 	}
-	if n := w.get("/deployments/shop.cart").json(t)["units"]; n != float64(2) {
+	if n := unitsOf(t, w.get("/deployments/shop.cart")); n != 2 {
 		t.Errorf("the other deployment: got %v units, want 2", n)
 	}
 
@@ -262,11 +263,11 @@ func TestDeployments(t *testing.T) {
 	w.want(w.json("PUT", "/deployments/gits.cart", `{"partitionCount":1}`), 409)
 	w.want(w.json("PUT", "/deployments/shop.list", `{"partitionCount":1}`, "If-Match", `"99"`), 412)
 	put := w.want(w.json("PUT", "/api/deployments/shop.list", `{"partitionCount":1}`, "If-Match", tag), 200)
-	if put.json(t)["units"] != float64(1) || put.header.Get("ETag") == tag {
+	if unitsOf(t, put) != 1 || put.header.Get("ETag") == tag {
 		t.Errorf("got %v %s", put.header, put.body)
 	}
 	w.want(w.json("PUT", "/deployments/shop.list", `{"partitionCount":2}`, "If-Match", tag), 412)
-	if origin := w.get("/packages/shop").json(t)["origin"]; origin != "api" {
+	if origin := w.get("/packages/shop").json(t)["metadata"].(map[string]any)["origin"]; origin != "api" {
 		t.Errorf("the owner is now %v", origin)
 	}
 	functions := w.get("/functions/shop.add").body
@@ -275,11 +276,18 @@ func TestDeployments(t *testing.T) {
 	}
 }
 
+func unitsOf(t *testing.T, a answer) float64 {
+	t.Helper()
+	status, _ := a.json(t)["status"].(map[string]any)
+	n, _ := status["units"].(float64)
+	return n
+}
+
 func TestDeploymentOfACommandLinePackageKeepsItsOwner(t *testing.T) {
 	w := newWorld(t)
 	w.apply(oprc.OriginCLI, shop)
 	w.want(w.json("POST", "/deployments", `{"_key":"shop.list"}`), 201)
-	if origin := w.get("/packages/shop").json(t)["origin"]; origin != "cli" {
+	if origin := w.get("/packages/shop").json(t)["metadata"].(map[string]any)["origin"]; origin != "cli" {
 		t.Errorf("the owner is now %v", origin)
 	}
 }
@@ -343,6 +351,10 @@ func TestWrongRoutes(t *testing.T) {
 	w := newWorld(t)
 	w.want(w.get("/nothing"), 404)
 	w.want(w.get("/api/nothing/at/all"), 404)
+	w.want(w.get("//packages"), 404) // ServeMux would redirect
+	w.want(w.get("/packages?lmit=3"), 400)
+	w.want(w.get("/packages?limit=3&limit=4"), 400)
+	w.want(w.send("GET", "/watch", "", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "7"), 400)
 	a := w.want(w.send("DELETE", "/packages", ""), 405)
 	if allow := a.header.Get("Allow"); allow != "GET, HEAD, POST" {
 		t.Errorf("got Allow %q", allow)
@@ -351,7 +363,12 @@ func TestWrongRoutes(t *testing.T) {
 
 func TestTokens(t *testing.T) {
 	sum := sha256.Sum256([]byte("open sesame"))
-	w := newWorld(t, func(s *rest.Server) { s.Tokens = []string{strings.Repeat("0", 64), hex.EncodeToString(sum[:])} })
+	w := newWorld(t, func(s *rest.Server) {
+		s.Access.Anonymous = rest.Viewer
+		s.Access.Tokens = []rest.Token{
+			{Name: "other", Role: rest.Admin, Hash: strings.Repeat("0", 64)}, {Name: "ada", Role: rest.Editor, Hash: hex.EncodeToString(sum[:])},
+		}
+	})
 	w.want(w.get("/packages"), 200)
 	for _, authorization := range []string{"", "open sesame", "Bearer wrong", "Basic open sesame", "Bearer " + hex.EncodeToString(sum[:])} {
 		a := w.want(w.send("POST", "/packages", "name: x\n", "Content-Type", "application/yaml", "Authorization", authorization), 401)
@@ -384,7 +401,7 @@ func TestStateAway(t *testing.T) {
 
 func TestBugsAreAnsweredAndLogged(t *testing.T) {
 	log := new(lines)
-	s := &rest.Server{Control: broken{err: errors.New("secret detail")}, Log: slog.New(slog.NewTextHandler(log, nil))}
+	s := &rest.Server{Now: time.Now, Control: broken{err: errors.New("secret detail")}, Log: slog.New(slog.NewTextHandler(log, nil))}
 	srv := httptest.NewServer(s.Handler())
 	defer srv.Close()
 	w := &world{t: t, url: srv.URL}

@@ -18,8 +18,8 @@ type ticket struct {
 	Ticket int64  `json:"ticket"`
 }
 
-// A suspension says why, and for how long.
-type suspension struct {
+// A suspending says why, and for how long.
+type suspending struct {
 	Reason string `json:"reason"`
 	For    string `json:"for,omitempty"` // as in 2h; "": until it is resumed
 }
@@ -49,6 +49,9 @@ func readOptions(w http.ResponseWriter, r *http.Request, v any) error {
 	if err := dec.Decode(v); err != nil && !errors.Is(err, io.EOF) {
 		return badJSON(err)
 	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return refuse(http.StatusBadRequest, "the body is not the JSON that is needed: more follows after it")
+	}
 	return nil
 }
 
@@ -60,11 +63,11 @@ func (a *api) reconcileSource(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.reply(w, http.StatusAccepted, ticket{name, n})
+	return a.reply(w, r, http.StatusAccepted, ticket{name, n})
 }
 
 func (a *api) suspendSource(w http.ResponseWriter, r *http.Request) error {
-	var o suspension
+	var o suspending
 	if err := readOptions(w, r, &o); err != nil {
 		return err
 	}
@@ -90,11 +93,15 @@ func (a *api) resumeSource(w http.ResponseWriter, r *http.Request) error {
 
 // approve lets a plan through that a source holds.
 func (a *api) approve(w http.ResponseWriter, r *http.Request, id string) error {
+	if who := caller(r); !who.Role.Includes(Approver) {
+		return refuse(http.StatusNotFound, "plan %s is not kept here (any more); approving one that a source holds needs the role %s, and %s has %s",
+			clip(id), Approver, who.Name, orNone(who.Role))
+	}
 	source, n, err := a.Control.Approve(r.Context(), id, actor(r))
 	if err != nil {
 		return err
 	}
-	return a.reply(w, http.StatusAccepted, ticket{source, n})
+	return a.reply(w, r, http.StatusAccepted, ticket{source, n})
 }
 
 // adoptPackage lets a source take over a package that somebody else owns.
@@ -106,11 +113,14 @@ func (a *api) adoptPackage(w http.ResponseWriter, r *http.Request) error {
 	if o.Source == "" {
 		return refuse(http.StatusBadRequest, "source: name the source that is to own the package")
 	}
+	if _, err := a.findPackage(r, r.PathValue("key")); err != nil && caller(r).limited() {
+		return err
+	}
 	n, err := a.Control.Adopt(r.Context(), r.PathValue("key"), o.Source, actor(r))
 	if err != nil {
 		return err
 	}
-	return a.reply(w, http.StatusAccepted, ticket{o.Source, n})
+	return a.reply(w, r, http.StatusAccepted, ticket{o.Source, n})
 }
 
 // undoPackage puts a package back to what it was, or says what that would do.
@@ -120,19 +130,32 @@ func (a *api) undoPackage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	name := r.PathValue("key")
+	if who := caller(r); !o.DryRun && who.limited() { // what it reaches is known from its plan alone
+		p, err := a.Control.PlanUndo(r.Context(), name, o.To)
+		if err != nil {
+			return err
+		}
+		if err := who.permits(p, false); err != nil {
+			return err
+		}
+		o.PlanID = p.ID
+	}
 	if !o.DryRun {
 		res, err := a.Control.Undo(r.Context(), name, o.To, o.PlanID, actor(r))
 		if err != nil {
 			return err
 		}
-		return a.reply(w, http.StatusOK, res)
+		return a.reply(w, r, http.StatusOK, res)
 	}
 	p, err := a.Control.PlanUndo(r.Context(), name, o.To)
 	if err != nil {
 		return err
 	}
+	if err := caller(r).permits(p, false); err != nil {
+		return err
+	}
 	if got, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); got != requestType {
-		return a.reply(w, http.StatusOK, p.Masked(a.Mask))
+		return a.reply(w, r, http.StatusOK, p.Masked(a.Mask))
 	}
 	raw, err := plan.Encode(p)
 	if err != nil {

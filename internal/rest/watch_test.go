@@ -141,7 +141,7 @@ func TestServeStopsWatchesAndFinishesRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := (&rest.Server{Control: w.state, Load: schema.Load}).Handler()
+	handler := (&rest.Server{Control: w.state, Load: schema.Load, Now: time.Now}).Handler()
 	begun, release := make(chan struct{}), make(chan struct{})
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
@@ -154,7 +154,7 @@ func TestServeStopsWatchesAndFinishesRequests(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- rest.Serve(ctx, l, mux) }()
+	go func() { done <- rest.Serve(ctx, l, mux, nil) }()
 	w.url = "http://" + l.Addr().String()
 
 	s := w.watch("/watch")
@@ -198,7 +198,7 @@ func TestServeSaysWhyItFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	if err := rest.Serve(t.Context(), l, http.NotFoundHandler()); !errors.Is(err, net.ErrClosed) {
+	if err := rest.Serve(t.Context(), l, http.NotFoundHandler(), nil); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want closed", err)
 	}
 }

@@ -51,7 +51,7 @@ func newWorld(t *testing.T, options ...func(*rest.Server)) *world {
 	rec := &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: time.Now}
 	w := &world{t: t, redis: m, state: state{rec, reconcile.Steering{Desk: db, Reconciler: rec}, db}}
 	s := &rest.Server{
-		Control: w.state, Load: schema.Load, Ready: db.Ping,
+		Control: w.state, Load: schema.Load, Now: time.Now, Ready: db.Ping,
 		Unavailable: func(err error) bool { return errors.Is(err, rdb.ErrUnavailable) },
 	}
 	for _, o := range options {
@@ -62,6 +62,14 @@ func newWorld(t *testing.T, options ...func(*rest.Server)) *world {
 	w.url = srv.URL
 	w.apply(oprc.OriginCLI, "kind: Environment\nname: east\navailability: 0.99\ndefault: true\n")
 	return w
+}
+
+// newServer starts another server on the same state.
+func newServer(t *testing.T, on state) string {
+	t.Helper()
+	srv := httptest.NewServer((&rest.Server{Control: on, Load: schema.Load, Now: time.Now}).Handler())
+	t.Cleanup(srv.Close)
+	return srv.URL
 }
 
 // apply plans and applies a file past the server.

@@ -122,7 +122,7 @@ func (v *value) holds(kind yaml.Kind) bool {
 // of def, so that files exported from it carry the field.
 func systemField(def *definition, name string) bool {
 	switch strings.TrimPrefix(def.name, compatible) {
-	case "Package", "Class", "Function", "Deployment":
+	case "Package", "Class", "Function", "Deployment", "Environment":
 		return name == "_rev" || name == "status" || name == "resolved"
 	}
 	return false

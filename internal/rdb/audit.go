@@ -1,0 +1,321 @@
+package rdb
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+// Records are the truth, digests what is compared. Each reading compares how many there
+// are; slice by slice it also compares what they say.
+
+// recordHashes are the hashes of records that have a digest each, by kind.
+func (k Keys) recordHashes() map[oprc.Kind]string {
+	return map[oprc.Kind]string{
+		oprc.KindPackage: k.packages(), oprc.KindClass: k.classes(), oprc.KindFunction: k.functions(),
+		oprc.KindDeployment: k.deployments(), oprc.KindEnv: k.environments(),
+	}
+}
+
+// findUnpaired finds records without a digest and digests without a record, where the
+// numbers of both differ. A record counts all the same: under revision 0, and a digest
+// that matches nothing.
+func (d *DB) findUnpaired(ctx context.Context, c *catalogue) error {
+	count := map[oprc.Kind]int64{}
+	for of := range c.digests {
+		kind, _, _ := strings.Cut(of, "/")
+		count[oprc.Kind(kind)]++
+	}
+	for kind, hash := range d.k.recordHashes() {
+		if c.records[kind] == count[kind] {
+			continue
+		}
+		bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+		keys, err := d.c.HKeys(bounded, hash).Result()
+		cancel()
+		if err := d.wrap(ctx, err); err != nil {
+			return err
+		}
+		lost := map[string]bool{}
+		for of := range c.digests {
+			if strings.HasPrefix(of, string(kind)+"/") {
+				lost[of] = true
+			}
+		}
+		for _, key := range keys {
+			of := object(kind, key)
+			if !lost[of] {
+				c.digests[of], c.damaged[of] = oprc.ObjectDigest{}, true
+			}
+			delete(lost, of)
+		}
+		for of := range lost {
+			c.damaged[of] = true
+			if kind == oprc.KindClass || kind == oprc.KindFunction {
+				delete(c.digests, of) // there is nothing that it is the digest of
+			}
+		}
+	}
+	return nil
+}
+
+// restore shows packages whose record is lost as their histories have them, where that is
+// what the digest says: the next plan writes them again.
+func (d *DB) restore(ctx context.Context, c *catalogue) error {
+	var lost []string
+	for of := range c.damaged {
+		kind, name, _ := strings.Cut(of, "/")
+		if _, there := c.packages[name]; oprc.Kind(kind) == oprc.KindPackage && !there {
+			lost = append(lost, name)
+		}
+	}
+	for _, name := range lost {
+		entries, err := d.History(ctx, name, 100)
+		if err != nil {
+			return err
+		}
+		digest := c.digests[object(oprc.KindPackage, name)]
+		for _, h := range oprc.Writes(entries) {
+			if h.Spec == nil || h.Digest != digest.Hash || h.Rev != digest.Rev {
+				continue
+			}
+			rec := oprc.PackageRecord{Spec: *h.Spec, Digest: h.Digest, Rev: h.Rev, Origin: h.Origin, AppliedAt: h.Time, AppliedBy: h.Actor}
+			if h.Commit != "" {
+				rec.Source = &oprc.SourceRef{Name: strings.TrimPrefix(h.Origin, "git:"), Commit: h.Commit}
+			}
+			c.packages[name] = rec
+			break
+		}
+	}
+	return nil
+}
+
+// An audit is how far records were compared with their digests.
+type audit struct {
+	last    time.Time
+	cursors map[string]uint64 // by hash of records
+	found   map[string]string // digest that was wrong, by hash of records and key
+}
+
+const (
+	auditEvery = 2 * time.Second
+	auditSlice = 200 // records of a hash at once
+)
+
+// due reports whether it is time for the next slices.
+func (a *audit) due(now time.Time) bool {
+	if a.cursors == nil {
+		a.cursors, a.found = map[string]uint64{}, map[string]string{}
+	}
+	if !a.last.IsZero() && now.Sub(a.last) < auditEvery && !now.Before(a.last) {
+		return false
+	}
+	a.last = now
+	return true
+}
+
+// compare returns a slice of records with their digests.
+//
+//	KEYS  1 records  2 digests
+//	ARGV  1 cursor  2 how many  3 what comes before a record's key in the digests
+//	      -> next cursor, then for each record: key, record, digest or ""
+var compare = redis.NewScript(`
+local slice = redis.call("HSCAN", KEYS[1], ARGV[1], "COUNT", ARGV[2])
+local out = {slice[1]}
+for i = 1, #slice[2], 2 do
+  out[#out + 1] = slice[2][i]
+  out[#out + 1] = slice[2][i + 1]
+  out[#out + 1] = redis.call("HGET", KEYS[2], ARGV[3] .. slice[2][i]) or ""
+end
+return out`)
+
+// slice compares the next slice of a hash of records with their digests.
+func (d *DB) slice(ctx context.Context, a *audit, records, digests, prefix string, agrees func(key, record, digest string) bool) error {
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	answer, err := compare.Run(bounded, d.c, []string{records, digests}, a.cursors[records], auditSlice, prefix).StringSlice()
+	if err != nil {
+		return d.wrap(ctx, err)
+	}
+	if a.cursors[records], err = strconv.ParseUint(answer[0], 10, 64); err != nil {
+		return fmt.Errorf("%s: %w", records, err)
+	}
+	for record := range slices.Chunk(answer[1:], 3) {
+		if of := records + " " + record[0]; agrees(record[0], record[1], record[2]) {
+			delete(a.found, of)
+		} else {
+			a.found[of] = record[2]
+		}
+	}
+	return nil
+}
+
+// auditCatalogue compares the next slice of each kind now and then, and adds what was found
+// so far to the damage that c shows.
+func (d *DB) auditCatalogue(ctx context.Context, c *catalogue) error {
+	a, due := &d.cache.audit, d.cache.audit.due(time.Now())
+	for kind, hash := range d.k.recordHashes() {
+		if !due {
+			continue
+		}
+		err := d.slice(ctx, a, hash, d.k.catalogueDigests(), string(kind)+"/", func(key, record, digest string) bool {
+			return agrees(kind, key, record, parseDigest(digest))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for of, digest := range a.found {
+		hash, key, _ := strings.Cut(of, " ")
+		for kind, records := range d.k.recordHashes() {
+			if records != hash {
+				continue
+			}
+			if c.digests[object(kind, key)] == parseDigest(digest) {
+				c.damaged[object(kind, key)] = true
+			} else {
+				delete(a.found, of)
+			}
+		}
+	}
+	return nil
+}
+
+// agrees reports whether a record of the catalogue is what its digest says.
+func agrees(kind oprc.Kind, key, record string, digest oprc.ObjectDigest) bool {
+	switch kind {
+	case oprc.KindPackage:
+		_, sound := decodePackage(key, record, digest)
+		return sound == intact
+	case oprc.KindEnv:
+		var rec oprc.EnvironmentRecord
+		return json.Unmarshal([]byte(record), &rec) == nil && rec.Rev == digest.Rev && oprc.Digest(rec.Spec) == digest.Hash
+	}
+	return oprc.DigestBytes([]byte(record)) == digest.Hash
+}
+
+// unitAgrees is agrees for a unit's record.
+func unitAgrees(_, record, digest string) bool {
+	var rec oprc.UnitRecord
+	if json.Unmarshal([]byte(record), &rec) != nil {
+		return false
+	}
+	want := parseUnits(map[string]string{"": digest})[""]
+	return want == digestOf(rec) && (rec.Op != oprc.Deploy || oprc.Digest(rec.Unit) == rec.SpecHash)
+}
+
+func digestOf(rec oprc.UnitRecord) oprc.UnitDigest {
+	d := oprc.UnitDigest{Generation: rec.Generation}
+	if rec.Op == oprc.Deploy {
+		d.SpecHash = rec.SpecHash
+	}
+	return d
+}
+
+// pairUnits reads the units of an environment again of which records and digests differ in
+// number, and says which of them are damaged.
+func (d *DB) pairUnits(ctx context.Context, env string, s *envReading) error {
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	var digests *redis.MapStringStringCmd
+	var records *redis.StringSliceCmd
+	_, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
+		digests, records = p.HGetAll(bounded, d.k.unitDigests(env)), p.HKeys(bounded, d.k.units(env))
+		return nil
+	})
+	if err := d.wrap(ctx, err); err != nil {
+		return err
+	}
+	s.units = parseUnits(digests.Val())
+	var bare []string
+	recorded := map[string]bool{}
+	for _, id := range records.Val() {
+		recorded[id] = true
+		if _, paired := s.units[id]; !paired {
+			bare = append(bare, id)
+			s.damaged[id] = true
+		}
+	}
+	for id := range s.units {
+		s.damaged[id] = s.damaged[id] || !recorded[id]
+	}
+	known, err := d.UnitRecordsOf(ctx, env, bare)
+	for id, rec := range known {
+		s.units[id] = digestOf(rec)
+	}
+	return err
+}
+
+// auditUnits is auditCatalogue for the units of an environment.
+func (d *DB) auditUnits(ctx context.Context, env string, s *envReading) error {
+	if err := d.slice(ctx, &d.units, d.k.units(env), d.k.unitDigests(env), "", unitAgrees); err != nil {
+		return err
+	}
+	for of, digest := range d.units.found {
+		hash, id, _ := strings.Cut(of, " ")
+		if hash != d.k.units(env) {
+			continue
+		}
+		if s.units[id] == parseUnits(map[string]string{"": digest})[""] {
+			s.damaged[id] = true
+		} else {
+			delete(d.units.found, of)
+		}
+	}
+	return nil
+}
+
+// Damage compares every record with its digest, and lists the objects, "<kind>/<key>", of
+// which both disagree or one is lost.
+func (d *DB) Damage(ctx context.Context) ([]string, error) {
+	if err := d.auditAll(ctx); err != nil {
+		return nil, err
+	}
+	live, err := d.Live(ctx)
+	return slices.Sorted(maps.Keys(live.Damaged)), err
+}
+
+func (d *DB) auditAll(ctx context.Context) error {
+	d.cache.mu.Lock()
+	defer d.cache.mu.Unlock()
+	d.auditing.Lock()
+	defer d.auditing.Unlock()
+	d.cache.audit, d.units = audit{}, audit{}
+	d.cache.audit.due(time.Now())
+	d.units.due(time.Now())
+	whole := func(a *audit, records, digests, prefix string, agrees func(key, record, digest string) bool) error {
+		for first := true; first || a.cursors[records] != 0; first = false {
+			if err := d.slice(ctx, a, records, digests, prefix, agrees); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for kind, hash := range d.k.recordHashes() {
+		err := whole(&d.cache.audit, hash, d.k.catalogueDigests(), string(kind)+"/", func(key, record, digest string) bool {
+			return agrees(kind, key, record, parseDigest(digest))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	names, err := d.knownEnvironments(ctx)
+	if err != nil {
+		return err
+	}
+	for _, env := range names {
+		if err := whole(&d.units, d.k.units(env), d.k.unitDigests(env), "", unitAgrees); err != nil {
+			return err
+		}
+	}
+	return nil
+}

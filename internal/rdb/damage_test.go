@@ -1,0 +1,62 @@
+package rdb_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
+)
+
+// Whatever record or digest is lost or altered alone is shown as damaged, and nothing of
+// what is recorded seems to be gone with it.
+func TestDamageIsShown(t *testing.T) {
+	const catalog, env, id = "oaas_pm:{catalog}:", "oaas_pm:{env:edge}:", "shop.record/0/0@edge"
+	for name, tc := range map[string]struct {
+		command []any
+		want    []string
+	}{
+		"all digests": {
+			[]any{"DEL", catalog + "digests"},
+			[]string{"class/shop.record", "deployment/shop.record", "environment/edge", "function/shop.pay", "package/shop"},
+		},
+		"a class's digest": {[]any{"HDEL", catalog + "digests", "class/shop.record"}, []string{"class/shop.record"}},
+		"packages":         {[]any{"DEL", catalog + "packages"}, []string{"package/shop"}},
+		"classes":          {[]any{"DEL", catalog + "classes"}, []string{"class/shop.record"}},
+		"a class":          {[]any{"HSET", catalog + "classes", "shop.record", `{"_key":"shop.record","disabled":true}`}, []string{"class/shop.record"}},
+		"a deployment":     {[]any{"HDEL", catalog + "deployments", "shop.record"}, []string{"deployment/shop.record"}},
+		"an environment": {
+			[]any{"HSET", catalog + "environments", "edge", `{"spec":{"name":"edge","availability":0.1},"rev":1}`}, []string{"environment/edge"},
+		},
+		"a unit":          {[]any{"HDEL", env + "units", id}, []string{"unit/" + id}},
+		"a unit's digest": {[]any{"HDEL", env + "digests", id}, []string{"unit/" + id}},
+		"an altered unit": {[]any{"HSET", env + "units", id, `{"unit":{"id":"x"},"generation":1,"op":"deploy"}`}, []string{"unit/" + id}},
+		"nothing":         {[]any{"PING"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := servers.Empty(t, rdbtest.Kinds[0])
+			db, c := open(t, url), shop()
+			entry := c.History["shop"]
+			entry.Digest = c.Packages["shop"].Digest
+			c.History["shop"] = entry
+			if err := write(t, db, c); err != nil {
+				t.Fatal(err)
+			}
+			dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1))
+			before := must(db.Live(t.Context()))(t)
+			client, _ := raw(t, url).(*redis.Client)
+			if err := client.Do(t.Context(), tc.command...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			live := must(open(t, url).Live(t.Context()))(t)
+			equal(t, slices.Sorted(maps.Keys(live.Damaged)), tc.want)
+			equal(t, slices.Sorted(maps.Keys(live.Packages)), slices.Sorted(maps.Keys(before.Packages)))
+			if got := live.Units["edge"][id]; got.Generation != 1 {
+				t.Errorf("the unit is at generation %d, want 1", got.Generation)
+			}
+		})
+	}
+}

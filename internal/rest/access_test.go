@@ -1,0 +1,281 @@
+package rest_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oauth2-proxy/mockoidc"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/rest"
+)
+
+// tokens makes a token for each of some identities and returns what to show.
+func tokens(t *testing.T, of map[string]rest.Token) (known []rest.Token, shown map[string]string) {
+	t.Helper()
+	shown = map[string]string{"": ""}
+	for name, token := range of {
+		token.Name = name
+		made, err := rest.MakeToken(token, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known, shown[name] = append(known, made.Token), "Bearer "+made.Secret
+	}
+	return known, shown
+}
+
+var every = []rest.Role{rest.Anybody, rest.Viewer, rest.Planner, rest.Editor, rest.Approver, rest.Admin}
+
+// Every route of the document, with every role: below the route's own role it is refused,
+// from it on it is not.
+func TestRolesOfEveryRoute(t *testing.T) {
+	of := map[string]rest.Token{}
+	for _, role := range every[1:] {
+		of[string(role)] = rest.Token{Role: role}
+	}
+	known, shown := tokens(t, of)
+	w := newWorld(t, func(s *rest.Server) { s.Access.Tokens = known })
+	var doc struct {
+		Paths map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+			Description string `json:"description"`
+			Security    []any  `json:"security"`
+		} `json:"paths"`
+	}
+	if err := json.Unmarshal([]byte(w.want(w.get("/openapi.json"), 200).body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	routes := 0
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			routes++
+			least := 0
+			for i, role := range every[1:] {
+				if op.Description == fmt.Sprintf("Needs the role %s.", role) {
+					least = i + 1
+				}
+			}
+			if (least == 0) != (len(op.Security) == 0) {
+				t.Fatalf("%s %s: %q with security %v", method, path, op.Description, op.Security)
+			}
+			for i, role := range every {
+				if op.OperationID == "watch" && i >= least {
+					continue // it would last
+				}
+				target := strings.NewReplacer("{key}", "x", "{id}", "x", "{env}", "x", "{source}", "x", "{file}", "docs.js").Replace(path)
+				a := w.send(strings.ToUpper(method), target, "", "Authorization", shown[string(role)])
+				want := i >= least
+				if got := a.status != 401 && a.status != 403; op.OperationID != "postHook" && got != want {
+					t.Errorf("%s %s as %q: got %d, let through %v, want %v", method, path, role, a.status, got, want)
+				}
+			}
+		}
+	}
+	if routes < 40 {
+		t.Errorf("the document has %d routes", routes)
+	}
+}
+
+// Who may have to do with edge-* alone neither sees nor changes anything of cloud-1.
+func TestLimitsOfATokenHold(t *testing.T) {
+	known, shown := tokens(t, map[string]rest.Token{
+		"edgy": {Role: rest.Admin, Limits: rest.Limits{Environments: []string{"edge-*"}}},
+		"shop": {Role: rest.Editor, Limits: rest.Limits{Packages: []string{"shop"}}},
+		"all":  {Role: rest.Admin},
+	})
+	w := newWorld(t, func(s *rest.Server) { s.Access.Tokens = known })
+	w.apply(oprc.OriginAPI, "kind: Environment\nname: cloud-1\n---\nkind: Environment\nname: edge-1\n")
+	in := func(name, env string) string {
+		return strings.Replace(strings.Replace(shop, "name: shop", "name: "+name, 1), "partitionCount: 2", "targetEnvs: ["+env+"]", 1)
+	}
+	w.apply(oprc.OriginAPI, in("shop", "cloud-1"))
+	w.apply(oprc.OriginAPI, in("edge", "edge-1"))
+	if err := w.state.Heartbeat(t.Context(), "cloud-1", []oprc.Heartbeat{{CRM: "crm-c", Time: time.Now(), Since: start}}); err != nil {
+		t.Fatal(err)
+	}
+	as := func(who, method, path, body string) answer {
+		return w.send(method, path, body, "Authorization", shown[who], "Content-Type", "application/yaml")
+	}
+	for _, path := range []string{"/packages", "/deployments", "/units", "/environments", "/crms", "/cr", "/events", "/dead", "/units?objects=true", "/packages?objects=true"} {
+		if all := as("all", "GET", path+sep(path)+"limit=1000", ""); all.status != 200 || path != "/cr" && path != "/dead" && path != "/crms" && !strings.Contains(all.body, "edge-1") {
+			t.Errorf("%s: the admin does not see edge-1: %d %s", path, all.status, all.body)
+		}
+		if a := as("edgy", "GET", path+sep(path)+"limit=1000", ""); a.status != 200 || strings.Contains(a.body, "cloud-1") {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	for _, c := range []struct {
+		who, method, path, body string
+		want                    []int
+	}{
+		{"edgy", "GET", "/packages/shop", "", []int{404}},
+		{"edgy", "GET", "/units/shop.cart/0/0@cloud-1", "", []int{404}},
+		{"edgy", "GET", "/environments/cloud-1", "", []int{404}},
+		{"edgy", "GET", "/history/shop", "", []int{404}},
+		{"edgy", "GET", "/snapshot", "", []int{403}},
+		{"edgy", "DELETE", "/packages/shop", "", []int{403, 404}},
+		{"edgy", "DELETE", "/classes/shop.cart", "", []int{403, 404}},
+		{"edgy", "DELETE", "/environments/cloud-1", "", []int{404}},
+		{"edgy", "POST", "/packages", in("mine", "cloud-1"), []int{403}},
+		{"edgy", "POST", "/plan", in("mine", "cloud-1"), []int{403}},
+		{"edgy", "POST", "/dead/cloud-1/drop", `{"all":true}`, []int{404, 415}},
+		{"edgy", "POST", "/packages", in("mine", "edge-1"), []int{201}},
+		{"shop", "POST", "/packages", "name: other\n", []int{403}},
+		{"shop", "POST", "/packages?takeOwnership=true", in("shop", "cloud-1"), []int{403}},
+		{"shop", "POST", "/packages", strings.Replace(in("shop", "cloud-1"), "fast", "slow", 1), []int{200}},
+		{"shop", "GET", "/packages/edge", "", []int{404}},
+	} {
+		if a := as(c.who, c.method, c.path, c.body); !slices.Contains(c.want, a.status) {
+			t.Errorf("%s: %s %s: got %d, want one of %v: %s", c.who, c.method, c.path, a.status, c.want, a.body)
+		}
+	}
+	if h, err := w.state.DB.History(t.Context(), "mine", 1); err != nil || len(h) != 1 || h[0].Actor != "edgy" {
+		t.Errorf("the actor: got %v, %v", h, err)
+	}
+}
+
+func sep(path string) string {
+	if strings.Contains(path, "?") {
+		return "&"
+	}
+	return "?"
+}
+
+// The body of a request says whose packages it speaks for. That is not believed.
+func TestAForgedOriginDeletesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.apply("git:main", "name: gits\n")
+	req := reconcile.Request{}
+	req.Scope.Origin, req.Scope.Complete, req.Scope.Delete = "git:main", true, []string{"gits"}
+	c := w.client()
+	p, err := c.Plan(t.Context(), req)
+	if err != nil {
+		t.Fatal(err) // to see what a source would do is allowed
+	}
+	if len(p.Changes) == 0 {
+		t.Fatal("the plan would delete nothing")
+	}
+	if _, err := c.Apply(t.Context(), req, reconcile.Conditions{AnyRemovals: true}, reconcile.Actor{Name: "git"}); err == nil || !strings.Contains(err.Error(), "origin git:main") {
+		t.Errorf("applying it: got %v", err)
+	}
+	w.want(w.get("/packages/gits"), 200)
+}
+
+func TestTokensAreMadeUsedAndRevoked(t *testing.T) {
+	known, shown := tokens(t, map[string]rest.Token{"root": {Role: rest.Admin}})
+	now := time.Now()
+	w := newWorld(t, func(s *rest.Server) {
+		s.Access.Tokens, s.Now = known, func() time.Time { return now }
+	}, func(s *rest.Server) { s.Access.Stored = s.Control.(state).DB })
+	as := func(token, method, path, body string) answer {
+		return w.send(method, path, body, "Authorization", token, "Content-Type", "application/json")
+	}
+	made := w.want(as(shown["root"], "POST", "/auth/tokens", fmt.Sprintf(`{"name":"ci","role":"planner","expires":%q}`, now.Add(time.Hour).Format(time.RFC3339))), 201).json(t)
+	ci := "Bearer " + made["secret"].(string)
+	w.want(as(shown["root"], "POST", "/auth/tokens", `{"name":"ci","role":"planner"}`), 409)
+	w.want(as(shown["root"], "POST", "/auth/tokens", `{"name":"cj","role":"king"}`), 400)
+	if who := w.want(as(ci, "GET", "/auth/whoami", ""), 200).json(t); who["name"] != "ci" || who["role"] != "planner" || who["authenticated"] != true {
+		t.Errorf("got %v", who)
+	}
+	for query, want := range map[string]bool{"verb=plan&kind=package": true, "verb=apply&kind=package": false, "verb=create&kind=environment": false} {
+		if p := w.want(as(ci, "GET", "/auth/can-i?"+query, ""), 200).json(t); p["allowed"] != want {
+			t.Errorf("%s: got %v", query, p)
+		}
+	}
+	w.want(as(ci, "GET", "/auth/can-i?verb=fly&kind=package", ""), 400)
+	if list := as(shown["root"], "GET", "/auth/tokens", "").body; strings.Contains(list, made["secret"].(string)) || strings.Contains(list, `"hash"`) || !strings.Contains(list, `"ci"`) {
+		t.Errorf("got %s", list)
+	}
+	now = now.Add(2 * time.Hour)
+	if a := w.want(as(ci, "GET", "/packages", ""), 401); !strings.Contains(a.body, "expired") {
+		t.Errorf("got %s", a.body)
+	}
+	now = now.Add(-2 * time.Hour)
+	w.want(as(shown["root"], "DELETE", "/auth/tokens/ci", ""), 200)
+	w.want(as(shown["root"], "DELETE", "/auth/tokens/ci", ""), 404)
+	w.want(as(ci, "GET", "/packages", ""), 401)
+}
+
+func TestReadsCanBeClosed(t *testing.T) {
+	w := newWorld(t, func(s *rest.Server) { s.Access.Required = true })
+	for path, status := range map[string]int{"/packages": 401, "/watch": 401, "/metrics": 401, "/health": 200, "/openapi.json": 200} {
+		w.want(w.get(path), status)
+	}
+}
+
+func TestOpenIDConnect(t *testing.T) {
+	provider, err := mockoidc.Run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = provider.Shutdown() })
+	grants := []rest.Grant{
+		{Claim: "*", Role: rest.Viewer}, {Claim: "devs", Role: rest.Editor, Limits: rest.Limits{Packages: []string{"shop"}}},
+		{Claim: "ops", Role: rest.Approver},
+	}
+	w := newWorld(t, func(s *rest.Server) {
+		s.Access.Verify = rest.OIDC{Issuer: provider.Issuer(), Audience: provider.ClientID, Grants: grants, Now: time.Now}.Verifier()
+	})
+	token := func(groups ...string) string {
+		t.Helper()
+		user := &mockoidc.MockUser{Subject: "42", Email: "ada@example.org", Groups: groups}
+		session, err := provider.SessionStore.NewSession("openid email groups", "", user, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := session.IDToken(provider.Config(), provider.Keypair, provider.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "Bearer " + id
+	}
+	for want, groups := range map[string][]string{"viewer": nil, "editor": {"devs"}, "approver": {"devs", "ops"}} {
+		who := w.want(w.send("GET", "/auth/whoami", "", "Authorization", token(groups...)), 200).json(t)
+		if who["role"] != want || who["name"] != "ada@example.org" || who["method"] != "oidc" {
+			t.Errorf("groups %v: got %v", groups, who)
+		}
+	}
+	good := token("devs")
+	w.want(w.send("POST", "/packages", "name: other\n", "Authorization", good, "Content-Type", "application/yaml"), 403)
+	w.want(w.send("POST", "/packages", "name: shop\n", "Authorization", good, "Content-Type", "application/yaml"), 201)
+	for name, bad := range map[string]string{"cut": good[:len(good)-4], "none": "Bearer x.y.z", "other": strings.Replace(good, ".", ".e", 1)} {
+		if a := w.send("GET", "/packages", "", "Authorization", bad); a.status != 401 {
+			t.Errorf("%s: got %d", name, a.status)
+		}
+	}
+	provider.FastForward(24 * time.Hour)
+	session, _ := provider.SessionStore.NewSession("openid", "", mockoidc.DefaultUser(), "", "")
+	late, err := session.IDToken(provider.Config(), provider.Keypair, time.Now().Add(-48*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.want(w.send("GET", "/packages", "", "Authorization", "Bearer "+late), 401)
+}
+
+func TestTheNameOfTheHostIsChecked(t *testing.T) {
+	w := newWorld(t, func(s *rest.Server) { s.Access.Hosts = []string{"oprc.example"} })
+	for host, want := range map[string]int{
+		"evil.example": 421, "oprc.example": 200, "OPRC.example:80": 200, "localhost:1": 200, "127.0.0.1:80": 200, "[::1]:80": 200, "oprc.example.evil": 421,
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+"/packages", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: got %d, want %d", host, res.StatusCode, want)
+		}
+	}
+}

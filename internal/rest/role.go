@@ -1,0 +1,289 @@
+package rest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// A Role says how much somebody may do. Each one may do what those before it may.
+type Role string
+
+// The roles, the least first.
+const (
+	Anybody  Role = ""         // not known to the server
+	Viewer   Role = "viewer"   // reads
+	Planner  Role = "planner"  // plans, and reads plans
+	Editor   Role = "editor"   // writes packages, classes and deployments
+	Approver Role = "approver" // approves held plans, suspends sources
+	Admin    Role = "admin"    // environments, tokens
+)
+
+var roles = []Role{Anybody, Viewer, Planner, Editor, Approver, Admin}
+
+// ParseRole returns the role that a word names.
+func ParseRole(word string) (Role, error) {
+	if r := Role(word); r != Anybody && slices.Contains(roles, r) {
+		return r, nil
+	}
+	return Anybody, fmt.Errorf("%w role %q: viewer, planner, editor, approver or admin is needed", oprc.ErrInvalid, word)
+}
+
+// Includes reports whether who has role r may do what needs role least.
+func (r Role) Includes(least Role) bool { return slices.Index(roles, r) >= slices.Index(roles, least) }
+
+// Limits narrow a role. Each list holds patterns as path.Match knows them; an empty
+// one limits nothing, except that of origins: empty, it is cli and api.
+type Limits struct {
+	Packages     []string `json:"packages,omitempty"`
+	Environments []string `json:"environments,omitempty"`
+	Origins      []string `json:"origins,omitempty"`
+}
+
+// Check refuses patterns that path.Match cannot read.
+func (l Limits) Check() error {
+	for _, pattern := range slices.Concat(l.Packages, l.Environments, l.Origins) {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return fmt.Errorf("%w pattern %q", oprc.ErrInvalid, pattern)
+		}
+	}
+	return nil
+}
+
+// An Identity is who the server takes a caller for.
+type Identity struct {
+	Name          string `json:"name"`
+	Role          Role   `json:"role"`
+	Authenticated bool   `json:"authenticated"` // false: the server does not know callers, or not this one
+	Method        string `json:"method"`        // none, token, oidc or certificate
+	Limits
+	nameless bool // a token without a name: the request says who acts
+}
+
+func matches(patterns []string, name string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := path.Match(p, name)
+		return ok && err == nil
+	})
+}
+
+// limited reports whether not everything is for this caller.
+func (i *Identity) limited() bool { return len(i.Packages) > 0 || len(i.Environments) > 0 }
+
+// mayAct reports whether the caller may write in the name of an origin.
+func (i *Identity) mayAct(origin string) bool {
+	if len(i.Origins) > 0 {
+		return matches(i.Origins, origin)
+	}
+	return origin == oprc.OriginCLI || origin == oprc.OriginAPI
+}
+
+// sees reports whether an object is inside the caller's limits: its package, and
+// every environment that it names.
+func (i *Identity) sees(o reconcile.Object) bool {
+	if !i.limited() {
+		return true
+	}
+	pkg, envs := placeOf(o)
+	if pkg != "" && !matches(i.Packages, pkg) {
+		return false
+	}
+	for _, env := range envs {
+		if !matches(i.Environments, env) {
+			return false
+		}
+	}
+	return true
+}
+
+// placeOf returns the package of an object, and the environments that it names.
+func placeOf(o reconcile.Object) (pkg string, envs []string) {
+	switch doc := o.Doc.(type) {
+	case *reconcile.PackageView:
+		for _, d := range doc.Spec.Deployments {
+			envs = append(envs, envsOf(d)...)
+		}
+		return doc.Name, envs
+	case *reconcile.ClassView:
+		return doc.Pkg, nil
+	case *reconcile.FunctionView:
+		return doc.Pkg, nil
+	case *reconcile.DeploymentView:
+		return doc.Pkg, envsOf(doc.Deployment)
+	case *reconcile.UnitView:
+		return packageOf(doc.Unit.ClsKey), []string{doc.Unit.TargetEnv}
+	case *oprc.ClassRuntime:
+		return packageOf(doc.ClsKey), []string{doc.Env}
+	case *reconcile.EnvironmentView:
+		return "", []string{doc.Name}
+	case *reconcile.CRMView:
+		return "", []string{doc.Env}
+	}
+	return "", nil
+}
+
+// packageOf is the package of a key, where nothing else says so: a name that has dots
+// itself is taken for one of a package that has them.
+func packageOf(key string) string {
+	key, _, _ = strings.Cut(key, "/")
+	key, _, _ = strings.Cut(key, "@")
+	return key[:max(0, strings.LastIndexByte(key, '.'))]
+}
+
+func envsOf(d oprc.Deployment) []string {
+	envs := slices.Clone(d.TargetEnvs)
+	for _, m := range d.Members {
+		envs = append(envs, m.Env)
+	}
+	return envs
+}
+
+// seesEvent is sees for what happened.
+func (i *Identity) seesEvent(e oprc.Event) bool {
+	if !i.limited() {
+		return true
+	}
+	env := e.Env
+	if e.Kind == oprc.KindEnv {
+		env = e.Key
+	}
+	if _, _, _, of, ok := oprc.ParseUnitID(e.Key); ok {
+		env = of
+	}
+	pkg := packageOfEvent(e)
+	return (env == "" || matches(i.Environments, env)) && (pkg == "" || matches(i.Packages, pkg))
+}
+
+func packageOfEvent(e oprc.Event) string {
+	switch e.Kind {
+	case oprc.KindPackage:
+		return e.Key
+	case oprc.KindClass, oprc.KindFunction, oprc.KindDeployment, oprc.KindUnit, oprc.KindRuntime:
+		return packageOf(e.Key)
+	}
+	return ""
+}
+
+// permits refuses a plan that reaches beyond the caller's limits, or, where it is to be
+// applied, one in the name of an origin that is not the caller's.
+func (i *Identity) permits(p *plan.Plan, apply bool) error {
+	beyond := map[string]bool{}
+	if apply && !i.mayAct(p.Scope.Origin) {
+		beyond["origin "+p.Scope.Origin] = true
+	}
+	if apply && p.Scope.TakeOwnership && !i.Role.Includes(Approver) {
+		beyond["takeOwnership: it needs the role "+string(Approver)] = true
+	}
+	for _, c := range p.Changes {
+		if c.Package != "" && !matches(i.Packages, c.Package) {
+			beyond["package/"+c.Package] = true
+		}
+		for _, env := range envsOfChange(c) {
+			if !matches(i.Environments, env) {
+				beyond["environment/"+env] = true
+			}
+		}
+	}
+	if len(beyond) == 0 {
+		return nil
+	}
+	return &oprc.DeniedError{Reason: i.Name + " may not change these", Objects: slices.Sorted(maps.Keys(beyond))}
+}
+
+func envsOfChange(c plan.Change) []string {
+	switch c.Kind {
+	case oprc.KindUnit:
+		if _, _, _, env, ok := oprc.ParseUnitID(c.Key); ok {
+			return []string{env}
+		}
+	case oprc.KindEnv:
+		return []string{c.Key}
+	case oprc.KindDeployment:
+		var envs []string
+		for _, raw := range []json.RawMessage{c.Before, c.After} {
+			var d oprc.Deployment
+			if raw != nil && json.Unmarshal(raw, &d) == nil {
+				envs = append(envs, envsOf(d)...)
+			}
+		}
+		return envs
+	}
+	return nil
+}
+
+// A Permission is the answer to whether somebody may do something.
+type Permission struct {
+	Allowed bool   `json:"allowed"`
+	Reason  string `json:"reason"`
+}
+
+// verbs are what one may ask about, and the role that each needs.
+var verbs = map[string]Role{
+	"get": Viewer, "list": Viewer, "watch": Viewer, "plan": Planner,
+	"apply": Editor, "create": Editor, "update": Editor, "delete": Editor, "undo": Editor, "retry": Editor, "reconcile": Editor,
+	"approve": Approver, "suspend": Approver, "resume": Approver, "drop": Admin,
+}
+
+// needs is the role that a verb needs for a kind.
+func needs(verb, kind string) (Role, error) {
+	least, ok := verbs[verb]
+	if !ok {
+		return Anybody, refuse(http.StatusBadRequest, "verb=%s: one of %s is needed", clip(verb), strings.Join(slices.Sorted(maps.Keys(verbs)), ", "))
+	}
+	switch kind {
+	case "package", "class", "function", "deployment", "unit", "runtime", "crm", "source", "event", "dead", "plan":
+	case "environment", "token":
+		if least != Viewer && least != Planner || kind == "token" {
+			least = Admin
+		}
+	default:
+		return Anybody, refuse(http.StatusBadRequest, "kind=%s: the kind of an object is needed, as in package", clip(kind))
+	}
+	return least, nil
+}
+
+// May reports whether the caller may do a verb to an object of a kind.
+func (i *Identity) may(verb, kind, name string) (Permission, error) {
+	least, err := needs(verb, kind)
+	if err != nil {
+		return Permission{}, err
+	}
+	if !i.Role.Includes(least) {
+		return Permission{false, fmt.Sprintf("%s needs the role %s; %s has %s", verb, least, i.Name, orNone(i.Role))}, nil
+	}
+	if name != "" {
+		pkg, env := packageOf(name), ""
+		switch kind {
+		case "package":
+			pkg = name
+		case "environment", "dead":
+			pkg, env = "", name
+		case "crm":
+			env, _, _ = strings.Cut(name, "/")
+			pkg = ""
+		case "unit", "runtime":
+			_, env, _ = strings.Cut(name, "@")
+		case "source", "token", "event", "plan":
+			pkg = ""
+		}
+		if pkg != "" && !matches(i.Packages, pkg) || env != "" && !matches(i.Environments, env) {
+			return Permission{false, fmt.Sprintf("%s %s is outside the limits of %s", kind, name, i.Name)}, nil
+		}
+	}
+	return Permission{true, "the role " + string(i.Role) + " allows it"}, nil
+}
+
+func orNone(r Role) string {
+	if r == Anybody {
+		return "none"
+	}
+	return string(r)
+}
