@@ -22,7 +22,6 @@ import (
 type Config struct {
 	Port       int            `koanf:"port"`
 	Listen     string         `koanf:"listen"` // address, with or without a port; "": all, or loopback where callers are not known
-	Pprof      string         `koanf:"pprof"`  // loopback address of profiles; "": none
 	Limits     LimitsConfig   `koanf:"limits"`
 	LogLevel   slog.Level     `koanf:"logLevel"`
 	CRMEnabled bool           `koanf:"crmEnabled"` // false: nothing is dispatched

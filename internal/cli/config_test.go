@@ -70,7 +70,7 @@ func TestConfigLayers(t *testing.T) {
 			want: func(c *cli.Config) {
 				c.Interval = 30 * time.Second
 				c.Sources = []cli.SourceConfig{
-					{Name: "main", URL: "https://git.example/x", Path: "apps", Interval: 30 * time.Second, Prune: true, MaxDelete: 10, Heal: true, Track: true},
+					{Name: "main", URL: "https://git.example/x", Path: "apps", Interval: 30 * time.Second, Prune: true, MaxDelete: 10, MaxDeletePercent: 20, Heal: true, Track: true},
 					{Name: "two", URL: "/srv/x", Ref: "prod", Interval: 2 * time.Minute, Suspend: true},
 				}
 			},
@@ -80,7 +80,7 @@ func TestConfigLayers(t *testing.T) {
 				"   sshPassphraseEnv: S, knownHosts: [/h], caFile: /c, proxy: 'http://proxy:1'}\n",
 			want: func(c *cli.Config) {
 				c.Sources = []cli.SourceConfig{{
-					Name: "main", URL: "https://git.example/x", Ignore: []string{"*.tmp"}, Interval: time.Minute, Prune: true, MaxDelete: 10, Heal: true, Track: true,
+					Name: "main", URL: "https://git.example/x", Ignore: []string{"*.tmp"}, Interval: time.Minute, Prune: true, MaxDelete: 10, MaxDeletePercent: 20, Heal: true, Track: true,
 					AccessConfig: cli.AccessConfig{
 						Username: "bot", TokenEnv: "T", PasswordEnv: "P", SSHKeyFile: "/k", SSHPassphraseEnv: "S",
 						KnownHosts: []string{"/h"}, CAFile: "/c", Proxy: "http://proxy:1",

@@ -26,7 +26,7 @@ import (
 
 // daemonCommands are those that keep running, and what steers them.
 func daemonCommands(e *env) []*cobra.Command {
-	return []*cobra.Command{newDev(e), newServe(e), newCRM(e), newSource(e)}
+	return []*cobra.Command{newDev(e), newServe(e), newCRM(e), newSource(e), newAuth(e), newToken(e)}
 }
 
 // A daemon is what serve and dev have in common: the loop, the reports, and the
