@@ -95,21 +95,28 @@ const (
 	trimEveryBatch = 64
 )
 
-// Run ingests until ctx ends. Every environment has a reader of its own, so one
-// that is slow or poisoned does not hold the others up. A failure is logged and
+// Run ingests until ctx ends. Every environment has a reader of its own for as long
+// as it is listed, so one that is slow or poisoned does not hold the others up. A failure is logged and
 // tried again: nothing is acknowledged before its effect is kept.
 func (in *Ingest) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	reading := map[string]bool{}
+	reading := map[string]context.CancelFunc{}
 	for {
 		names, err := in.Reports.EnvironmentNames(ctx)
 		if err != nil && ctx.Err() == nil {
 			in.Log.Warn("list environments", "error", err)
 		}
 		for _, env := range names {
-			if !reading[env] {
-				reading[env] = true
-				g.Go(func() error { return in.runEnv(ctx, env) })
+			if reading[env] == nil {
+				listed, end := context.WithCancel(ctx)
+				reading[env] = end
+				g.Go(func() error { return in.runEnv(listed, env) })
+			}
+		}
+		for env, end := range reading {
+			if err == nil && !slices.Contains(names, env) {
+				end()
+				delete(reading, env)
 			}
 		}
 		if !sleep(ctx, discoverEvery) {

@@ -237,7 +237,7 @@ func post(req *http.Request) error {
 	case res.StatusCode < 300:
 		return nil
 	case res.StatusCode == http.StatusTooManyRequests, res.StatusCode == http.StatusServiceUnavailable:
-		if after, err := time.ParseDuration(cmp.Or(res.Header.Get("Retry-After"), "x") + "s"); err == nil && after <= giveUpAfter {
+		if after, err := time.ParseDuration(cmp.Or(res.Header.Get("Retry-After"), "x") + "s"); err == nil && after > 0 && after <= giveUpAfter {
 			return &backoff.RetryAfterError{Duration: after}
 		}
 		return failure

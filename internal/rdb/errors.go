@@ -49,13 +49,20 @@ func (d *DB) wrap(ctx context.Context, err error) error {
 		return err
 	}
 	if cause := networkCause(err); cause != "" {
+		if c, is := d.c.(*redis.ClusterClient); is {
+			// The client learns of a new master only from an answer, or once a minute.
+			c.ReloadState(ctx)
+			if node := nodeOf(err); node != "" {
+				cause = "node " + node + ": " + cause
+			}
+		}
 		return &unavailable{d.addr, cause, err}
 	}
 	if denied(err) {
 		return fmt.Errorf("redis at %s: %w: %w", d.addr, ErrDenied, err)
 	}
-	if cannotServe(err) {
-		return &unavailable{d.addr, err.Error(), err}
+	if cause := refusal(err); cause != "" {
+		return &unavailable{d.addr, cause, err}
 	}
 	return fmt.Errorf("redis at %s: %w", d.addr, err)
 }
@@ -90,6 +97,14 @@ func networkCause(err error) string {
 	return ""
 }
 
+// nodeOf is the address that a failure of the network is about, or "".
+func nodeOf(err error) string {
+	if op, is := errors.AsType[*net.OpError](err); is && op.Addr != nil {
+		return op.Addr.String()
+	}
+	return ""
+}
+
 func past(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ok && !time.Now().Before(deadline)
@@ -107,12 +122,25 @@ func forbidden(err error) bool {
 	return err != nil && (redis.IsPermissionError(err) || strings.Contains(err.Error(), "The user executing the script can't"))
 }
 
-// cannotServe reports that the server is up but not ready: starting, failing over,
-// or a cluster without its slots.
-func cannotServe(err error) bool {
-	return redis.IsLoadingError(err) || redis.IsReadOnlyError(err) || redis.IsClusterDownError(err) ||
-		redis.IsMasterDownError(err) || redis.IsTryAgainError(err) || redis.IsMaxClientsError(err) ||
-		redis.HasErrorPrefix(err, "BUSY ") || strings.HasPrefix(err.Error(), "BUSY ")
+// refusal says why a server that is up cannot do what it is asked now; "" if err is none
+// of that kind.
+func refusal(err error) string {
+	is := func(prefix string) bool {
+		return redis.HasErrorPrefix(err, prefix) || strings.HasPrefix(err.Error(), prefix+" ")
+	}
+	switch {
+	case is("OOM"):
+		return "its memory is full (maxmemory), so it takes no writes; raise maxmemory, or delete what is not needed"
+	case is("MISCONF"):
+		return "it cannot save to its disk, so it takes no writes; make room on its disk"
+	case redis.IsReadOnlyError(err):
+		return "it is a replica, which takes no writes; name its master, or wait for the failover"
+	case redis.IsTryAgainError(err):
+		return "a slot is being moved to another node of the Cluster; it works again once that is done (redis-cli --cluster check shows slots that are left half-way)"
+	case redis.IsLoadingError(err), redis.IsClusterDownError(err), redis.IsMasterDownError(err), redis.IsMaxClientsError(err), is("BUSY"), is("UNBLOCKED"):
+		return err.Error()
+	}
+	return ""
 }
 
 // aborted replaces the error of a transaction that was discarded by the error of

@@ -3,6 +3,7 @@ package rdb
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -21,7 +22,7 @@ const Format = 1
 //	ARGV  1 id  2 format
 //	      -> the format that it has
 var identify = redis.NewScript(`
-if redis.call("HSETNX", KEYS[1], "id", ARGV[1]) == 1 then redis.call("HSET", KEYS[1], "format", ARGV[2]) end
+if not redis.call("HGET", KEYS[1], "id") then redis.call("HSET", KEYS[1], "id", ARGV[1], "format", ARGV[2]) end
 return redis.call("HGET", KEYS[1], "format") or "1"`)
 
 // identify makes sure that the ledger has an identity, and a format that this program
@@ -30,8 +31,8 @@ func (d *DB) identify(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	format, err := identify.Run(bounded, d.c, []string{d.k.ledger()}, rand.Text(), Format).Text()
-	if forbidden(err) {
-		if format, err = d.c.HGet(bounded, d.k.ledger(), "format").Result(); forbidden(err) {
+	if forbidden(err) || err != nil && refusal(err) != "" { // a ledger without one can be read
+		if format, err = d.c.HGet(bounded, d.k.ledger(), "format").Result(); forbidden(err) || errors.Is(err, redis.Nil) {
 			return nil
 		}
 	}

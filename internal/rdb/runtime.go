@@ -226,10 +226,16 @@ func fieldsOf[T any](ctx context.Context, d *DB, hash string, ids []string) (map
 
 // wrapGroup is wrap, and knows the answer of a stream that lost its group.
 func (d *DB) wrapGroup(ctx context.Context, err error) error {
-	if noGroup(err) || err != nil && redis.HasErrorPrefix(err, "UNBLOCKED") {
+	if noGroup(err) || unblocked(err) {
 		return fmt.Errorf("redis at %s: %w: %w", d.addr, ErrNoGroup, err)
 	}
 	return d.wrap(ctx, err)
+}
+
+// unblocked reports whether a blocked read ended because its stream was deleted. One may
+// also end because the node is no master any more, or gave the slot away.
+func unblocked(err error) bool {
+	return err != nil && redis.HasErrorPrefix(err, "UNBLOCKED") && strings.Contains(err.Error(), "no longer exists")
 }
 
 func decodeCommands(env string, messages []redis.XMessage) []CommandEntry {

@@ -44,6 +44,29 @@ func Cluster(t testing.TB, args ...string) *Group {
 	return g
 }
 
+// Replicate adds a replica of a Cluster's master, which takes its place when it dies.
+func (g *Group) Replicate(master int) *Process {
+	m := g.Servers[master]
+	t := m.t
+	t.Helper()
+	bus := freePort(t)
+	p := Start(t, "", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", strconv.Itoa(bus))
+	id, err := ask(m.Addr(), "CLUSTER MYID")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tell(t, m, fmt.Sprintf("CLUSTER MEET 127.0.0.1 %d %d", p.port, bus))
+	_, name, _ := strings.Cut(strings.TrimSpace(id), "\r\n")
+	await(t, p, "CLUSTER NODES", name)
+	await(t, p, "CLUSTER INFO", "cluster_state:ok", fmt.Sprintf("cluster_known_nodes:%d", len(g.Servers)+1))
+	tell(t, p, "CLUSTER REPLICATE "+name)
+	await(t, p, "INFO replication", "role:slave", "master_link_status:up")
+	for _, other := range g.Servers {
+		await(t, other, "CLUSTER NODES", "slave "+name)
+	}
+	return p
+}
+
 // Sentinels starts a master, its replica, and three sentinels that watch over
 // them, under the master name "oprc". They take the master for dead only after
 // [Group.Expect] or in [Group.FailOver]: on a busy machine a slow answer is no death.
