@@ -67,10 +67,12 @@ carries them out all the same.` +
   oprc apply -f packages/ --wait --timeout 2m
   oprc apply -f packages/ --max-blast units=10%
   oprc apply next.plan`,
-		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
+			if err := noPackages(words); err != nil {
+				return err
+			}
 			if len(words) == 1 && len(o.files) > 0 {
-				return usagef("a plan file says it all: leave out -f")
+				return usagef("a plan file cannot be combined with -f")
 			}
 			if o.verify != "" && len(words) == 0 {
 				return usagef("--verify-key goes with a plan file")

@@ -110,7 +110,7 @@ func TestWrongUsage(t *testing.T) {
 		"a format of others":    {[]string{"get", "units", "-o", "sarif"}, "sarif"},
 		"unknown kind":          {[]string{"get", "pods"}, `unknown kind "pods"`},
 		"unknown colour":        {[]string{"version", "--color", "blue"}, "blue"},
-		"files and a plan file": {[]string{"apply", "-f", "x", "y"}, "leave out -f"},
+		"files and a plan file": {[]string{"apply", "-f", "x", "y"}, "cannot be combined with -f"},
 		"deleting a class":      {[]string{"delete", "class", "x"}, "delete their package"},
 		"nothing to delete":     {[]string{"delete"}, "nothing to delete"},
 		"a context of nothing":  {[]string{"context", "set", "x"}, "--server URL or --redis URL"},

@@ -104,8 +104,10 @@ func (o *deleteOptions) named(words []string) ([]reconcile.Ref, error) {
 	}
 	k, err := parseKind(words[0])
 	switch {
+	case err != nil && looksLikeFiles(words):
+		return nil, usagef("delete takes files by -f: oprc delete -f %s", quotedWords(words, " -f "))
 	case err != nil:
-		return nil, err
+		return nil, stepError{err, "To delete a package: oprc delete package " + quote(words[0])}
 	case k.kind != oprc.KindPackage && k.kind != oprc.KindEnv:
 		return nil, usagef("%s cannot be deleted one by one: delete their package, or change it and apply", k.plural)
 	case len(words) == 1:

@@ -77,6 +77,8 @@ func unavailable(err error) bool {
 
 func denied(err error) bool { return errors.Is(err, rdb.ErrDenied) || errors.Is(err, rest.ErrDenied) }
 
+const exitCodesTitle = "Exit codes:"
+
 // exits is the part of a command's help that lists the codes it ends with.
 func exits(codes ...int) string {
 	meaning := map[int]string{
@@ -86,7 +88,7 @@ func exits(codes ...int) string {
 		exitUnavailable: "Redis, server or Git unreachable", exitDenied: "not allowed", exitUsage: "wrong usage", exitInterrupted: "interrupted (143 by SIGTERM)",
 	}
 	var b strings.Builder
-	b.WriteString("\n\nExit codes:\n")
+	b.WriteString("\n\n" + exitCodesTitle + "\n")
 	for _, c := range codes {
 		fmt.Fprintf(&b, "  %3d  %s\n", c, meaning[c])
 	}
@@ -99,15 +101,6 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-// unknownCommand is the usage error for a word that is no subcommand.
-func unknownCommand(cmd *cobra.Command, word string) error {
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(word); len(near) > 0 {
-		return usagef("unknown command %q for %q: did you mean %s?", word, cmd.CommandPath(), strings.Join(near, " or "))
-	}
-	return usagef("unknown command %q for %q", word, cmd.CommandPath())
-}
 
 // args makes a failed check of arguments a usage error.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {

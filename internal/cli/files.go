@@ -55,7 +55,7 @@ func readPlan(path, keyFile string) (reconcile.PlanFile, error) {
 
 // writePlan saves a plan, whole or not at all, signed with the key in a PEM file if one
 // is named. It holds secrets: only its owner may read it.
-func writePlan(path string, f reconcile.PlanFile, keyFile string) error {
+func (e *env) writePlan(path string, f reconcile.PlanFile, keyFile string) error {
 	var key ed25519.PrivateKey
 	if keyFile != "" {
 		var err error
@@ -67,10 +67,32 @@ func writePlan(path string, f reconcile.PlanFile, keyFile string) error {
 	if err != nil {
 		return err
 	}
-	if err := maybe.WriteFile(path, data, 0o600); err != nil {
+	if err := e.save(path, data, 0o600); err != nil {
 		return fmt.Errorf("save plan: %w", err)
 	}
 	return nil
+}
+
+// save writes a file whole or not at all; "-" is stdout. What exists and is no regular
+// file, such as a pipe or /dev/null, is written to and never replaced.
+func (e *env) save(path string, data []byte, perm os.FileMode) error {
+	if path == "-" {
+		_, err := e.raw.Write(data)
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().IsRegular() {
+		return maybe.WriteFile(path, data, perm)
+	}
+	if info.IsDir() {
+		return fmt.Errorf("%s is a directory", path)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
 }
 
 // tellFindings prints a plan's findings for a person, on stderr.

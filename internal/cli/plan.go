@@ -112,7 +112,7 @@ were merged.` +
   oprc plan -f packages/ --detailed-exitcode -o markdown > comment.md
   oprc plan -f packages/ --against live.snapshot --verify-key signing.pub
   oprc plan --source main --config oprc.yaml --ref feature`,
-		Args: args(cobra.NoArgs),
+		Args: noWords,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.preview.check(cmd.Flags().Changed); err != nil {
 				return err
@@ -158,7 +158,7 @@ func (o *planOptions) run(ctx context.Context) error {
 			return errors.Join(viewErr, err)
 		}
 		if o.out != "" {
-			if err := writePlan(o.out, reconcile.PlanFile{Request: req, Plan: p}, o.sign); err != nil {
+			if err := o.writePlan(o.out, reconcile.PlanFile{Request: req, Plan: p}, o.sign); err != nil {
 				return err
 			}
 		}
@@ -178,6 +178,9 @@ func (o *planOptions) run(ctx context.Context) error {
 func (o *planOptions) show(p *plan.Plan, next string) error {
 	out := o.env.output(o.output)
 	out.MaxBytes, out.Mask = o.maxBytes, o.mask
+	if o.out == "-" {
+		out.W = o.err // stdout takes the plan file
+	}
 	return out.Plan(p, next)
 }
 

@@ -114,6 +114,14 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 	fs.StringVar(&e.redis, "redis", "", "`URL` of the Redis that holds the state")
 	fs.StringVar(&e.context, "context", "", "`name` of the context to use instead of the current one")
 	fs.StringVar(&e.color, "color", "auto", "`when` to use colour: auto, always, never")
+	showVersion := root.Flags().Bool("version", false, "print the version, as the command version does")
+	bare := root.RunE
+	root.RunE = func(cmd *cobra.Command, words []string) error {
+		if *showVersion {
+			return e.printVersion()
+		}
+		return bare(cmd, words)
+	}
 	completeValues(root, "color", "auto", "always", "never")
 	_ = root.RegisterFlagCompletionFunc("context", e.completeContexts)
 
@@ -123,7 +131,10 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 		&cobra.Group{ID: groupRun, Title: "Run the control plane:"},
 		&cobra.Group{ID: groupTool, Title: "Other:"},
 	)
-	root.SetHelpCommandGroupID(groupTool)
+	root.SetHelpFunc(printHelp)
+	help := newHelp(e)
+	help.GroupID = groupTool
+	root.SetHelpCommand(help)
 	add := func(id string, cmds ...*cobra.Command) {
 		for _, c := range cmds {
 			c.GroupID = id

@@ -12,7 +12,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/google/renameio/v2/maybe"
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -74,7 +73,7 @@ func (o *snapshotOptions) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := maybe.WriteFile(o.out, raw, 0o600); err != nil {
+		if err := o.save(o.out, raw, 0o600); err != nil {
 			return fmt.Errorf("save snapshot: %w", err)
 		}
 		o.hint(fmt.Sprintf("%d packages in %d environments. Plan against them with: oprc plan -f PATH --against %s",

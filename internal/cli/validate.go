@@ -43,7 +43,7 @@ again: that is remembered in $XDG_CACHE_HOME/oprc/validated.` +
 		Example: `  oprc validate -f shop.yaml
   oprc validate -f packages/ --strict -o sarif > findings.sarif
   oprc validate -f - --pkg shop < classes.yaml`,
-		Args: args(cobra.NoArgs),
+		Args: noWords,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	fs := cmd.Flags()

@@ -28,7 +28,7 @@ import (
 const Stdin = "<stdin>"
 
 // Read returns the content of what paths name, sorted by path, each file once:
-// files as they are, directories with everything below them that
+// files, pipes and devices as they are, directories with everything below them that
 // [oprc.IsPackageFile], globs with the files and directories they match, and
 // "-" for stdin.
 //
@@ -59,7 +59,7 @@ func Survey(paths []string, stdin io.Reader) ([]oprc.File, error) {
 	return r.read(paths, stdin, func(f *oprc.File, data []byte) {
 		name, sum := f.Path, sha256.Sum256(data)
 		f.Blob = "sha256:" + hex.EncodeToString(sum[:])
-		if name == Stdin {
+		if name == Stdin || !isRegular(name) { // it can be read once
 			f.Data = data
 			return
 		}
@@ -123,6 +123,9 @@ func (r *reader) add(name string) error {
 	switch {
 	case err == nil && info.IsDir():
 		return r.directory(name)
+	case err == nil && !info.Mode().IsRegular(): // a pipe or a device, such as /dev/stdin
+		r.take(oprc.File{Path: name}, name)
+		return nil
 	case err == nil:
 		return r.file(name, false)
 	case errors.Is(err, fs.ErrNotExist) && isGlob(name):
@@ -275,6 +278,11 @@ func (r *reader) take(f oprc.File, real string) {
 		r.seen[real] = true
 		r.files = append(r.files, f)
 	}
+}
+
+func isRegular(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 func content(name string) ([]byte, error) {
