@@ -42,21 +42,6 @@ func (o *requestOptions) request() (reconcile.Request, error) {
 	}, err
 }
 
-// plan makes a plan. Findings go to stderr unless quiet; with errors among them
-// the plan is there, empty, and so is an error that is shown already.
-func (o *requestOptions) plan(ctx context.Context, s *state, req reconcile.Request, quiet bool) (*plan.Plan, error) {
-	p, err := s.Plan(ctx, req)
-	switch {
-	case err != nil && quiet && errors.As(err, new(*oprc.InvalidError)):
-		return p, shown{err}
-	case err != nil:
-		return p, o.refused(req.Files, err, o.mask)
-	case !quiet:
-		err = o.tellFindings(req.Files, p.Diagnostics, o.mask)
-	}
-	return p, err
-}
-
 // refused is the error of a request that cannot be planned, with its findings printed and
 // the way out.
 func (e *env) refused(files []oprc.File, err error, mask []string) error {
@@ -82,7 +67,10 @@ type planOptions struct {
 	sign     string
 	detailed bool
 	output   view.Format
+	reports  []string
 	maxBytes int
+	asSource string
+	path     func(string) string // of a file in its repository; nil: as it is
 	guard    guardOptions
 	against  againstOptions
 	policy   policyOptions
@@ -96,21 +84,29 @@ func newPlan(e *env) *cobra.Command {
 		Short: "Show what apply would change",
 		Long: `Compares the packages in the files with live state and prints what apply would
 change, for each field the value before and after and the line that sets it.
-A plan speaks only for the packages that the files name. It changes nothing.
+A plan changes only packages that the files define. Planning changes nothing.
 
 --out saves the request and the plan: "oprc apply FILE" plans the request again and
 goes on if the same comes out, else it says what moved. The file holds secrets
 unmasked. --sign signs it, for "oprc apply FILE --verify-key KEY".
 
---source plans what the daemon's next look at a source would carry out, by the
-same configuration file: the newest revision, deletions of what is gone, without
-what is in quarantine or left alone. With --ref it plans another branch as if it
-were merged.` +
+--as-source plans the files as the next revision of a Git source that a daemon
+follows: the plan, with its id, that the daemon makes once they are merged, with
+deletions of what they no longer define and the limits of the source. The files
+are those of the whole source, from the root of the repository.
+
+--source shows what the daemon would apply at its next poll, by the same
+configuration file. Quarantined packages and objects paused after a conflict are
+skipped. With --ref it plans another branch as if it were merged.
+
+A repository's .oprc.yaml may name server, policies, mask and ignore.` +
 			exits(exitOK, exitError, exitChanges, exitInvalid, exitConflict, exitHeld, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc plan -f shop.yaml
   oprc plan -f packages/ --out next.plan && oprc apply next.plan
   oprc plan -f packages/ --detailed-exitcode -o markdown > comment.md
   oprc plan -f packages/ --against live.snapshot --verify-key signing.pub
+  oprc plan -f . --as-source main --server https://oprc.example
+  oprc plan -f . -o github --report markdown=comment.md --report sarif=plan.sarif
   oprc plan --source main --config oprc.yaml --ref feature`,
 		Args: noWords,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -119,6 +115,9 @@ were merged.` +
 			}
 			if o.sign != "" && o.out == "" {
 				return usagef("--sign goes with --out")
+			}
+			if err := o.checkAsSource(cmd.Flags().Changed); err != nil {
+				return err
 			}
 			return o.run(cmd.Context())
 		},
@@ -129,6 +128,9 @@ were merged.` +
 	o.policy.bind(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&o.out, "out", "", "save the plan to a `file`")
+	fs.StringVar(&o.asSource, "as-source", "", "plan the files as the next revision of the source of this `name`")
+	_ = cmd.RegisterFlagCompletionFunc("as-source", e.completeNames(oprc.KindSource))
+	fs.StringArrayVar(&o.reports, "report", nil, "write the plan in another `format=file` too (text, json, yaml, markdown, github, sarif); repeats")
 	fs.StringVar(&o.sign, "sign", "", "ed25519 private key to sign the saved plan with, a PEM `file`")
 	fs.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 2 when there are changes")
 	fs.IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
@@ -138,50 +140,75 @@ were merged.` +
 }
 
 func (o *planOptions) run(ctx context.Context) error {
+	repo, err := o.adopt()
+	if err != nil {
+		return err
+	}
 	if err := o.policy.load(); err != nil {
 		return err
 	}
 	if o.preview.source != "" {
 		return o.previewed(ctx)
 	}
+	if o.asSource != "" {
+		return o.plannedAs(ctx, repo)
+	}
 	req, err := o.request()
 	if err != nil {
 		return err
 	}
+	if req.Files, err = repo.wanted(req.Files); err != nil {
+		return err
+	}
+	o.path = repo.path
 	return o.on(ctx, func(s *state) error {
-		text := o.output == view.Text || o.output == view.Wide
-		p, err := o.plan(ctx, s, req, !text)
-		if p == nil || err != nil && text {
-			return err
+		p, err := s.Plan(ctx, req)
+		if p == nil {
+			return o.refused(req.Files, err, o.mask)
 		}
-		if viewErr := o.show(p, o.next(p)); viewErr != nil || err != nil {
-			return errors.Join(viewErr, err)
-		}
-		if o.out != "" {
+		if o.out != "" && err == nil {
 			if err := o.writePlan(o.out, reconcile.PlanFile{Request: req, Plan: p}, o.sign); err != nil {
 				return err
 			}
 		}
-		if err := o.policy.review(ctx, p, o.actor()); err != nil {
-			return err
+		if err = ownership(err); err == nil {
+			err = o.policy.review(ctx, p, o.actor())
 		}
-		if err := o.guard.held(p, "If it is what you want: "+o.next(p)+" --yes"); err != nil {
-			return err
+		if err == nil {
+			err = o.guard.held(p, "If it is what you want: "+o.next(p)+" --yes")
 		}
-		if o.detailed && !p.Empty() {
-			return errChanges
-		}
-		return nil
+		return o.conclude(p, req.Files, err, o.next(p))
 	})
 }
 
-func (o *planOptions) show(p *plan.Plan, next string) error {
+// conclude shows a plan with what stops it, and ends as it does.
+func (o *planOptions) conclude(p *plan.Plan, files []oprc.File, err error, next string) error {
+	report := view.PlanReport{Plan: p, Err: err, Next: next, Contents: contents(files)}
+	if o.output == view.Text || o.output == view.Wide { // errors are part of the plan's text
+		warnings := view.Findings{Diagnostics: p.Diagnostics.Except(oprc.SeverityError), Contents: report.Contents}
+		if err := (view.Output{W: o.err, Mask: o.mask}).Remarks(warnings); err != nil {
+			return err
+		}
+	}
+	if failed := errors.Join(o.view().Report(report), o.writeReports(report)); failed != nil {
+		return errors.Join(failed, err)
+	}
+	switch {
+	case errors.As(err, new(*oprc.InvalidError)):
+		return shown{err}
+	case err == nil && o.detailed && !p.Empty():
+		return errChanges
+	}
+	return err
+}
+
+func (o *planOptions) view() view.Output {
 	out := o.env.output(o.output)
-	out.MaxBytes, out.Mask = o.maxBytes, o.mask
+	out.MaxBytes, out.Mask, out.Path = o.maxBytes, o.mask, o.path
 	if o.out == "-" {
 		out.W = o.err // stdout takes the plan file
 	}
-	return out.Plan(p, next)
+	return out
 }
 
 // next is the command that carries the plan out.

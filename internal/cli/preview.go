@@ -70,12 +70,8 @@ func (o *planOptions) previewed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		found := pre.Plan.Diagnostics
-		if err := errors.Join(o.tellFindings(pre.Files, found, o.mask), o.show(pre.Plan, "")); err != nil {
-			return err
-		}
 		o.tellPreview(src, pre)
-		return o.foretold(ctx, pre)
+		return o.conclude(pre.Plan, pre.Files, o.foretold(ctx, pre), "")
 	})
 }
 
@@ -140,8 +136,15 @@ func (o *planOptions) tellPreview(src loop.SourceConfig, pre loop.Preview) {
 // foretold ends as the tick would.
 func (o *planOptions) foretold(ctx context.Context, pre loop.Preview) error {
 	p := pre.Plan
-	if err := p.Diagnostics.Err(); err != nil {
-		return shown{err}
+	if errs := p.Diagnostics.Errors(); len(errs) > 0 {
+		if slices.ContainsFunc(errs, func(d oprc.Diagnostic) bool { return d.Code != oprc.CodePolicy }) {
+			return &oprc.InvalidError{Diagnostics: p.Diagnostics}
+		}
+		denied := &oprc.DeniedError{Reason: "policy forbids it", Findings: errs}
+		for _, d := range errs {
+			denied.Objects = append(denied.Objects, d.String())
+		}
+		return denied
 	}
 	if len(p.Conflicts) > 0 {
 		return stepError{

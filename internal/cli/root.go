@@ -24,6 +24,7 @@ type env struct {
 	now     func() time.Time
 
 	server, redis, context string // --server, --redis, --context
+	tokenless              bool   // the server gets no token
 	color                  string
 }
 
@@ -142,7 +143,7 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 		}
 	}
 	add(groupChange, newValidate(e), newPlan(e), newShow(e), newApply(e), newDelete(e), newUndo(e), newAdopt(e), newEnv(e), newDead(e))
-	add(groupLook, newGet(e), newDescribe(e), newTree(e), newHistory(e), newEvents(e), newWhy(e), newDiff(e), newSnapshot(e), newInvoke(e), newLogs(e))
+	add(groupLook, newGet(e), newDescribe(e), newTree(e), newHistory(e), newBlame(e), newEvents(e), newWhy(e), newDiff(e), newSnapshot(e), newInvoke(e), newLogs(e))
 	add(groupRun, daemonCommands(e)...)
 	add(groupTool, newExplain(e), newFmt(e), newConvert(e), newSchema(e), newContext(e), newDoctor(e), newCompletion(e), newVersion(e))
 	root.AddCommand(newMan(e))

@@ -14,6 +14,10 @@ func (e *env) openServer(url string) *state {
 	transport.DialContext = (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	transport.TLSHandshakeTimeout = 3 * time.Second
 	transport.ResponseHeaderTimeout = time.Minute
-	client := &rest.Client{URL: url, Token: e.getenv("OPRC_TOKEN"), HTTP: &http.Client{Transport: transport}}
+	token := e.getenv("OPRC_TOKEN")
+	if e.tokenless {
+		token = ""
+	}
+	client := &rest.Client{URL: url, Token: token, HTTP: &http.Client{Transport: transport}}
 	return &state{control: client, where: "server " + redacted(url)}
 }

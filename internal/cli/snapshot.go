@@ -69,6 +69,12 @@ func (o *snapshotOptions) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if taken.Sources, err = s.db.Sources(ctx); err != nil {
+			return err
+		}
+		if taken.Asked, err = s.db.Requests(ctx); err != nil {
+			return err
+		}
 		raw, err := taken.Encode(key)
 		if err != nil {
 			return err
@@ -175,5 +181,6 @@ func (o *planOptions) on(ctx context.Context, use func(*state) error) error {
 	}
 	o.hint("Planned against live state as it was at " + s.Taken.UTC().Format(time.RFC3339) + ".")
 	r := &reconcile.Reconciler{Load: schema.Load, Now: o.now}
+	r.Judge = o.policy.judge
 	return use(&state{control: snapshotState{reconciler: r, snapshot: s}, where: "snapshot " + o.against.file})
 }

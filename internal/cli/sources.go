@@ -33,7 +33,7 @@ func (e *env) sources(hub *gitsource.Hub, mirrors string, configs []SourceConfig
 		}
 		out = append(out, loop.SourceConfig{
 			Name: sc.Name, URL: redacted(sc.URL), Ref: sc.Ref, Path: sc.Path, Source: src, Interval: sc.Interval,
-			NoPrune: !sc.Prune, NoHeal: !sc.Heal, NoTrack: !sc.Track, Suspend: sc.Suspend, Take: sc.TakeOwnership,
+			Ignore: sc.Ignore, NoPrune: !sc.Prune, NoHeal: !sc.Heal, NoTrack: !sc.Track, Suspend: sc.Suspend, Take: sc.TakeOwnership,
 			Guard: plan.Guard{MaxDelete: sc.MaxDelete, MaxDeletePercent: sc.MaxDeletePercent, MaxBlastUnits: sc.MaxBlast, Stops: true},
 		})
 	}

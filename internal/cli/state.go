@@ -15,6 +15,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/embedded"
 	"github.com/oaas-platform/oprc/internal/ingest"
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
@@ -30,6 +31,8 @@ type control interface {
 	List(ctx context.Context, kind oprc.Kind) ([]reconcile.Object, error)
 	// Find fails with oprc.ErrNotFound.
 	Find(ctx context.Context, kind oprc.Kind, key string) (reconcile.Object, error)
+	// PlanAs is [loop.PlanAs] of those files that the source reads.
+	PlanAs(ctx context.Context, source string, next loop.Proposal) (loop.Preview, error)
 	// History returns the newest entries first.
 	History(ctx context.Context, pkg string, limit int) ([]oprc.HistoryEntry, error)
 	// What people ask of the daemon: as reconcile.Steering.

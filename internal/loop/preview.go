@@ -59,17 +59,65 @@ func PreviewOf(ctx context.Context, r *reconcile.Reconciler, c SourceConfig, sto
 	case s.rev.Rewind:
 		s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, s.status.Revision)
 	}
-	s.reading = s.reading.next(s.files, r.Load)
 	if p, ok := c.Source.(Passer); ok {
 		s.unreadFiles = p.Unread()
 	}
+	err = s.preview(ctx, r, asked, &out)
+	return out, err
+}
+
+// A Proposal is what may become the next revision of a source.
+type Proposal struct {
+	Files  []oprc.File `json:"files"`            // with paths from the repository's root
+	Unread []string    `json:"unread,omitempty"` // files and directories that are passed over
+	Author string      `json:"author,omitempty"` // whom policies see
+}
+
+// PlanAs plans a proposal as the next revision of a source that a daemon follows: by the
+// rules that the daemon has stored. It changes nothing.
+func PlanAs(ctx context.Context, r *reconcile.Reconciler, store PreviewStore, source string, next Proposal) (out Preview, err error) {
+	all, err := store.Sources(ctx)
+	if err != nil {
+		return out, fmt.Errorf("read what is stored about the source: %w", err)
+	}
+	status, known := all[source]
+	if !known {
+		return out, fmt.Errorf("source %s: %w", source, oprc.ErrNotFound)
+	}
+	rules := status.Rules
+	if rules == nil {
+		return out, fmt.Errorf("source %s: its daemon is of an older version and has not stored its rules: %w", source, oprc.ErrConflict)
+	}
+	asked, err := store.Requests(ctx)
+	if err != nil {
+		return out, fmt.Errorf("read requests: %w", err)
+	}
+	c := SourceConfig{
+		Name: source, URL: status.URL, Ref: status.Ref, Path: status.Path, NoPrune: !rules.Prune, NoHeal: !rules.Heal, Take: rules.Take,
+		Guard: plan.Guard{MaxDelete: rules.MaxDelete, MaxDeletePercent: rules.MaxDeletePercent, MaxBlastUnits: rules.MaxBlastUnits, Stops: rules.Stops},
+	}
+	s := &sourceState{
+		c: c, status: status, reading: &reading{}, rev: Revision{ID: "next", Author: next.Author}, files: next.Files, unreadFiles: next.Unread,
+	}
+	if out.Suspended = s.status.Suspended; out.Suspended == nil {
+		out.Suspended = asked.Suspension(source, r.Now())
+	}
+	out.Revision, out.Files = s.rev, next.Files
+	err = s.preview(ctx, r, asked, &out)
+	return out, err
+}
+
+// preview plans what s has read.
+func (s *sourceState) preview(ctx context.Context, r *reconcile.Reconciler, asked oprc.Requests, out *Preview) error {
+	s.reading = s.reading.next(s.files, r.Load)
 	live, err := r.Ledger.Live(ctx)
 	if err != nil {
-		return out, fmt.Errorf("read live state: %w", err)
+		return fmt.Errorf("read live state: %w", err)
 	}
 	req := s.request(asked, nil)
 	if out.Plan, _, out.Left, err = s.plan(ctx, r, &req, live, s.status.Kept, false); err == nil {
 		out.Held, _ = s.holds(out.Plan)
+		out.Plan = out.Plan.Explain()
 	}
-	return out, err
+	return err
 }

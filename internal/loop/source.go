@@ -45,7 +45,8 @@ type Revision struct {
 
 // A SourceConfig is a source and what may be done in its name.
 type SourceConfig struct {
-	Name, URL, Ref, Path string // for status; Name is the origin "git:NAME"
+	Name, URL, Ref, Path string   // for status; Name is the origin "git:NAME"
+	Ignore               []string // for status: what Source does not read
 
 	Source   Source
 	Interval time.Duration // between polls
@@ -113,8 +114,15 @@ func (l *Loop) runSource(ctx context.Context, c SourceConfig, w *waker) error {
 	}
 }
 
+func (c SourceConfig) rules() *oprc.SourceRules {
+	return &oprc.SourceRules{
+		Ignore: c.Ignore, Prune: !c.NoPrune, Heal: !c.NoHeal, Take: c.Take,
+		MaxDelete: c.Guard.MaxDelete, MaxDeletePercent: c.Guard.MaxDeletePercent, MaxBlastUnits: c.Guard.MaxBlastUnits, Stops: c.Guard.Stops,
+	}
+}
+
 func (c SourceConfig) status() oprc.SourceStatus {
-	return oprc.SourceStatus{Name: c.Name, URL: c.URL, Ref: c.Ref, Path: c.Path}
+	return oprc.SourceStatus{Name: c.Name, URL: c.URL, Ref: c.Ref, Path: c.Path, Rules: c.rules()}
 }
 
 // ReasonOf says in one word what keeps a revision from being carried out, as the

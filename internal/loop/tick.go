@@ -108,7 +108,9 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) er
 	s.schedule(err, a.poll, now)
 	before := s.condition("Ready")
 	l.settle(s, err, now)
-	s.answer(asked, receipt(err), now)
+	if err != nil || !s.soon { // else deletions still wait for the sources that may have the packages
+		s.answer(asked, receipt(err), now)
+	}
 	switch ready := s.condition("Ready"); {
 	case fresh && errors.Is(err, oprc.ErrHeld):
 		l.say(ctx, oprc.Event{Type: "held", Key: s.c.Name, PlanID: s.status.PlanID, Commit: s.rev.ID, Message: err.Error()})
@@ -171,7 +173,7 @@ func (l *Loop) resume(ctx context.Context, s *sourceState) error {
 	if !ok || was.URL != s.c.URL || was.Ref != s.c.Ref {
 		return nil // never seen, or another repository under the same name
 	}
-	was.Path = s.c.Path
+	was.Path, was.Rules = s.c.Path, s.c.rules()
 	s.status = was
 	if r, can := s.c.Source.(Resumer); can && was.Revision != "" && was.Revision != s.rev.ID {
 		s.rev, s.files, s.planned = Revision{}, nil, planned{}

@@ -125,6 +125,11 @@ func (ds Diagnostics) Errors() Diagnostics {
 	return out
 }
 
+// Except returns the findings of other severities.
+func (ds Diagnostics) Except(severity Severity) Diagnostics {
+	return slices.DeleteFunc(slices.Clone(ds), func(d Diagnostic) bool { return d.Severity == severity })
+}
+
 // Err returns an [InvalidError] if a finding is an error, else nil.
 func (ds Diagnostics) Err() error {
 	if len(ds.Errors()) == 0 {

@@ -84,6 +84,10 @@ type HistoryEntry struct {
 	Message string    `json:"message,omitempty"`
 	Error   string    `json:"error,omitempty"`
 	Spec    *Package  `json:"spec,omitempty"`
+	// Path is the file that the spec was read from, and Lines are the lines in it that set
+	// the spec's values, in the order of plan.Leaves.
+	Path  string `json:"path,omitempty"`
+	Lines []int  `json:"lines,omitempty"`
 }
 
 // The actions of entries that did not write the record.
@@ -116,6 +120,9 @@ type SourceStatus struct {
 	Failures   int               `json:"failures,omitempty"` // in a row, that may go by themselves
 	NextTry    time.Time         `json:"nextTry,omitzero"`   // after a failure
 	PlanID     string            `json:"planId,omitempty"`   // held plan
+	// Rules are what may be done in the source's name, as its daemon is configured: so
+	// that others can plan for it.
+	Rules *SourceRules `json:"rules,omitempty"`
 	// RewoundFrom is the revision from which the branch was rewound or force-pushed, as
 	// long as nothing was applied since.
 	RewoundFrom string      `json:"rewoundFrom,omitempty"`
@@ -127,6 +134,18 @@ type SourceStatus struct {
 	// until a revision changes them.
 	Quarantined []string `json:"quarantined,omitempty"`
 	Receipt     *Receipt `json:"receipt,omitempty"` // of the last requested tick
+}
+
+// SourceRules are what a source reads of its repository and what its plans may do.
+type SourceRules struct {
+	Ignore           []string `json:"ignore,omitempty"` // gitignore patterns of files not to read
+	Prune            bool     `json:"prune"`
+	Take             bool     `json:"takeOwnership,omitempty"`
+	Heal             bool     `json:"heal"`
+	MaxDelete        int      `json:"maxDelete"`
+	MaxDeletePercent float64  `json:"maxDeletePercent"`
+	MaxBlastUnits    float64  `json:"maxBlastUnits,omitempty"`
+	Stops            bool     `json:"stops,omitempty"` // the limits count what stops running, too
 }
 
 // A SourceCondition is one aspect of a source: Ready, Reconciling, Stalled,

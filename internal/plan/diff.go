@@ -127,7 +127,7 @@ func (d *diff) record(name string) {
 		c.doc = p
 	}
 	if doc, named := d.doc(name); named && wanted {
-		c.Source, c.Blob = &oprc.SourceRef{Path: doc.Path}, doc.Blob
+		c.Source, c.Blob, c.where = &oprc.SourceRef{Path: doc.Path}, doc.Blob, doc.Where
 	}
 	d.add(c)
 }

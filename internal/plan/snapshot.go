@@ -16,6 +16,10 @@ type Snapshot struct {
 	Taken         time.Time
 	Redaction     Redaction
 	Live          Live
+	// Sources and Asked are what daemons have stored about their sources and what people
+	// ask of those, to plan as one of them.
+	Sources map[string]oprc.SourceStatus
+	Asked   oprc.Requests
 }
 
 // NewSnapshot redacts live state.
@@ -32,6 +36,9 @@ type snapshotFile struct {
 	Taken         time.Time   `json:"takenAt"`
 	Redaction     Redaction   `json:"redaction"`
 	Live          liveOnPaper `json:"live"`
+
+	Sources map[string]oprc.SourceStatus `json:"sources,omitempty"`
+	Asked   *oprc.Requests               `json:"asked,omitempty"`
 }
 
 // liveOnPaper is Live with names for JSON.
@@ -64,7 +71,7 @@ type statusOnPaper struct {
 
 // Encode writes the snapshot as a file, signed where there is a key.
 func (s *Snapshot) Encode(key ed25519.PrivateKey) ([]byte, error) {
-	return Seal(snapshotKind, snapshotFile{s.FormatVersion, s.Taken.UTC(), s.Redaction, onPaper(s.Live)}, key)
+	return Seal(snapshotKind, snapshotFile{s.FormatVersion, s.Taken.UTC(), s.Redaction, onPaper(s.Live), s.Sources, &s.Asked}, key)
 }
 
 // DecodeSnapshot reads a snapshot file. One that was changed is refused with
@@ -78,7 +85,11 @@ func DecodeSnapshot(raw []byte, key ed25519.PublicKey) (*Snapshot, error) {
 	if !strings.HasPrefix(file.FormatVersion, "1.") {
 		return nil, fmt.Errorf("%w snapshot: format version %q, this program reads 1.x", oprc.ErrInvalid, file.FormatVersion)
 	}
-	return &Snapshot{file.FormatVersion, file.Taken, file.Redaction, file.Live.live()}, nil
+	s := &Snapshot{FormatVersion: file.FormatVersion, Taken: file.Taken, Redaction: file.Redaction, Live: file.Live.live(), Sources: file.Sources}
+	if file.Asked != nil {
+		s.Asked = *file.Asked
+	}
+	return s, nil
 }
 
 const snapshotKind = "snapshot"

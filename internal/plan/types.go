@@ -189,8 +189,9 @@ type Change struct {
 	// RenamedFrom is the key of a deleted object with the same content.
 	RenamedFrom string `json:"renamedFrom,omitempty"`
 
-	doc any                  // what the object will be, of its kind's type; nil where it goes
-	ran *oprc.DeploymentUnit // a unit that goes, where the records still say what it was
+	doc   any                  // what the object will be, of its kind's type; nil where it goes
+	where oprc.Locator         // of doc, where it was read from a file
+	ran   *oprc.DeploymentUnit // a unit that goes, where the records still say what it was
 }
 
 // A Field is one difference inside a changed object. Path is a JSON pointer in

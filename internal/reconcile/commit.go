@@ -86,7 +86,10 @@ func (w writing) historyEntry(ch plan.Change, rec oprc.PackageRecord, rev int64)
 		Commit: w.by.Revision, Message: w.by.Message, Action: string(ch.Actions[0]),
 	}
 	if rec.Rev > 0 {
-		h.Digest, h.Spec = rec.Digest, &rec.Spec
+		h.Digest, h.Spec, h.Lines = rec.Digest, &rec.Spec, ch.Lines()
+		if ch.Source != nil {
+			h.Path = ch.Source.Path
+		}
 	}
 	return h
 }

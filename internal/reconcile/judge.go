@@ -48,7 +48,7 @@ func Review(ctx context.Context, judge Judge, p *plan.Plan, actor string) error 
 	if err != nil || len(denials) == 0 {
 		return err
 	}
-	return deniedError(denials)
+	return deniedError(p, denials)
 }
 
 func review(ctx context.Context, judge Judge, p *plan.Plan, actor string) ([]Denial, error) {
@@ -76,12 +76,37 @@ func orNull(raw json.RawMessage) json.RawMessage {
 	return raw
 }
 
-func deniedError(denials []Denial) error {
+func deniedError(p *plan.Plan, denials []Denial) error {
 	e := &oprc.DeniedError{Reason: "policy forbids it"}
+	changes := p.Explain().Changes
 	for _, d := range denials {
 		e.Objects = append(e.Objects, d.String())
+		found := findingOf(d, nil)
+		found.Position = siteOf(changes, d)
+		e.Findings = append(e.Findings, found)
 	}
 	return e
+}
+
+// siteOf is the first line of a file that asks for a change, or for another one of its package.
+func siteOf(changes []plan.Change, d Denial) oprc.Position {
+	var near oprc.Position
+	for _, c := range changes {
+		for _, f := range c.Fields {
+			at := oprc.Position{File: f.File, Line: f.Line}
+			switch {
+			case f.File == "":
+			case c.Kind == d.Kind && c.Key == d.Key:
+				return at
+			case near.File == "" && d.Package != "" && (c.Package == d.Package || c.Kind == oprc.KindPackage && c.Key == d.Package):
+				near = at
+			}
+		}
+		if near.File == "" && c.Kind == oprc.KindPackage && c.Key == d.Package && c.Source != nil {
+			near = oprc.Position{File: c.Source.Path}
+		}
+	}
+	return near
 }
 
 // decide makes the plan and has it judged. With KeepGoing the packages whose
@@ -97,7 +122,7 @@ func (r *Reconciler) decide(ctx context.Context, in plan.Input, actor string) (*
 		case len(denials) == 0:
 			return p, nil
 		case !in.KeepGoing:
-			return p, deniedError(denials)
+			return p, deniedError(p, denials)
 		}
 		more := false
 		in.Diagnostics = slices.Clone(in.Diagnostics)
@@ -109,7 +134,7 @@ func (r *Reconciler) decide(ctx context.Context, in plan.Input, actor string) (*
 			in.Diagnostics = append(in.Diagnostics, findingOf(d, in.Documents))
 		}
 		if !more { // it is not a package that can stay behind: nothing of it may happen
-			return p, deniedError(denials)
+			return p, deniedError(p, denials)
 		}
 	}
 }

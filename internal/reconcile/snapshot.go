@@ -20,19 +20,31 @@ func (r *Reconciler) Snapshot(ctx context.Context, hide plan.Redaction) (*plan.S
 // PlanAgainst is [Reconciler.Plan] with a snapshot as live state: nothing is
 // connected to. What is desired is redacted like the snapshot.
 func (r *Reconciler) PlanAgainst(ctx context.Context, s *plan.Snapshot, req Request) (*plan.Plan, error) {
+	return r.Against(s).Plan(ctx, req)
+}
+
+// Against is a reconciler that plans on a snapshot, and can do nothing else.
+func (r *Reconciler) Against(s *plan.Snapshot) *Reconciler {
 	offline := *r
 	offline.Ledger, offline.Followed = taken{live: s.Live}, nil
-	var failed error
+	if s.Sources != nil {
+		offline.Followed = func(context.Context) (map[string]bool, error) {
+			followed := make(map[string]bool, len(s.Sources))
+			for name := range s.Sources {
+				followed[name] = true
+			}
+			return followed, nil
+		}
+	}
 	offline.Load = func(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics) {
 		docs, found := r.Load(files, strict, pkg)
-		docs, failed = s.Redaction.Documents(docs)
-		return docs, found
+		redacted, err := s.Redaction.Documents(docs)
+		if err != nil {
+			found = append(found, oprc.Diagnostic{Code: oprc.CodeSyntax, Severity: oprc.SeverityError, Message: err.Error()})
+		}
+		return redacted, found
 	}
-	p, err := offline.Plan(ctx, req)
-	if failed != nil {
-		return nil, failed
-	}
-	return p, err
+	return &offline
 }
 
 // taken is a ledger that can only be read.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -247,6 +248,10 @@ func (a *api) sourceRoutes() []route {
 			method: "GET", path: "/sources/{key}/plan", name: "planSource", says: "Plans what the daemon would apply for a source at its next poll.", role: Planner,
 			query:   []param{words("ref", "Another branch, tag, range or commit of the source.")},
 			answers: SourcePlan{}, bad: []int{400, 404}, serve: a.planSource,
+		},
+		{
+			method: "POST", path: "/sources/{key}/plan", name: "planAsSource", says: "Plans files as the daemon will once they are the source's newest revision.", role: Planner,
+			takes: jsonIn, body: loop.Proposal{}, answers: SourcePlan{}, bad: []int{400, 404, 413, 415}, serve: a.planAsSource,
 		},
 		{
 			method: "POST", path: "/hooks/{source}", name: "postHook", says: "Takes a webhook of GitHub, GitLab or Gitea; its signature is checked.", role: Anybody,

@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -29,6 +30,10 @@ type Control interface {
 	// Plan and Apply are those of reconcile.Reconciler.
 	Plan(ctx context.Context, req reconcile.Request) (*plan.Plan, error)
 	Apply(ctx context.Context, req reconcile.Request, cond reconcile.Conditions, by reconcile.Actor) (*reconcile.Result, error)
+
+	// PlanAs plans those of the files that a source reads as its next revision, as
+	// loop.PlanAs does.
+	PlanAs(ctx context.Context, source string, next loop.Proposal) (loop.Preview, error)
 
 	// List returns the objects of a kind, sorted by key; Find one of them, or an
 	// oprc.ErrNotFound. What they return is not changed.

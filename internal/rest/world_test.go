@@ -15,6 +15,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -27,6 +28,10 @@ type state struct {
 	*reconcile.Reconciler
 	reconcile.Steering
 	*rdb.DB
+}
+
+func (s state) PlanAs(ctx context.Context, source string, next loop.Proposal) (loop.Preview, error) {
+	return loop.PlanAs(ctx, s.Reconciler, s.DB, source, next)
 }
 
 // A world is a server on real state.

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/oaas-platform/oprc/internal/dirsource"
+	"github.com/oaas-platform/oprc/internal/gitsource"
+	"github.com/oaas-platform/oprc/internal/loop"
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
+)
+
+// checkAsSource refuses flags that mean nothing beside --as-source.
+func (o *planOptions) checkAsSource(given func(flag string) bool) error {
+	if o.asSource == "" {
+		return nil
+	}
+	for _, flag := range []string{"source", "pkg", "strict", "take-ownership", "out"} {
+		if given(flag) {
+			return usagef("--as-source and --%s exclude each other", flag)
+		}
+	}
+	return nil
+}
+
+// plannedAs plans files as the next revision of a source, and ends as its tick would.
+func (o *planOptions) plannedAs(ctx context.Context, repo repository) error {
+	files, unread, err := dirsource.ReadAll(o.files, o.in)
+	if err != nil {
+		return err
+	}
+	next := loop.Proposal{Files: files, Author: o.actor().Name}
+	for i := range files {
+		files[i].Path, files[i].Found = repo.path(files[i].Path), true
+	}
+	for _, path := range unread {
+		next.Unread = append(next.Unread, repo.path(path))
+	}
+	return o.on(ctx, func(s *state) error {
+		if s.reconciler != nil {
+			s.reconciler.Judge = o.policy.judge
+		}
+		pre, err := s.PlanAs(ctx, o.asSource, next)
+		if pre.Plan == nil {
+			return err
+		}
+		if err == nil {
+			err = o.foretold(ctx, pre)
+		}
+		if by := pre.Suspended; by != nil {
+			o.hint(fmt.Sprintf("The source is suspended by %s: %s.", by.Author, by.Reason))
+		}
+		return o.conclude(pre.Plan, pre.Files, err, "")
+	})
+}
+
+// PlanAs plans files as the next revision of a source that a daemon follows.
+func (d direct) PlanAs(ctx context.Context, source string, next loop.Proposal) (loop.Preview, error) {
+	return planAs(ctx, d.Reconciler, d.db, source, next)
+}
+
+// planAs plans those of the files that the source reads.
+func planAs(ctx context.Context, r *reconcile.Reconciler, store loop.PreviewStore, source string, next loop.Proposal) (loop.Preview, error) {
+	known, err := store.Sources(ctx)
+	if err != nil {
+		return loop.Preview{}, fmt.Errorf("read what is stored about the source: %w", err)
+	}
+	status := known[source]
+	var ignored []string
+	if status.Rules != nil {
+		ignored = status.Rules.Ignore
+	}
+	reads, err := gitsource.Reads(status.Path, ignored)
+	if err != nil {
+		return loop.Preview{}, err
+	}
+	all := next.Files
+	next.Files = nil
+	for _, f := range all {
+		switch read, passed := reads(f.Path); {
+		case read:
+			next.Files = append(next.Files, f)
+		case passed:
+			next.Unread = append(next.Unread, f.Path)
+		}
+	}
+	return loop.PlanAs(ctx, r, store, source, next)
+}
+
+// snapshotStore is what a snapshot knows of sources.
+type snapshotStore struct{ state snapshotState }
+
+func (s snapshotStore) Sources(context.Context) (map[string]oprc.SourceStatus, error) {
+	return s.state.snapshot.Sources, nil
+}
+
+func (s snapshotStore) Requests(context.Context) (oprc.Requests, error) {
+	return s.state.snapshot.Asked, nil
+}
+
+func (s snapshotState) PlanAs(ctx context.Context, source string, next loop.Proposal) (loop.Preview, error) {
+	return planAs(ctx, s.reconciler.Against(s.snapshot), snapshotStore{s}, source, next)
+}

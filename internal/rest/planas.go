@@ -1,0 +1,58 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/oaas-platform/oprc/internal/loop"
+)
+
+// planAsSource plans files as the daemon will once they are the source's newest revision.
+func (a *api) planAsSource(w http.ResponseWriter, r *http.Request) error {
+	if err := contentType(r, jsonType); err != nil {
+		return err
+	}
+	var next loop.Proposal
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, a.Bounds.BigBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&next); err != nil {
+		return badJSON(err)
+	}
+	pre, err := a.Control.PlanAs(r.Context(), r.PathValue("key"), next)
+	if err != nil {
+		return err
+	}
+	if err := caller(r).permits(pre.Plan, false); err != nil {
+		return err
+	}
+	return a.reply(w, r, http.StatusOK, SourcePlan{
+		Source: r.PathValue("key"), Plan: pre.Plan.Masked(a.Mask), Held: pre.Held, Left: list(slices.Sorted(maps.Keys(pre.Left))),
+		Suspended: pre.Suspended, TakenAt: a.now().UTC(),
+	})
+}
+
+// PlanAs plans files as the next revision of a source that the server's daemon follows.
+func (c *Client) PlanAs(ctx context.Context, source string, next loop.Proposal) (loop.Preview, error) {
+	body, err := json.Marshal(next)
+	if err != nil {
+		return loop.Preview{}, fmt.Errorf("encode request: %w", err)
+	}
+	raw, err := c.do(ctx, http.MethodPost, "/sources/"+url.PathEscape(source)+"/plan", nil, jsonType, body)
+	if err != nil {
+		return loop.Preview{}, err
+	}
+	var got SourcePlan
+	if err := json.Unmarshal(raw, &got); err != nil || got.Plan == nil {
+		return loop.Preview{}, c.understood(fmt.Errorf("plan of source %s: %w", source, err))
+	}
+	out := loop.Preview{Files: next.Files, Plan: got.Plan, Held: got.Held, Suspended: got.Suspended, Left: map[string]bool{}}
+	for _, name := range got.Left {
+		out.Left[name] = true
+	}
+	return out, nil
+}
