@@ -71,7 +71,7 @@ func TestConfigLayers(t *testing.T) {
 				c.Interval = 30 * time.Second
 				c.Sources = []cli.SourceConfig{
 					{Name: "main", URL: "https://git.example/x", Path: "apps", Interval: 30 * time.Second, Prune: true, MaxDelete: 10, MaxDeletePercent: 20, Heal: true, Track: true},
-					{Name: "two", URL: "/srv/x", Ref: "prod", Interval: 2 * time.Minute, Suspend: true},
+					{Name: "two", URL: "/srv/x", Ref: "prod", Interval: 2 * time.Minute, MaxDeletePercent: 20, Suspend: true},
 				}
 			},
 		},
