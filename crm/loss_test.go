@@ -143,7 +143,7 @@ func TestHeartbeatIsTheFirstReport(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, w *world) {
 		w.dispatch(command(oprc.Deploy, 1, unit(0, "a")))
-		w.run(crm.Options{Availability: 0.97, Capacity: &crm.Capacity{Units: 5}, Templates: []string{"gpu"}}, &recorder{})
+		w.run(crm.Options{Availability: 0.97, Capacity: &crm.Capacity{Units: new(5)}, Templates: []string{"gpu"}}, &recorder{})
 		eventually(t, "reports", func() int64 { return w.c.XLen(t.Context(), w.stream("reports")).Val() }, func(n int64) bool { return n > 2 })
 		entries, err := w.c.XRange(t.Context(), w.stream("reports"), "-", "+").Result()
 		if err != nil {

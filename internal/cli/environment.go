@@ -28,12 +28,13 @@ also be declared in a file ("kind: Environment") beside the packages.` + exits(e
 
 type envCreateOptions struct {
 	*env
-	spec   oprc.Environment
-	cpu    string
-	memory string
-	units  int
-	take   bool
-	output view.Format
+	spec    oprc.Environment
+	cpu     string
+	memory  string
+	units   int
+	limited bool // --units was given
+	take    bool
+	output  view.Format
 }
 
 func newEnvCreate(e *env) *cobra.Command {
@@ -48,6 +49,7 @@ that changes is printed. Placement counts units; cpu and memory are for people.`
   oprc env create cloud-1 --default --units 200`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
+			o.limited = cmd.Flags().Changed("units")
 			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
 		},
 	}
@@ -58,7 +60,7 @@ that changes is printed. Placement counts units; cpu and memory are for people.`
 	fs.StringSliceVar(&o.spec.Templates, "template", nil, "`name` of a template that its CRMs know; repeats")
 	fs.StringVar(&o.cpu, "cpu", "", "CPU that it has, as a Kubernetes `quantity`")
 	fs.StringVar(&o.memory, "memory", "", "memory that it has, as a Kubernetes `quantity`")
-	fs.IntVar(&o.units, "units", 0, "most units that it can run")
+	fs.IntVar(&o.units, "units", 0, "most units that it can run; 0 takes nothing new and keeps what runs (default: no limit)")
 	fs.BoolVar(&o.take, "take-ownership", false, "replace an environment that another origin owns, too")
 	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML)
 	return cmd
@@ -66,7 +68,11 @@ that changes is printed. Placement counts units; cpu and memory are for people.`
 
 func (o *envCreateOptions) run(ctx context.Context, s *state, name string) error {
 	o.spec.Kind, o.spec.Name = oprc.KindEnvironment, name
-	if capacity := (oprc.Capacity{CPU: o.cpu, Memory: o.memory, Units: o.units}); capacity != (oprc.Capacity{}) {
+	capacity := oprc.Capacity{CPU: o.cpu, Memory: o.memory}
+	if o.limited {
+		capacity.Units = &o.units
+	}
+	if capacity != (oprc.Capacity{}) {
 		o.spec.Capacity = &capacity
 	}
 	review := func(_ context.Context, p *plan.Plan) error {

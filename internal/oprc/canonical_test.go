@@ -67,7 +67,7 @@ func TestCanonicalIsWrittenTheSameEitherWay(t *testing.T) {
 			Package{Name: "p", Functions: []Function{f}},
 			Class{Resolved: &Resolved{}},
 			Deployment{Key: "k", Assignments: []Assignment{{}}},
-			Environment{Name: f.Name, Capacity: &Capacity{Units: 3}},
+			Environment{Name: f.Name, Capacity: &Capacity{Units: new(3)}},
 			map[string]FunctionStatus{f.Name: {ErrorMsg: f.Name}},
 			[]string(nil),
 			[]string{},

@@ -23,11 +23,11 @@ type Environment struct {
 	Templates    []string          `json:"templates,omitempty"`
 }
 
-// Capacity is what an environment can carry. Zero means not declared.
+// Capacity is what an environment can carry. What is absent is not declared.
 type Capacity struct {
 	CPU    string `json:"cpu,omitempty"`    // Kubernetes quantity
 	Memory string `json:"memory,omitempty"` // Kubernetes quantity
-	Units  int    `json:"units,omitempty"`  // most units at once
+	Units  *int   `json:"units,omitempty"`  // most units at once; 0: nothing new, nil: no limit
 }
 
 // Health is what heartbeats say of an environment.
@@ -129,8 +129,8 @@ type EnvironmentState struct {
 	Health       Health  `json:"health"`
 	Availability float64 `json:"availability,omitempty"` // reported, else declared; 0: unknown
 	Units        int     `json:"units"`                  // units that run or should run there now
-	// ReportedUnits is the most units at once, as its CRMs report it; 0: unknown.
-	ReportedUnits int `json:"reportedUnits,omitempty"`
+	// ReportedUnits is the most units at once, as its CRMs report it; nil: not reported.
+	ReportedUnits *int `json:"reportedUnits,omitempty"`
 	// RecoveringUntil is set while computed placements do not return yet.
 	RecoveringUntil time.Time   `json:"recoveringUntil,omitzero"`
 	Beats           []Heartbeat `json:"crms,omitempty"`
@@ -139,16 +139,20 @@ type EnvironmentState struct {
 }
 
 // MaxUnits is the most units that the environment takes at once: what is declared, or
-// what its CRMs report, whichever is less; 0 where nobody says.
-func (s EnvironmentState) MaxUnits() int {
-	declared, reported := 0, max(0, s.ReportedUnits)
+// what its CRMs report, whichever is less; nil where nobody says. Where it is 0 the
+// environment takes nothing new, and keeps what runs there.
+func (s EnvironmentState) MaxUnits() *int {
+	var declared *int
 	if s.Spec.Capacity != nil {
-		declared = max(0, s.Spec.Capacity.Units)
+		declared = s.Spec.Capacity.Units
 	}
-	if declared == 0 || reported == 0 {
-		return max(declared, reported)
+	switch {
+	case declared == nil:
+		return s.ReportedUnits
+	case s.ReportedUnits == nil:
+		return declared
 	}
-	return min(declared, reported)
+	return new(min(*declared, *s.ReportedUnits))
 }
 
 // Standing stands for all that placement sees of the environment: while it is the
@@ -181,9 +185,7 @@ func (s EnvironmentState) Observed() Observation {
 	if slices.ContainsFunc(s.Beats, func(b Heartbeat) bool { return b.Availability > 0 }) {
 		o.Availability = s.Availability
 	}
-	if s.ReportedUnits > 0 {
-		o.Units = &s.ReportedUnits
-	}
+	o.Units = s.ReportedUnits
 	return o
 }
 

@@ -284,11 +284,11 @@ func (d *decision) room(env string) int {
 		return math.MaxInt
 	}
 	most := e.MaxUnits()
-	if most == 0 {
+	if most == nil {
 		return math.MaxInt
 	}
 	own := d.own[env]
-	return max(own, most-max(0, e.Units-own))
+	return max(own, *most-max(0, e.Units-own))
 }
 
 func units(n int) string { return plural(n, "unit") }

@@ -143,6 +143,22 @@ func TestFindings(t *testing.T) {
 			placement.Input{Deployment: oprc.Deployment{PartitionCount: 3, TargetEnvs: []string{"full"}}, Environments: []oprc.EnvironmentState{reports(filled(env("full", .9), 8, 10), 100)}},
 			[]string{"E009 error /targetEnvs/0: environment 'full' has room for 2 units, not for 3 (raise its capacity, or name more environments)"},
 		},
+		"declared to take nothing new": {
+			placement.Input{Deployment: oprc.Deployment{TargetEnvs: []string{"e"}}, Environments: []oprc.EnvironmentState{filled(env("e", .9), 0, 0)}},
+			[]string{"E009 error /targetEnvs/0: environment 'e' has room for 0 units, not for 1 (raise its capacity, or name more environments)"},
+		},
+		"reported to take nothing new": {
+			placement.Input{Deployment: oprc.Deployment{TargetEnvs: []string{"e"}}, Environments: []oprc.EnvironmentState{reports(env("e", .9), 0)}},
+			[]string{"E009 error /targetEnvs/0: environment 'e' has room for 0 units, not for 1 (raise its capacity, or name more environments)"},
+		},
+		"declared 3, reported 0": {
+			placement.Input{Deployment: oprc.Deployment{TargetEnvs: []string{"e"}}, Environments: []oprc.EnvironmentState{reports(filled(env("e", .9), 0, 3), 0)}},
+			[]string{"E009 error /targetEnvs/0: environment 'e' has room for 0 units, not for 1 (raise its capacity, or name more environments)"},
+		},
+		"a capacity without units is no limit": {
+			placement.Input{Deployment: oprc.Deployment{PartitionCount: 9, TargetEnvs: []string{"e"}}, Environments: []oprc.EnvironmentState{withCPU(env("e", .9))}},
+			nil,
+		},
 		"nothing is declared, and its CRMs report too little": {
 			placement.Input{Deployment: oprc.Deployment{PartitionCount: 3, TargetEnvs: []string{"full"}}, Environments: []oprc.EnvironmentState{reports(env("full", .9), 2)}},
 			[]string{"E009 error /targetEnvs/0: environment 'full' has room for 2 units, not for 3 (raise its capacity, or name more environments)"},
@@ -261,12 +277,14 @@ func TestSelection(t *testing.T) {
 			es[0].Units = 3
 			return es
 		}(), .99, "e02 e03"},
-		"then by name":        {envs(.9, .9, .9), .99, "e01 e02"},
-		"DEGRADED is healthy": {[]oprc.EnvironmentState{health(env("a", .99), oprc.Degraded), env("b", .98)}, .9, "a"},
-		"DOWN is not":         {[]oprc.EnvironmentState{health(env("a", .99), oprc.EnvDown), env("b", .98)}, .9, "b"},
-		"nobody has reported": {[]oprc.EnvironmentState{health(env("a", .99), oprc.HealthUnknown), env("b", .98)}, .9, "b"},
-		"but the default":     {[]oprc.EnvironmentState{health(defaulted(env("a", .99)), oprc.HealthUnknown), env("b", .98)}, .9, "a"},
-		"full":                {[]oprc.EnvironmentState{filled(env("a", .99), 10, 10), env("b", .98)}, .9, "b"},
+		"then by name":         {envs(.9, .9, .9), .99, "e01 e02"},
+		"DEGRADED is healthy":  {[]oprc.EnvironmentState{health(env("a", .99), oprc.Degraded), env("b", .98)}, .9, "a"},
+		"DOWN is not":          {[]oprc.EnvironmentState{health(env("a", .99), oprc.EnvDown), env("b", .98)}, .9, "b"},
+		"nobody has reported":  {[]oprc.EnvironmentState{health(env("a", .99), oprc.HealthUnknown), env("b", .98)}, .9, "b"},
+		"but the default":      {[]oprc.EnvironmentState{health(defaulted(env("a", .99)), oprc.HealthUnknown), env("b", .98)}, .9, "a"},
+		"full":                 {[]oprc.EnvironmentState{filled(env("a", .99), 10, 10), env("b", .98)}, .9, "b"},
+		"takes nothing new":    {[]oprc.EnvironmentState{filled(env("a", .99), 0, 0), env("b", .98)}, .9, "b"},
+		"reports that it does": {[]oprc.EnvironmentState{reports(env("a", .99), 0), env("b", .98)}, .9, "b"},
 		"declared, not reported": {func() []oprc.EnvironmentState {
 			e := env("a", 0)
 			e.Spec.Availability = .95
@@ -305,6 +323,10 @@ func TestChoiceIsKept(t *testing.T) {
 	in.Environments = []oprc.EnvironmentState{filled(es[0], 2, 1), es[1], es[2]}
 	if p := mustPlace(t, in); !cmp.Equal(p.Deployment, first.Deployment) {
 		t.Errorf("a capacity that shrank chased it away: %s", cmp.Diff(first.Deployment, p.Deployment))
+	}
+	in.Environments = []oprc.EnvironmentState{filled(es[0], 2, 0), reports(es[1], 0), es[2]}
+	if p := mustPlace(t, in); !cmp.Equal(p.Deployment, first.Deployment) {
+		t.Errorf("an environment that takes nothing new chased it away: %s", cmp.Diff(first.Deployment, p.Deployment))
 	}
 	in.Environments = []oprc.EnvironmentState{health(es[0], oprc.EnvDown), es[1], es[2]}
 	moved := mustPlace(t, in)

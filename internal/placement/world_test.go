@@ -39,13 +39,19 @@ func health(e oprc.EnvironmentState, h oprc.Health) oprc.EnvironmentState {
 
 // filled is e with a capacity of most units, of which used are taken.
 func filled(e oprc.EnvironmentState, used, most int) oprc.EnvironmentState {
-	e.Units, e.Spec.Capacity = used, &oprc.Capacity{Units: most}
+	e.Units, e.Spec.Capacity = used, &oprc.Capacity{Units: &most}
 	return e
 }
 
 // reports is e with CRMs that report room for most units.
 func reports(e oprc.EnvironmentState, most int) oprc.EnvironmentState {
-	e.ReportedUnits = most
+	e.ReportedUnits = &most
+	return e
+}
+
+// withCPU is e with a capacity that says nothing of units.
+func withCPU(e oprc.EnvironmentState) oprc.EnvironmentState {
+	e.Spec.Capacity = &oprc.Capacity{CPU: "8"}
 	return e
 }
 

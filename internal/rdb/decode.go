@@ -116,8 +116,8 @@ func parseHeartbeat(r *oprc.Report, f map[string]string) error {
 	if err := list(f, "capacity", &r.Capacity); err != nil {
 		return err
 	}
-	if r.Capacity != nil && r.Capacity.Units < 0 {
-		return fmt.Errorf("capacity: %d units are less than none", r.Capacity.Units)
+	if r.Capacity != nil && r.Capacity.Units != nil && *r.Capacity.Units < 0 {
+		return fmt.Errorf("capacity: %d units are less than none", *r.Capacity.Units)
 	}
 	return list(f, "templates", &r.Templates)
 }

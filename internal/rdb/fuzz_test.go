@@ -57,7 +57,7 @@ func FuzzReport(f *testing.F) {
 			Functions: r.Functions, Replicas: r.Replicas, CRM: r.CRM, Time: r.Time,
 		})
 		oprc.MustCanonical(oprc.Heartbeat{CRM: r.CRM, Time: r.Time, Availability: r.Availability, Capacity: r.Capacity, Templates: r.Templates})
-		if r.Generation < 0 || r.Availability < 0 || r.Availability > 1 || r.Capacity != nil && r.Capacity.Units < 0 {
+		if r.Generation < 0 || r.Availability < 0 || r.Availability > 1 || r.Capacity != nil && r.Capacity.Units != nil && *r.Capacity.Units < 0 {
 			t.Errorf("accepted %+v", r)
 		}
 		again := map[string]string{}

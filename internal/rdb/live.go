@@ -88,16 +88,25 @@ func (s envReading) state(rec oprc.EnvironmentRecord) oprc.EnvironmentState {
 	state := oprc.EnvironmentState{
 		EnvironmentRecord: rec,
 		Health:            oprc.HealthOf(s.beats, s.now),
-		Availability:      cmp.Or(lowest(s.beats, s.now, func(b oprc.Heartbeat) float64 { return b.Availability }), rec.Spec.Availability),
-		ReportedUnits: lowest(s.beats, s.now, func(b oprc.Heartbeat) int {
+		Availability:      rec.Spec.Availability,
+		ReportedUnits: lowest(s.beats, s.now, func(b oprc.Heartbeat) *int {
 			if b.Capacity == nil {
-				return 0
+				return nil
 			}
-			return max(0, b.Capacity.Units)
+			return b.Capacity.Units
 		}),
 		Beats:           s.beats,
 		RecoveringUntil: oprc.RecoveringUntil(s.beats, s.now),
 		Read:            s.now,
+	}
+	reported := lowest(s.beats, s.now, func(b oprc.Heartbeat) *float64 {
+		if b.Availability == 0 {
+			return nil
+		}
+		return &b.Availability
+	})
+	if reported != nil {
+		state.Availability = *reported
 	}
 	for _, u := range s.units {
 		if u.Runs() {
@@ -109,18 +118,18 @@ func (s envReading) state(rec oprc.EnvironmentRecord) oprc.EnvironmentState {
 
 // lowest is the least that an environment's CRMs report of something, to be on the
 // safe side: each speaks for the whole environment. While none is alive it is what they
-// said last; 0 if they never did.
-func lowest[T int | float64](beats []oprc.Heartbeat, now time.Time, of func(oprc.Heartbeat) T) T {
-	var alive, ever T
+// said last; nil if they never did.
+func lowest[T int | float64](beats []oprc.Heartbeat, now time.Time, of func(oprc.Heartbeat) *T) *T {
+	var alive, ever *T
 	for _, b := range beats {
 		v := of(b)
-		if v == 0 {
+		if v == nil {
 			continue
 		}
-		if ever == 0 || v < ever {
+		if ever == nil || *v < *ever {
 			ever = v
 		}
-		if now.Sub(b.Time) <= oprc.HeartbeatTimeout && (alive == 0 || v < alive) {
+		if now.Sub(b.Time) <= oprc.HeartbeatTimeout && (alive == nil || *v < *alive) {
 			alive = v
 		}
 	}

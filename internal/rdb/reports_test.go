@@ -67,7 +67,7 @@ func TestReportsAreDecoded(t *testing.T) {
 			},
 			{
 				Type: "heartbeat", CRM: "edge-1", Time: at(6), Availability: 0.97,
-				Capacity: &oprc.Capacity{CPU: "4", Units: 10}, Templates: []string{"knative"},
+				Capacity: &oprc.Capacity{CPU: "4", Units: new(10)}, Templates: []string{"knative"},
 			},
 		}
 		for i, e := range got {
@@ -336,14 +336,17 @@ func TestHeartbeats(t *testing.T) {
 			}
 		}
 		a, b := beat("a", -1, 0.9), beat("b", -2, 0.8)
-		a.Capacity, b.Capacity = &oprc.Capacity{Units: 7}, &oprc.Capacity{CPU: "8", Units: 9}
+		a.Capacity, b.Capacity = &oprc.Capacity{Units: new(7)}, &oprc.Capacity{CPU: "8", Units: new(9)}
 		hear(a, b)
 		hear(beat("a", -5, 0.5)) // late
 		edge := must(db.Live(t.Context()))(t).Environments["edge"]
 		equal(t, edge, oprc.EnvironmentState{
 			EnvironmentRecord: oprc.EnvironmentRecord{Spec: oprc.Environment{Kind: "Environment", Name: "edge"}},
-			Health:            oprc.Healthy, Availability: 0.8, ReportedUnits: 7, Beats: []oprc.Heartbeat{a, b},
+			Health:            oprc.Healthy, Availability: 0.8, ReportedUnits: new(7), Beats: []oprc.Heartbeat{a, b},
 		})
+		b.Time, b.Capacity = at(0), &oprc.Capacity{Units: new(0)} // takes nothing new
+		hear(b)
+		equal(t, must(db.Live(t.Context()))(t).Environments["edge"].ReportedUnits, new(0))
 		equal(t, must(db.EnvironmentNames(t.Context()))(t), []string{"edge"})
 		hear(beat("a", 700, 0.9)) // b was silent for more than ten minutes
 		equal(t, beats(t, db), []oprc.Heartbeat{beat("a", 700, 0.9)})

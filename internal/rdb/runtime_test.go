@@ -361,7 +361,7 @@ func TestHeartbeatsArriveAsTheyWereSent(t *testing.T) {
 		ctx := t.Context()
 		want := oprc.Report{
 			Type: oprc.ReportHeartbeat, CRM: "crm-1", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-			Availability: 0.999, Capacity: &oprc.Capacity{CPU: "8", Units: 3}, Templates: []string{"gpu"},
+			Availability: 0.999, Capacity: &oprc.Capacity{CPU: "8", Units: new(3)}, Templates: []string{"gpu"},
 		}
 		if _, err := s.Report(ctx, "edge", want, ""); err != nil {
 			t.Fatal(err)

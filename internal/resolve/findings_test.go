@@ -244,7 +244,7 @@ func TestEnvironments(t *testing.T) {
 	_, found := resolve.Packages([]oprc.Document{
 		env("b.yaml", oprc.Environment{Name: "edge"}),
 		env("a.yaml", oprc.Environment{Name: "edge"}),
-		env("c.yaml", oprc.Environment{Name: "cloud", Availability: 1.5, Capacity: &oprc.Capacity{CPU: "many", Memory: "64Gi", Units: -1}}),
+		env("c.yaml", oprc.Environment{Name: "cloud", Availability: 1.5, Capacity: &oprc.Capacity{CPU: "many", Memory: "64Gi", Units: new(-1)}}),
 	}, nil)
 	wantFindings(t, found,
 		" E004 /name: environment 'edge' is declared twice; first in a.yaml:"+itoa(lineOf("/name"))+":1 (rename or remove one of the two)",

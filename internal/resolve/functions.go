@@ -203,8 +203,8 @@ func (w *world) checkEnvironment(doc *oprc.Document, seen map[string]*oprc.Docum
 				fmt.Sprintf("%s %q is not an amount", amount.name, amount.text))
 		}
 	}
-	if e.Capacity.Units < 0 {
-		w.reportDoc(doc, oprc.CodeEnvironment, "/capacity/units", "", "units is "+itoa(e.Capacity.Units)+"; it must be 0 or more")
+	if units := e.Capacity.Units; units != nil && *units < 0 {
+		w.reportDoc(doc, oprc.CodeEnvironment, "/capacity/units", "", "units is "+itoa(*units)+"; it must be 0 or more")
 	}
 }
 

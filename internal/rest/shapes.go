@@ -162,7 +162,7 @@ type EnvironmentStatus struct {
 	Health          oprc.Health      `json:"health"`
 	Availability    float64          `json:"availability,omitempty"` // reported, else declared
 	Units           int              `json:"units"`                  // that run or should run there
-	ReportedUnits   int              `json:"reportedUnits,omitempty"`
+	ReportedUnits   *int             `json:"reportedUnits,omitempty"`
 	RecoveringUntil time.Time        `json:"recoveringUntil,omitzero"`
 	CRMs            []oprc.Heartbeat `json:"crms"`
 }

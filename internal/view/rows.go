@@ -46,7 +46,7 @@ func (o Output) row(obj reconcile.Object) []string {
 	case *reconcile.CRMView:
 		return []string{
 			clean(d.CRM), clean(d.Env), condition(strconv.FormatBool(d.Alive)), fraction(d.Availability), o.age(d.Time),
-			capacity(d.Capacity, 0), dash(strings.Join(d.Templates, ",")), o.age(d.Since),
+			capacity(d.Capacity, nil), dash(strings.Join(d.Templates, ",")), o.age(d.Since),
 		}
 	case *oprc.SourceStatus:
 		return o.sourceRow(d)
@@ -156,7 +156,7 @@ func source(s *oprc.SourceRef) string {
 
 // capacity words what an environment can carry; units is the limit on those where
 // others have a say in it, too.
-func capacity(c *oprc.Capacity, units int) string {
+func capacity(c *oprc.Capacity, units *int) string {
 	c = cmp.Or(c, &oprc.Capacity{})
 	var parts []string
 	if c.CPU != "" {
@@ -165,8 +165,8 @@ func capacity(c *oprc.Capacity, units int) string {
 	if c.Memory != "" {
 		parts = append(parts, "memory="+c.Memory)
 	}
-	if units = cmp.Or(units, c.Units); units > 0 {
-		parts = append(parts, "units="+strconv.Itoa(units))
+	if units = cmp.Or(units, c.Units); units != nil {
+		parts = append(parts, "units="+strconv.Itoa(*units))
 	}
 	return dash(strings.Join(parts, ","))
 }
