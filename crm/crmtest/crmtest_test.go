@@ -58,16 +58,19 @@ func TestGo(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			url := rdbtest.Servers(t, kind)
-			crmtest.Test(t, crmtest.Options{Redis: url, Start: startGo(url, sim.New(sim.Options{StartDelay: 20 * time.Millisecond}))})
+			crmtest.Test(t, crmtest.Options{Redis: url, Start: startGo(url, sim.New(sim.Options{StartDelay: 20 * time.Millisecond})), Patience: patience})
 		})
 	}
 }
+
+// patience is more than a CRM needs on a machine that is busy with other work.
+const patience = 90 * time.Second
 
 func TestPython(t *testing.T) {
 	t.Parallel()
 	python := pythonWithRedis(t)
 	url := rdbtest.Server(t)
-	crmtest.Test(t, crmtest.Options{Redis: url, Start: startChild(t, python, "../../docs/crm/crm.py", url, "conformance", "py")})
+	crmtest.Test(t, crmtest.Options{Redis: url, Start: startChild(t, python, "../../docs/crm/crm.py", url, "conformance", "py"), Patience: patience})
 }
 
 // pythonWithRedis finds a Python that has the redis module.
@@ -90,7 +93,7 @@ func TestShell(t *testing.T) {
 		}
 	}
 	url := rdbtest.Server(t)
-	crmtest.Test(t, crmtest.Options{Redis: url, Start: startChild(t, "bash", "../../docs/crm/crm.sh", url, "conformance", "sh")})
+	crmtest.Test(t, crmtest.Options{Redis: url, Start: startChild(t, "bash", "../../docs/crm/crm.sh", url, "conformance", "sh"), Patience: patience})
 }
 
 // The examples are short enough to be read.
