@@ -182,7 +182,7 @@ func TestHostileRepositories(t *testing.T) {
 			h.orphan("empty")
 			h.repo.Git("commit", "-q", "--allow-empty", "-m", "empty")
 			h.repo.Git("branch", "-f", "main")
-			h.d.ready("main", "False RevisionNotFound", "no package file")
+			h.d.ready("main", "False ApprovalNeeded", fmt.Sprintf("%d of %[1]d packages", hostilePackages))
 			h.intact()
 		}},
 		{"is pushed over with something else", func(t *testing.T, h *hostile) {

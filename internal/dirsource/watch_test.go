@@ -139,12 +139,14 @@ func TestWatchKubernetesMount(t *testing.T) {
 func TestWatchWakesOnceForABurst(t *testing.T) {
 	tree(t, "pkgs/a.yaml")
 	wakes := watch(t, "pkgs")
+	began := time.Now()
 	for range 50 {
 		write(t, "pkgs/a.yaml", "x")
 	}
+	most := 3 + int(time.Since(began)/debounce) // a burst that takes long, on a busy machine, has pauses in it
 	time.Sleep(20 * debounce)
-	if n := len(wakes); n == 0 || n > 3 {
-		t.Errorf("got %d wakes for one burst of writes, want 1", n)
+	if n := len(wakes); n == 0 || n > most {
+		t.Errorf("got %d wakes for one burst of writes, want 1 to %d", n, most)
 	}
 }
 
