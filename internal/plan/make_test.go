@@ -571,6 +571,73 @@ func TestEnvironmentTroubleDoesNotStopOthers(t *testing.T) {
 	}
 }
 
+// A plan of an environment says what it does to the classes that run there, in the
+// environment's document, whether it is placement that fails or a promise.
+func TestPlanOfAnEnvironmentSaysWhatItBreaks(t *testing.T) {
+	asks := func(d oprc.Deployment) oprc.Package {
+		p := shop("pay:1")
+		p.Classes[0].Parents = nil
+		p.Classes[0].Requirements = &oprc.Requirements{Availability: 0.98}
+		p.Deployments[0] = d
+		return p
+	}
+	pinned := asks(oprc.Deployment{Key: ".cart", PartitionCount: 1, ReplicaCount: 1, TargetEnvs: []string{"edge"}})
+	computed := asks(oprc.Deployment{Key: ".cart", PartitionCount: 1, TargetEnvs: []string{"edge"}})
+	anywhere := asks(oprc.Deployment{Key: ".cart", PartitionCount: 1})
+	cloud := oprc.Environment{Name: "cloud", Availability: 0.5, Default: true}
+	for name, tt := range map[string]struct {
+		p    oprc.Package
+		env  oprc.Environment
+		want []string
+	}{
+		"the replicas reach less": {
+			pinned, oprc.Environment{Name: "edge", Availability: 0.9},
+			[]string{"W105 /availability env-edge.yaml: shop.cart: 1 replica reaches availability 0.9, below the target 0.98"},
+		},
+		"the target cannot be reached any more": {
+			computed, oprc.Environment{Name: "edge", Availability: 0.9},
+			[]string{"E010 /availability env-edge.yaml: shop.cart: availability 0.98 cannot be reached over 1 environment: the best is 0.9 with 1 replica; it stays as it was placed"},
+		},
+		"the availability is not declared any more": {
+			pinned, oprc.Environment{Name: "edge"},
+			[]string{"W105 /availability env-edge.yaml: shop.cart: availability 0.98 is asked, but that of environment \"edge\" is not known"},
+		},
+		"still enough":                {pinned, oprc.Environment{Name: "edge", Availability: 0.985}, nil},
+		"another environment":         {pinned, oprc.Environment{Name: "cloud", Availability: 0.1}, nil},
+		"it takes nothing new":        {pinned, oprc.Environment{Name: "edge", Availability: 0.99, Capacity: &oprc.Capacity{Units: new(0)}}, nil},
+		"the default moves":           {pinned, cloud, nil},
+		"one of many that are chosen": {anywhere, oprc.Environment{Name: "edge", Availability: 0.985}, nil},
+		"broken as before": {
+			asks(oprc.Deployment{Key: ".cart", PartitionCount: 1, ReplicaCount: 1, TargetEnvs: []string{"cloud"}}),
+			oprc.Environment{Name: "cloud", Availability: 0.5, Labels: map[string]string{"zone": "eu"}}, nil,
+		},
+		"labels are not read": {pinned, oprc.Environment{Name: "edge", Availability: 0.99, Labels: map[string]string{"zone": "eu"}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(environment("edge", 0.99), environment("cloud", 0.5))
+			l.must(t, files(tt.p))
+			doc := envDocument(tt.env)
+			p := plan.Make(plan.Input{Documents: []oprc.Document{doc}, Scope: plan.Scope{Origin: oprc.OriginCLI}, Live: l.live})
+			var got []string
+			for _, d := range p.Diagnostics {
+				if d.Severity != oprc.SeverityWarning {
+					t.Errorf("it refuses the plan: %s", d)
+				}
+				if at := doc.Where.At(d.Pointer); d.Position != at {
+					t.Errorf("%s is at %s, want %s", d.Pointer, d.Position, at)
+				}
+				got = append(got, fmt.Sprintf("%s %s %s: %s", d.Code, d.Pointer, doc.Path, d.Message))
+			}
+			if diff := cmp.Diff(got, tt.want); diff != "" {
+				t.Errorf("-got +want\n%s", diff)
+			}
+			if want := []string{"environment/" + tt.env.Name + " update spec-changed"}; !slices.Equal(keysOf(p), want) {
+				t.Errorf("got changes %v, want %v", keysOf(p), want)
+			}
+		})
+	}
+}
+
 // A class that is marked for removal is undeployed at once; its record goes when
 // every CRM has said that it is gone.
 func TestMarkedForRemoval(t *testing.T) {

@@ -31,6 +31,9 @@ func (a *attempt) place() {
 		for _, f := range out.Findings {
 			a.addPlacement(s, f, stays)
 		}
+		if !failed || stays {
+			a.addEffects(s, out.Findings, room)
+		}
 		switch {
 		case stays:
 			a.placed[s.key] = *s.current
