@@ -53,15 +53,15 @@ func TestWhatIsTakenAwayAndComesToBeNeeded(t *testing.T) {
 	}{
 		"package": {
 			prepare: shopText, needs: needsShop, scope: plan.Scope{Delete: []string{"shop"}},
-			want: "found now: E012: package shop cannot be deleted: it is needed by bill",
+			want: "found now: error E012: package shop cannot be deleted: it is needed by bill",
 		},
 		"function": {
 			prepare: shopText, needs: bindsG, takes: []string{shopWoG},
-			want: `found now: E005: binding "g" of class "c" names function "shop.g", and there is no such function`,
+			want: `found now: error E005: binding "g" of class "c" names function "shop.g", and there is no such function`,
 		},
 		"environment": {
 			prepare: edgeText, needs: runsAtEdge, scope: plan.Scope{Delete: []string{"environment/edge"}},
-			want: "found now: E009: environment edge cannot be deleted: bill.c still run there",
+			want: "found now: error E009: environment edge cannot be deleted: bill.c still run there",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -58,7 +59,8 @@ func revision(n int64) string {
 }
 
 // Differences says how another plan of the same request differs from p: which changes
-// came, went or are others, and which findings did. It is sorted.
+// came, went or are others, which findings, what is kept back or owned by others did, and
+// what the scope is. Where p is not now, it names something. It is sorted.
 func (p *Plan) Differences(now *Plan) []string {
 	var out []string
 	was := map[string]Change{}
@@ -87,7 +89,14 @@ func (p *Plan) Differences(now *Plan) []string {
 	}
 	out = append(out, foundOnlyIn(now, p, "found now: ")...)
 	out = append(out, foundOnlyIn(p, now, "not found any more: ")...)
-	if len(out) == 0 && p.Desired != now.Desired {
+	out = append(out, namedOnlyIn(now.Kept, p.Kept, "kept as it is now: ")...)
+	out = append(out, namedOnlyIn(p.Kept, now.Kept, "not kept as it is any more: ")...)
+	out = append(out, namedOnlyIn(now.Conflicts, p.Conflicts, "in conflict now: ")...)
+	out = append(out, namedOnlyIn(p.Conflicts, now.Conflicts, "not in conflict any more: ")...)
+	if was, is := oprc.MustCanonical(p.Scope), oprc.MustCanonical(now.Scope); !bytes.Equal(was, is) {
+		out = append(out, fmt.Sprintf("scope: it was %s, now %s", was, is))
+	}
+	if len(out) == 0 { // the same is decided about something else, or in another order
 		out = append(out, "request: it asks for something else than what was planned")
 	}
 	slices.Sort(out)
@@ -98,10 +107,21 @@ func foundOnlyIn(p, other *Plan, prefix string) []string {
 	var out []string
 	for _, d := range p.Diagnostics {
 		same := func(o oprc.Diagnostic) bool {
-			return o.Code == d.Code && o.Package == d.Package && o.Pointer == d.Pointer && o.Message == d.Message
+			return o.Code == d.Code && o.Severity == d.Severity && o.Package == d.Package && o.Pointer == d.Pointer && o.Message == d.Message
 		}
 		if !slices.ContainsFunc(other.Diagnostics, same) {
-			out = append(out, fmt.Sprintf("%s%s: %s", prefix, d.Code, d.Message))
+			out = append(out, fmt.Sprintf("%s%s %s: %s", prefix, d.Severity, d.Code, d.Message))
+		}
+	}
+	return out
+}
+
+// namedOnlyIn lists which of names are not among others.
+func namedOnlyIn(names, others []string, prefix string) []string {
+	var out []string
+	for _, name := range names {
+		if !slices.Contains(others, name) {
+			out = append(out, prefix+name)
 		}
 	}
 	return out

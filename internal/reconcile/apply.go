@@ -24,7 +24,8 @@ type Conditions struct {
 	// to say what is otherwise where it comes out another one.
 	PlanID string     `json:"planId,omitempty"`
 	Saved  *plan.Plan `json:"saved,omitempty"`
-	// Ledger is the identity of the ledger that the plan was made on; "": any.
+	// Ledger is the identity of the ledger that the plan was made on; "": any, unless there
+	// is a Saved plan, which has to name it.
 	Ledger string `json:"ledger,omitempty"`
 	// Removals are what may be removed, as [plan.Plan.Removals] lists it, unless
 	// AnyRemovals lets everything be that the request takes away.
@@ -202,9 +203,9 @@ func (r *Reconciler) Observe(ctx context.Context, live plan.Live, fence int64) (
 // met says what stands against carrying out a decision. failed is why it cannot be in any
 // case: what the plan comes out as is said before that.
 func (c Conditions) met(p *plan.Plan, live plan.Live, failed error) error {
-	if c.Ledger != "" && c.Ledger != live.Ledger {
+	if (c.Ledger != "" || c.Saved != nil) && c.Ledger != live.Ledger {
 		return &oprc.ConflictError{
-			Reason: "the plan was made on another ledger", Objects: []string{fmt.Sprintf("ledger: %s, this is %s", c.Ledger, live.Ledger)},
+			Reason: "the plan was made on another ledger", Objects: []string{fmt.Sprintf("ledger: %s, this is %s", cmp.Or(c.Ledger, "none is named"), live.Ledger)},
 		}
 	}
 	for _, object := range slices.Sorted(maps.Keys(c.If)) {

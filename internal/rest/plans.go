@@ -142,7 +142,7 @@ func (a *api) applyPlan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	cond := reconcile.Conditions{PlanID: id, Saved: was.Plan, Review: permitting(r, nil)}
+	cond := reconcile.Conditions{PlanID: id, Saved: was.Plan, Ledger: was.Plan.Ledger, Review: permitting(r, nil)}
 	res, err := a.Control.Apply(r.Context(), was.Request, cond, actor(r))
 	if err != nil {
 		return err
