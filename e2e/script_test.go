@@ -25,7 +25,8 @@ import (
 //	until D RE PROGRAM ARG...  run it again and again until its output, without the
 //	                         headers of tables, matches RE; fail after D
 //
-// $EXAMPLES is the directory of the examples, $DOCS that of the documentation.
+// $EXAMPLES is the directory of the examples, $DOCS that of the documentation, $ACTION
+// that of the scripts for CI.
 func TestScripts(t *testing.T) {
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -46,6 +47,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
 			env.Setenv("EXAMPLES", filepath.Join(root, "examples"))
 			env.Setenv("DOCS", filepath.Join(root, "docs"))
+			env.Setenv("ACTION", filepath.Join(root, "action"))
 			return os.MkdirAll(filepath.Join(env.WorkDir, "home"), 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
