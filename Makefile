@@ -39,7 +39,7 @@ run: ## run everything in one process, on the examples
 	CGO_ENABLED=0 go run -gcflags='all=-N -l -dwarf=false' -ldflags='-s -w' ./cmd/oprc dev examples/
 
 .PHONY: test
-test: deps ## run all tests; installs redis-server, redis-tools, python3-redis and openssh-client when missing
+test: deps ## run all tests; installs redis-server, redis-tools, python3-redis, openssh-client, jq and curl when missing
 	go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
 
 .PHONY: test-containers

@@ -54,7 +54,7 @@ func PreviewOf(ctx context.Context, r *reconcile.Reconciler, c SourceConfig, sto
 	}
 	out.Revision, out.Files = s.rev, s.files
 	switch {
-	case !same:
+	case !same || s.rev.ID == s.status.RewoundFrom:
 		s.status.RewoundFrom = ""
 	case s.rev.Rewind:
 		s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, s.status.Revision)

@@ -296,7 +296,10 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 	was := s.status.Revision
 	if was != rev.ID {
 		s.rewound(rev, was, l.Now().UTC())
-		if rev.Rewind {
+		switch {
+		case rev.ID == s.status.RewoundFrom: // back where it was before
+			s.status.RewoundFrom = ""
+		case rev.Rewind:
 			s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, was)
 			l.Log.Warn("rewind", "source", s.c.Name, "revision", rev.ID, "before", was)
 			l.say(ctx, oprc.Event{Type: "source", Key: s.c.Name, From: was, To: rev.ID, Commit: rev.ID, Message: "rewind"})
