@@ -17,6 +17,7 @@ import (
 type board struct {
 	mu       sync.Mutex
 	progress map[string]progress               // by source
+	guessed  bool                              // progress holds what was sent and not yet counted
 	claims   map[string][]string               // by source: objects that it claims in vain, "KIND/NAME: owned by ORIGIN"
 	wanted   map[string]wanted                 // by source: what its files hold
 	kept     map[string]bool                   // by source: packages of it wait for others, or for a correction
@@ -53,6 +54,17 @@ func (b *board) sent(source string, units int) {
 	p.open = max(p.open, units)
 	p.units = max(p.units, p.open+p.running)
 	b.progress[source] = p
+	b.guessed = true
+}
+
+// recount reports whether progress was guessed since the last call, so that it has to
+// be counted although live state is as it was.
+func (b *board) recount() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	was := b.guessed
+	b.guessed = false
+	return was
 }
 
 func (b *board) progressOf(source string) (progress, bool) {

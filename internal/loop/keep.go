@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
@@ -24,9 +25,25 @@ type keeperState struct {
 	standing map[string]string // of environments, as placement saw them
 	health   map[string]oprc.Health
 	resend   map[string]map[string]resend // by environment where somebody is alive, and unit
+	answered map[string]uint64            // by environment: the reading in which unanswered commands were sought last
 	maintain planned
 	packages map[string]owned // nil before the first pass
 	swept    int64            // token under which sources that are gone were dropped
+	looked   looked           // what progress was counted of
+}
+
+// looked stands for all that the progress of sources hangs on.
+type looked struct {
+	reading uint64
+	health  uint64
+}
+
+func lookedAt(live plan.Live) looked {
+	l := looked{reading: live.Reading}
+	for name, state := range live.Environments {
+		l.health += maphash.String(seed, name+" "+string(state.Health))
+	}
+	return l
 }
 
 // owned is what makes a package's record another one.
@@ -36,7 +53,7 @@ type owned struct {
 }
 
 func newKeeperState() keeperState {
-	return keeperState{standing: map[string]string{}, health: map[string]oprc.Health{}, resend: map[string]map[string]resend{}}
+	return keeperState{standing: map[string]string{}, health: map[string]oprc.Health{}, resend: map[string]map[string]resend{}, answered: map[string]uint64{}}
 }
 
 // keep looks after what no source does: the health of environments, packages that
@@ -72,12 +89,16 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 	if err := l.sweep(ctx, token); err != nil {
 		return err
 	}
-	for _, c := range l.Sources {
-		if l.board.report(c.Name, progressOf(live, c.origin())) {
-			l.wake(c.Name, look{})
+	if now, guessed := lookedAt(live), l.board.recount(); guessed || now.reading == 0 || now != l.keeper.looked {
+		far := progressByOrigin(live)
+		for _, c := range l.Sources {
+			if l.board.report(c.Name, far[c.origin()]) {
+				l.wake(c.Name, look{})
+			}
 		}
+		l.watchLedger(live)
+		l.keeper.looked = now
 	}
-	l.watchLedger(live)
 	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token), l.forget(ctx, live, token))
 }
 
@@ -121,10 +142,13 @@ func (l *Loop) forget(ctx context.Context, live plan.Live, token int64) error {
 	for env, units := range live.Units {
 		gone := map[string]int64{}
 		for id, u := range units {
+			if u.Runs() {
+				continue
+			}
 			st := live.Statuses[env][id]
 			at := oprc.ParseStreamID(st.ReportID).Time()
 			old := !at.IsZero() && l.Now().Sub(at) > forgetAfter
-			if !u.Runs() && st.Condition == oprc.Deleted && st.Generation == u.Generation && old && len(gone) < forgetMost {
+			if st.Condition == oprc.Deleted && st.Generation == u.Generation && old && len(gone) < forgetMost {
 				gone[id] = u.Generation
 			}
 		}
@@ -210,7 +234,7 @@ func (l *Loop) maintain(ctx context.Context, live plan.Live, token int64) error 
 	l.turn.Lock()
 	defer l.turn.Unlock()
 	contested := l.board.contested(keeper, l.Now())
-	stamp := stampOf(live, origins, contested)
+	stamp := l.stampOf(live, origins, contested)
 	if l.keeper.maintain.done && l.keeper.maintain.world == stamp {
 		return l.keeper.maintain.err
 	}

@@ -29,6 +29,8 @@ type Lease interface {
 
 // SourceStore keeps what a person may ask about sources.
 type SourceStore interface {
+	// Afresh lets the next reading of live state keep nothing of those before it.
+	Afresh()
 	// PutSource keeps a status and, with it or not at all, what was refused, by package.
 	PutSource(ctx context.Context, s oprc.SourceStatus, refused map[string]oprc.HistoryEntry, fence int64) error
 	Sources(ctx context.Context) (map[string]oprc.SourceStatus, error)
@@ -80,6 +82,7 @@ type Loop struct {
 	doubt  chan struct{} // the lease may not be ours any more
 	keeper keeperState
 	board  board
+	stamps stamps
 
 	listening listening
 }

@@ -15,19 +15,23 @@ type progress struct {
 	worst                      string // the first unit that is down, by id
 }
 
-// progressOf counts the units that should run for an origin.
-func progressOf(live plan.Live, origin string) progress {
-	var p progress
+// progressByOrigin counts the units that should run, for each origin.
+func progressByOrigin(live plan.Live) map[string]progress {
+	out := map[string]progress{}
 	for env, digests := range live.Units {
+		health := live.Environments[env].Health
 		for id, d := range digests {
 			cls, _, _, _, ok := oprc.ParseUnitID(id)
-			if !ok || !d.Runs() || live.Packages[live.Deployments[cls].Pkg].Origin != origin {
+			if !ok || !d.Runs() {
 				continue
 			}
-			p.count(id, d, live.Statuses[env][id], live.Environments[env].Health)
+			origin := live.Packages[live.Deployments[cls].Pkg].Origin
+			p := out[origin]
+			p.count(id, d, live.Statuses[env][id], health)
+			out[origin] = p
 		}
 	}
-	return p
+	return out
 }
 
 func (p *progress) count(id string, d oprc.UnitDigest, s oprc.Status, env oprc.Health) {

@@ -115,6 +115,10 @@ func (l *Loop) redeliverTo(ctx context.Context, env string, heard time.Time, liv
 // has answered, and forgets the others.
 func (l *Loop) unanswered(ctx context.Context, env string, heard time.Time, live plan.Live) (map[string]resend, error) {
 	before, followed := l.keeper.resend[env]
+	if answered := l.keeper.answered[env]; followed && len(before) == 0 && answered != 0 && answered == live.Reading {
+		return nil, nil
+	}
+	l.keeper.answered[env] = live.Reading
 	now := map[string]resend{}
 	for id, d := range live.Units[env] {
 		if live.Statuses[env][id].Generation >= d.Generation {

@@ -73,6 +73,7 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) er
 	}
 	forced := s.unanswered(asked)
 	if forced {
+		l.Store.Afresh()
 		a = a.and(look{poll: true, since: start, woken: start})
 		l.board.peace(s.c.Name)
 	}
@@ -389,7 +390,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	free := l.free(s, live, w.asked)
 	yielded, wait := l.yield(s, live, l.Now())
 	s.soon = wait
-	world := stampOf(live, quarantined(w.asked), contested, approved.PlanID, free, yielded)
+	world := l.stampOf(live, quarantined(w.asked), contested, approved.PlanID, free, yielded)
 	before := s.planned
 	same := before.done && before.world == world
 	if same && before.of == s.reading {

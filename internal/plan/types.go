@@ -29,6 +29,9 @@ type Scope struct {
 
 // Live is what the ledger holds: the other half of a plan's input.
 type Live struct {
+	// Reading is the same for two readings by one process that share all but the state of
+	// environments; 0 where that is not known.
+	Reading      uint64
 	Ledger       string // identity of the ledger; "" while nothing was ever written to it
 	Version      int64  // counts the writes to the catalogue's slot; no plan depends on it
 	Packages     map[string]oprc.PackageRecord

@@ -159,10 +159,10 @@ func (d *DB) slice(ctx context.Context, a *audit, records, digests, prefix strin
 	return nil
 }
 
-// auditCatalogue compares the next slice of each kind now and then, and adds what was found
-// so far to the damage that c shows.
-func (d *DB) auditCatalogue(ctx context.Context, c *catalogue) error {
-	a, due := &d.cache.audit, d.cache.audit.due(time.Now())
+// auditCatalogue compares the next slice of each kind if that is due, and adds what was
+// found so far to the damage that c shows.
+func (d *DB) auditCatalogue(ctx context.Context, c *catalogue, due bool) error {
+	a := &d.cache.audit
 	for kind, hash := range d.k.recordHashes() {
 		if !due {
 			continue
@@ -287,9 +287,8 @@ func (d *DB) Damage(ctx context.Context) ([]string, error) {
 func (d *DB) auditAll(ctx context.Context) error {
 	d.cache.mu.Lock()
 	defer d.cache.mu.Unlock()
-	d.auditing.Lock()
-	defer d.auditing.Unlock()
 	d.cache.audit, d.units = audit{}, audit{}
+	d.cache.whole, d.cache.envs = nil, nil
 	d.cache.audit.due(time.Now())
 	d.units.due(time.Now())
 	whole := func(a *audit, records, digests, prefix string, agrees func(key, record, digest string) bool) error {

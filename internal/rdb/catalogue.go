@@ -1,14 +1,17 @@
 package rdb
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,7 +23,10 @@ import (
 // What it hands out is shared and must not be changed.
 type catalogueCache struct {
 	mu          sync.Mutex
-	ledger      string // the cache ends with it
+	ledger      string     // the cache ends with it
+	whole       *catalogue // the last reading, until its slot moves
+	envs        map[string]keptReading
+	readings    uint64 // counts what was read anew
 	packages    map[string]cached[oprc.PackageRecord]
 	deployments map[string]cached[oprc.Deployment]
 	audit       audit
@@ -35,6 +41,8 @@ type cached[T any] struct {
 type catalogue struct {
 	documents    map[string]map[string]string // by hash, where the reading took them along
 	ledger       string
+	format       string
+	number       uint64 // of this reading
 	version      int64
 	observed     map[string]oprc.Observation
 	digests      map[string]oprc.ObjectDigest // by object
@@ -58,13 +66,23 @@ const torn = 2
 func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
 	d.cache.mu.Lock()
 	defer d.cache.mu.Unlock()
+	audit, kept := d.cache.audit.due(time.Now()), d.cache.whole
+	if kept != nil && !audit {
+		switch at, err := d.catalogueMark(ctx); {
+		case err != nil:
+			return nil, err
+		case at == kept.mark():
+			return kept, nil
+		}
+	}
+	d.cache.whole = nil
 	for attempt := 1; ; attempt++ {
 		c, err := d.readDigests(ctx, attempt > torn)
 		if err != nil {
 			return nil, err
 		}
 		if c.ledger == "" || c.ledger != d.cache.ledger {
-			d.cache.ledger, d.cache.packages, d.cache.deployments = c.ledger, nil, nil
+			d.cache.ledger, d.cache.packages, d.cache.deployments, d.cache.envs = c.ledger, nil, nil, nil
 		}
 		if err := d.findUnpaired(ctx, c); err != nil {
 			return nil, err
@@ -73,13 +91,87 @@ func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
 		if err != nil {
 			return nil, err
 		}
-		if whole || attempt > torn {
-			if err := d.restore(ctx, c); err != nil {
-				return nil, err
-			}
-			return c, d.auditCatalogue(ctx, c)
+		if !whole && attempt <= torn {
+			continue
 		}
+		if err := d.restore(ctx, c); err != nil {
+			return nil, err
+		}
+		if err := d.auditCatalogue(ctx, c, audit); err != nil {
+			return nil, err
+		}
+		d.cache.keep(c, kept)
+		return c, nil
 	}
+}
+
+// keep numbers a reading: like the one before if they are the same. Damage has to be looked
+// at each time, so that a reading that shows some is not kept.
+func (k *catalogueCache) keep(c, before *catalogue) {
+	sound := c.ledger != "" && len(c.damaged) == 0
+	if sound && before != nil && c.mark() == before.mark() && maps.Equal(c.digests, before.digests) && reflect.DeepEqual(c.observed, before.observed) {
+		c.number = before.number
+	} else {
+		k.readings++
+		c.number = k.readings
+	}
+	if sound {
+		k.whole = c
+	}
+}
+
+// Afresh lets the next reading of live state keep nothing of those before it: somebody
+// may have changed records past all scripts.
+func (d *DB) Afresh() {
+	d.cache.mu.Lock()
+	defer d.cache.mu.Unlock()
+	d.cache.whole, d.cache.envs = nil, nil
+}
+
+// A mark says whether the catalogue's slot moved: by its counter or, where something
+// was lost, by how much there is.
+type mark struct {
+	ledger, format, version  string
+	records                  string // by kind
+	digests, known, observed int64
+}
+
+func (c *catalogue) mark() mark {
+	return mark{
+		ledger: c.ledger, format: c.format, version: strconv.FormatInt(c.version, 10), records: fmt.Sprint(c.records),
+		digests: int64(len(c.digests)), known: int64(len(c.known)), observed: int64(len(c.observed)),
+	}
+}
+
+// catalogueMark asks how the catalogue's slot stands.
+func (d *DB) catalogueMark(ctx context.Context) (mark, error) {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var ledger *redis.SliceCmd
+	var version *redis.StringCmd
+	var digests, known, observed *redis.IntCmd
+	records := map[oprc.Kind]*redis.IntCmd{}
+	cmds, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
+		ledger, version = p.HMGet(bounded, d.k.ledger(), "id", "format"), p.Get(bounded, d.k.version())
+		digests, known, observed = p.HLen(bounded, d.k.catalogueDigests()), p.SCard(bounded, d.k.known()), p.HLen(bounded, d.k.observed())
+		for kind, hash := range d.k.recordHashes() {
+			records[kind] = p.HLen(bounded, hash)
+		}
+		return nil
+	})
+	if err := d.wrap(ctx, failed(cmds, err)); err != nil {
+		return mark{}, err
+	}
+	id, _ := ledger.Val()[0].(string)
+	format, _ := ledger.Val()[1].(string)
+	counts := map[oprc.Kind]int64{}
+	for kind, n := range records {
+		counts[kind] = n.Val()
+	}
+	return mark{
+		ledger: id, format: format, version: cmp.Or(version.Val(), "0"), records: fmt.Sprint(counts),
+		digests: digests.Val(), known: known.Val(), observed: observed.Val(),
+	}, nil
 }
 
 // readDigests reads what is small, and all documents too if it is told to.
@@ -120,6 +212,7 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 	}
 	c := &catalogue{
 		ledger:       id,
+		format:       format,
 		observed:     decodeAll[oprc.Observation](observed.Val()),
 		digests:      make(map[string]oprc.ObjectDigest, len(digests.Val())),
 		environments: map[string]oprc.EnvironmentRecord{},

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -57,6 +58,14 @@ func TestDamageIsShown(t *testing.T) {
 			if got := live.Units["edge"][id]; got.Generation != 1 {
 				t.Errorf("the unit is at generation %d, want 1", got.Generation)
 			}
+			// Who has read before, and keeps what no counter shows as moved, comes to see it too.
+			var kept []string
+			for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+				if kept = slices.Sorted(maps.Keys(must(db.Live(t.Context()))(t).Damaged)); slices.Equal(kept, tc.want) {
+					break
+				}
+			}
+			equal(t, kept, tc.want)
 		})
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -48,8 +47,7 @@ type DB struct {
 	addr  string // of Redis, for messages; never with a password
 	cache catalogueCache
 
-	auditing sync.Mutex
-	units    audit
+	units audit // under the lock of cache
 
 	discovery discovery
 }

@@ -157,6 +157,19 @@ func aborted(cmds []redis.Cmder, err error) error {
 	return err
 }
 
+// failed is the first error of a pipeline in which keys may be absent.
+func failed(cmds []redis.Cmder, err error) error {
+	for _, c := range cmds {
+		if cause := c.Err(); cause != nil && !errors.Is(cause, redis.Nil) {
+			return aborted(cmds, cause)
+		}
+	}
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return aborted(cmds, err)
+}
+
 // quietClient keeps the client from writing to stderr: all it says comes back as
 // errors too.
 var quietClient = sync.OnceFunc(func() { redis.SetLogger(silence{}) })

@@ -38,6 +38,7 @@ func (k Keys) unitDigests(e string) string  { return k.env(e, "digests") } // HA
 func (k Keys) statuses(e string) string     { return k.env(e, "status") }  // HASH unit id -> Status
 func (k Keys) runtime(e, cls string) string { return k.env(e, "runtime:"+cls) }
 func (k Keys) crms(e string) string         { return k.env(e, "crms") }   // HASH crm id -> Heartbeat
+func (k Keys) moved(e string) string        { return k.env(e, "moved") }  // STRING, counts what changes digests and statuses; writer: every script that does
 func (k Keys) outbox(e string) string       { return k.env(e, "outbox") } // STREAM of events that are not in the events stream yet
 func (k Keys) fence(e string) string        { return k.env(e, "fence") }  // STRING, highest fencing token seen; writer: every script that checks it
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,7 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 	}
 	live := plan.Live{
 		Ledger:       c.ledger,
+		Reading:      c.number,
 		Version:      c.version,
 		Observed:     c.observed,
 		Packages:     c.packages,
@@ -34,13 +36,14 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 		Digests:      c.digests,
 		Units:        map[string]map[string]oprc.UnitDigest{},
 		Statuses:     map[string]map[string]oprc.Status{},
-		Damaged:      c.damaged,
+		Damaged:      maps.Clone(c.damaged),
 	}
 	states, err := d.readEnvironments(ctx, c.names())
 	if err != nil {
 		return plan.Live{}, err
 	}
 	for name, s := range states {
+		live.Reading = max(live.Reading, s.number)
 		if len(s.units) > 0 {
 			live.Units[name] = s.units
 		}
@@ -69,6 +72,7 @@ type envReading struct {
 	statuses map[string]oprc.Status
 	beats    []oprc.Heartbeat
 	now      time.Time       // by the clock that stamped the heartbeats
+	number   uint64          // of the reading of units and statuses
 	damaged  map[string]bool // units whose record and digest disagree
 }
 
@@ -152,59 +156,139 @@ func clockOf(answer *redis.Cmd) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// readEnvironments reads the slots of environments.
+// A keptReading is the last reading of an environment's units and statuses, until
+// its slot moves.
+type keptReading struct {
+	envReading
+	at envMark
+}
+
+// An envMark says whether the units and statuses of an environment moved: by their
+// counter or, where something was lost, by how many there are.
+type envMark struct {
+	moved                    string
+	records, units, statuses int64
+}
+
+// envAnswers is what is asked of an environment: how it stands, and what moves all the
+// time anyway.
+type envAnswers struct {
+	moved                    *redis.StringCmd
+	records, units, statuses *redis.IntCmd
+	beats                    *redis.MapStringStringCmd
+	now                      *redis.Cmd
+}
+
+func (a envAnswers) mark() envMark {
+	return envMark{a.moved.Val(), a.records.Val(), a.units.Val(), a.statuses.Val()}
+}
+
+// readEnvironments reads the slots of environments: all of those that moved, and each of
+// them when an audit is due, for no counter shows what somebody alters by hand.
 func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]envReading, error) {
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	type answers struct {
-		units, statuses, beats *redis.MapStringStringCmd
-		records                *redis.IntCmd
-		now                    *redis.Cmd
-	}
-	got := map[string]answers{}
 	if len(names) == 0 {
 		return nil, nil
 	}
-	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+	got := map[string]envAnswers{}
+	cmds, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
 		for _, e := range names {
-			got[e] = answers{
-				units:    p.HGetAll(bounded, d.k.unitDigests(e)),
+			got[e] = envAnswers{
+				moved:    p.Get(bounded, d.k.moved(e)),
 				records:  p.HLen(bounded, d.k.units(e)),
-				statuses: p.HGetAll(bounded, d.k.statuses(e)),
+				units:    p.HLen(bounded, d.k.unitDigests(e)),
+				statuses: p.HLen(bounded, d.k.statuses(e)),
 				beats:    p.HGetAll(bounded, d.k.crms(e)),
 				now:      clock.Eval(bounded, p, []string{d.k.crms(e)}),
 			}
 		}
 		return nil
 	})
-	if err := d.wrap(ctx, err); err != nil {
+	if err := d.wrap(ctx, failed(cmds, err)); err != nil {
 		return nil, err
 	}
-	d.auditing.Lock()
-	defer d.auditing.Unlock()
-	due, out := d.units.due(time.Now()), make(map[string]envReading, len(names))
+	d.cache.mu.Lock()
+	defer d.cache.mu.Unlock()
+	audit := d.units.due(time.Now()) || len(d.units.found) > 0
+	var moved []string
+	for _, e := range names {
+		if kept, ok := d.cache.envs[e]; audit || !ok || kept.at != got[e].mark() || len(kept.damaged) > 0 {
+			moved = append(moved, e)
+		}
+	}
+	if err := d.readMoved(ctx, moved, got, audit); err != nil {
+		return nil, err
+	}
+	out := make(map[string]envReading, len(names))
 	for e, a := range got {
-		s := envReading{
-			units:    parseUnits(a.units.Val()),
-			statuses: decodeAll[oprc.Status](a.statuses.Val()),
-			beats:    sortedBeats(a.beats.Val()),
-			now:      clockOf(a.now),
-			damaged:  map[string]bool{},
-		}
-		if a.records.Val() != int64(len(s.units)) {
-			if err := d.pairUnits(ctx, e, &s); err != nil {
-				return nil, err
-			}
-		}
-		if due || len(d.units.found) > 0 {
-			if err := d.auditUnits(ctx, e, &s); err != nil {
-				return nil, err
-			}
-		}
-		s.remember()
+		s := d.cache.envs[e].envReading
+		s.beats, s.now = sortedBeats(a.beats.Val()), clockOf(a.now)
 		out[e] = s
 	}
+	maps.DeleteFunc(d.cache.envs, func(e string, _ keptReading) bool { _, asked := got[e]; return !asked })
 	return out, nil
+}
+
+// readMoved reads units and statuses. Their counters were read before: what is written
+// meanwhile counts as moved the next time.
+func (d *DB) readMoved(ctx context.Context, names []string, before map[string]envAnswers, audit bool) error {
+	if len(names) == 0 {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	units, statuses := map[string]*redis.MapStringStringCmd{}, map[string]*redis.MapStringStringCmd{}
+	records := map[string]*redis.IntCmd{}
+	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+		for _, e := range names {
+			units[e], statuses[e] = p.HGetAll(bounded, d.k.unitDigests(e)), p.HGetAll(bounded, d.k.statuses(e))
+			records[e] = p.HLen(bounded, d.k.units(e))
+		}
+		return nil
+	})
+	if err := d.wrap(ctx, err); err != nil {
+		return err
+	}
+	if d.cache.envs == nil {
+		d.cache.envs = map[string]keptReading{}
+	}
+	d.cache.readings++
+	for _, e := range names {
+		s := envReading{
+			units: parseUnits(units[e].Val()), statuses: decodeAll[oprc.Status](statuses[e].Val()),
+			number: d.cache.readings, damaged: map[string]bool{},
+		}
+		if err := d.sound(ctx, e, &s, records[e].Val(), audit); err != nil {
+			delete(d.cache.envs, e)
+			return err
+		}
+		s.remember()
+		if kept, ok := d.cache.envs[e]; ok && s.same(kept.envReading) {
+			s = kept.envReading
+		}
+		d.cache.envs[e] = keptReading{envReading: s, at: before[e].mark()}
+	}
+	return nil
+}
+
+// sound marks the units of which records and digests disagree.
+func (d *DB) sound(ctx context.Context, env string, s *envReading, records int64, audit bool) error {
+	if records != int64(len(s.units)) {
+		if err := d.pairUnits(ctx, env, s); err != nil {
+			return err
+		}
+	}
+	if audit {
+		return d.auditUnits(ctx, env, s)
+	}
+	return nil
+}
+
+// same reports whether nothing moved from one reading to another.
+func (s envReading) same(as envReading) bool {
+	return maps.Equal(s.damaged, as.damaged) && maps.Equal(s.units, as.units) &&
+		maps.EqualFunc(s.statuses, as.statuses, func(a, b oprc.Status) bool { return reflect.DeepEqual(a, b) })
 }
 
 // remember shows a unit whose record was lost as undeployed at the generation that

@@ -141,7 +141,7 @@ func (p Probe) DropCommands(ctx context.Context) error {
 // Lose deletes everything of the environment, as a Redis does that comes back empty.
 func (p Probe) Lose(ctx context.Context) error {
 	k, e := p.DB.k, p.Env
-	return p.DB.wrap(ctx, p.DB.c.Del(ctx, k.units(e), k.unitDigests(e), k.statuses(e), k.crms(e), k.fence(e),
+	return p.DB.wrap(ctx, p.DB.c.Del(ctx, k.units(e), k.unitDigests(e), k.statuses(e), k.crms(e), k.fence(e), k.moved(e),
 		k.owners(e), k.leases(e), k.processes(e), k.commands(e), k.reports(e), k.dead(e)).Err())
 }
 

@@ -38,7 +38,7 @@ func (d *DB) Ack(ctx context.Context, env string, ids ...string) error {
 // them, and keeps the events of that: all, or none. A status that is already the new one counts as replaced; one
 // that would go back in (generation, report id) does not.
 //
-//	KEYS  1 statuses  2 outbox  3… runtimes
+//	KEYS  1 statuses  2 outbox  3 moved  4… runtimes
 //	ARGV  1 number of statuses  2 number of events  3… events
 //	      then for each status: id, old generation, old report id, new generation, new report id, document
 //	      then for each runtime: number of fields and values (0 deletes it), those
@@ -79,10 +79,11 @@ end
 if #lost > 0 then return lost end
 for _, i in ipairs(todo) do redis.call("HSET", KEYS[1], ARGV[i], ARGV[i + 5]) end
 if #todo > 0 then -- else they are there already
+  redis.call("INCR", KEYS[3])
   for i = 3, first - 1 do redis.call("XADD", KEYS[2], "*", "event", ARGV[i]) end
 end
 local at = first + 6 * count
-for k = 3, #KEYS do
+for k = 4, #KEYS do
   redis.call("DEL", KEYS[k])
   local n = tonumber(ARGV[at])
   for f = at + 1, at + n, 2 do redis.call("HSET", KEYS[k], ARGV[f], ARGV[f + 1]) end
@@ -94,7 +95,7 @@ return lost`)
 // says, nothing: then it returns the ids of those. A runtime without partitions is
 // deleted. The events are kept with what they tell of, until [DB.Flush].
 func (d *DB) Fold(ctx context.Context, env string, writes []ingest.StatusWrite, runtimes []oprc.ClassRuntime, events []oprc.Event) ([]string, error) {
-	keys := []string{d.k.statuses(env), d.k.outbox(env)}
+	keys := []string{d.k.statuses(env), d.k.outbox(env), d.k.moved(env)}
 	args := make([]any, 2, 2+len(events)+6*len(writes))
 	args[0], args[1] = len(writes), len(events)
 	for _, e := range events {

@@ -15,7 +15,7 @@ import (
 // recorded one is the successor; where a CRM has reported a later one than is
 // recorded, because the records were lost, so is the one after that.
 //
-//	KEYS  1 units  2 digests  3 commands  4 fence  5 statuses
+//	KEYS  1 units  2 digests  3 commands  4 fence  5 statuses  6 moved
 //	ARGV  1 fence, 0 for none
 //	      then for each command: id, type, generation, specHash, revision, ts, unit, record
 //	      -> {"ok", id, generation now, …} with those that were refused, or {"fenced", token}
@@ -31,6 +31,7 @@ local function generationOf(doc)
 end
 local function observed(id) return generationOf(redis.call("HGET", KEYS[5], id)) end
 local refused = {"ok"}
+local moved = false
 for i = 2, #ARGV, 8 do
   local id, op, hash = ARGV[i], ARGV[i + 1], ARGV[i + 3]
   local generation = tonumber(ARGV[i + 2])
@@ -42,6 +43,7 @@ for i = 2, #ARGV, 8 do
   if successor then
     redis.call("HSET", KEYS[1], id, ARGV[i + 7])
     redis.call("HSET", KEYS[2], id, entry)
+    moved = true
   end
   if successor or was == entry then
     redis.call("XADD", KEYS[3], "*", "type", op, "id", id, "generation", ARGV[i + 2], "specHash", hash,
@@ -51,6 +53,7 @@ for i = 2, #ARGV, 8 do
     refused[#refused + 1] = string.format("%.0f", recorded)
   end
 end
+if moved then redis.call("INCR", KEYS[6]) end
 return refused`)
 
 // Dispatch records each unit and queues its command, both or neither. A command
@@ -69,7 +72,7 @@ func (d *DB) Dispatch(ctx context.Context, env string, cmds []oprc.Command, fenc
 }
 
 func (d *DB) dispatch(ctx context.Context, env string, cmds []oprc.Command, fence int64) error {
-	keys := []string{d.k.units(env), d.k.unitDigests(env), d.k.commands(env), d.k.fence(env), d.k.statuses(env)}
+	keys := []string{d.k.units(env), d.k.unitDigests(env), d.k.commands(env), d.k.fence(env), d.k.statuses(env), d.k.moved(env)}
 	var refused []string
 	for part := range slices.Chunk(cmds, chunk) {
 		args := make([]any, 1, 1+8*len(part))
@@ -110,12 +113,13 @@ func appendCommand(args []any, c oprc.Command) []any {
 
 // forget drops what is kept of undeployed units whose deletion was reported.
 //
-//	KEYS  1 units  2 digests  3 statuses  4 fence
+//	KEYS  1 units  2 digests  3 statuses  4 fence  5 moved
 //	ARGV  1 fence  2… unit id, generation
 //	      -> "" done, else the token that outran the fence
 var forget = redis.NewScript(`
 local seen = redis.call("GET", KEYS[4])
 if seen and tonumber(seen) > tonumber(ARGV[1]) then return seen end
+redis.call("INCR", KEYS[5])
 for i = 2, #ARGV, 2 do
   local id = ARGV[i]
   local digest = redis.call("HGET", KEYS[2], id)
@@ -137,7 +141,7 @@ func (d *DB) Forget(ctx context.Context, env string, generations map[string]int6
 	}
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	keys := []string{d.k.units(env), d.k.unitDigests(env), d.k.statuses(env), d.k.fence(env)}
+	keys := []string{d.k.units(env), d.k.unitDigests(env), d.k.statuses(env), d.k.fence(env), d.k.moved(env)}
 	token, err := forget.Run(bounded, d.c, keys, args...).Text()
 	if err == nil && token != "" {
 		return fenced(fence, token)
