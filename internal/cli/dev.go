@@ -151,7 +151,7 @@ func (o *devOptions) openSource() (loop.SourceConfig, func(context.Context, func
 		}
 		src := declared{Source: git, load: schema.Load}
 		idle := func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil }
-		return loop.SourceConfig{Name: devSource, URL: o.source, Ref: o.ref, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, idle, nil
+		return loop.SourceConfig{Name: devSource, URL: o.source, Ref: o.ref, Source: src, Interval: o.interval, Guard: plan.DefaultGuard(), Anew: true}, idle, nil
 	}
 	paths := []string{o.source}
 	if _, err := dirsource.Read(paths, strings.NewReader("")); err != nil {
@@ -161,7 +161,7 @@ func (o *devOptions) openSource() (loop.SourceConfig, func(context.Context, func
 		return dirsource.Watch(ctx, paths, watchQuiet, wake)
 	}
 	src := declared{Source: &dirFiles{paths: paths}, load: schema.Load}
-	return loop.SourceConfig{Name: devSource, URL: o.source, Source: src, Interval: o.interval, Guard: plan.DefaultGuard()}, watch, nil
+	return loop.SourceConfig{Name: devSource, URL: o.source, Source: src, Interval: o.interval, Guard: plan.DefaultGuard(), Anew: true}, watch, nil
 }
 
 // listenNear listens on the loopback port, or on a free one when it is taken.

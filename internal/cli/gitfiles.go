@@ -32,14 +32,14 @@ func newGitFiles(hub *gitsource.Hub, o gitsource.Options) (*gitFiles, error) {
 
 // Resume takes up where another process left off: a rewind is judged against the
 // revision that it saw last.
-func (g *gitFiles) Resume(revision string) error {
+func (g *gitFiles) Resume(revision string, moved bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.last.ID == revision {
 		return nil
 	}
 	o := g.options
-	o.Last = revision
+	o.Last, o.Moved = revision, moved
 	git, err := g.hub.Open(o)
 	if err != nil {
 		return err

@@ -91,6 +91,7 @@ func (o *planOptions) previewSource(c Config) (loop.SourceConfig, error) {
 		if err != nil {
 			return loop.SourceConfig{}, err
 		}
+		opened[0].Anew = o.preview.ref != ""
 		return opened[0], nil
 	}
 	err := fmt.Errorf("source %s in %s: %w", o.preview.source, o.preview.config, oprc.ErrNotFound)

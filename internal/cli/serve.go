@@ -159,6 +159,7 @@ func (o *serveOptions) preview(s *state, c Config) func(context.Context, string,
 		if err != nil {
 			return nil, err
 		}
+		opened[0].Anew = ref != ""
 		pre, err := loop.PreviewOf(ctx, s.reconciler, opened[0], s.db)
 		if err != nil {
 			return nil, err

@@ -161,9 +161,9 @@ func (d declared) Unread() []string {
 	return nil
 }
 
-func (d declared) Resume(revision string) error {
+func (d declared) Resume(revision string, moved bool) error {
 	if r, ok := d.Source.(loop.Resumer); ok {
-		return r.Resume(revision)
+		return r.Resume(revision, moved)
 	}
 	return nil
 }

@@ -45,6 +45,10 @@ type Options struct {
 	// Last is the commit that an earlier process saw last, where known: a rewind is
 	// judged against it.
 	Last string
+	// Moved means that another ref, or another repository, was followed when Last was seen:
+	// then every commit that does not descend from it is a rewind, also one of a version
+	// or that is named by its id.
+	Moved bool
 
 	CacheDir string        // holds the mirror; not needed for a repository on this machine
 	Timeout  time.Duration // of a listing, and of a fetch ten times as much; 0: 30 s
@@ -176,7 +180,8 @@ func (s *Source) revision(c *object.Commit, name plumbing.ReferenceName) (Revisi
 	}
 	// A higher version of a range is a move, not a rewind.
 	higher := name.IsTag() && name.Short() != s.o.Ref && rev.Ref != s.o.Ref && rev.Ref != s.last.Ref
-	if before == "" || before == rev.ID || rev.Ref == "" || higher {
+	moved := s.o.Moved && s.last.ID == ""
+	if before == "" || before == rev.ID || (rev.Ref == "" || higher) && !moved {
 		return rev, nil
 	}
 	descends, err := s.remote.descends(c, plumbing.NewHash(before))

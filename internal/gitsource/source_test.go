@@ -209,6 +209,43 @@ func TestHigherVersionIsNoRewind(t *testing.T) {
 	}
 }
 
+// A source that is configured otherwise is judged against what was seen before, whatever
+// its new ref is.
+func TestMoved(t *testing.T) {
+	w := newWork(t)
+	first := w.commit("a.yaml", "1")
+	w.Git("tag", "v1.0.0")
+	second := w.commit("a.yaml", "2")
+	w.commit("a.yaml", "3")
+	w.Git("tag", "v2.0.0")
+	srv := w.Serve(t)
+	other := newWork(t)
+	other.commit("a.yaml", "1")
+	tests := map[string]struct {
+		url, ref string
+		want     bool
+	}{
+		"an older tag":          {srv.URL, "v1.0.0", true},
+		"an older version":      {srv.URL, "1.x", true},
+		"an older commit":       {srv.URL, first, true},
+		"the same commit":       {srv.URL, second, false},
+		"a newer tag":           {srv.URL, "v2.0.0", false},
+		"a newer version":       {srv.URL, ">=1", false},
+		"a branch that goes on": {srv.URL, "main", false},
+		"another repository":    {other.Serve(t).URL, "main", true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, gitsource.Options{URL: test.url, Ref: test.ref, CacheDir: t.TempDir(), Last: second, Moved: true})
+			for range 2 {
+				if rev := poll(t, s); rev.Rewind != test.want {
+					t.Errorf("got %+v, want rewind %v", rev, test.want)
+				}
+			}
+		})
+	}
+}
+
 func TestRewind(t *testing.T) {
 	tests := map[string]struct {
 		move func(w work, first string)

@@ -115,6 +115,9 @@ func (l *Loop) sweep(ctx context.Context, token int64) error {
 	for _, c := range l.Sources {
 		delete(all, c.Name)
 	}
+	if err := l.dropRequests(ctx); err != nil {
+		return err
+	}
 	if len(all) > 0 {
 		gone := slices.Sorted(maps.Keys(all))
 		if err := l.Store.DropSources(ctx, gone, token); err != nil {
@@ -126,6 +129,25 @@ func (l *Loop) sweep(ctx context.Context, token int64) error {
 		}
 	}
 	l.keeper.swept = token
+	return nil
+}
+
+// dropRequests ends what is asked of sources that the configuration does not name: it was
+// not said of those that may have their names one day.
+func (l *Loop) dropRequests(ctx context.Context) error {
+	all, err := l.Store.Requests(ctx)
+	if err != nil {
+		return fmt.Errorf("read requests: %w", err)
+	}
+	for _, a := range all.Asked {
+		about := a.About()
+		if about == "" || slices.ContainsFunc(l.Sources, func(c SourceConfig) bool { return c.Name == about }) {
+			continue
+		}
+		if err := l.Store.DropRequest(ctx, a); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

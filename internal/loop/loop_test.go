@@ -71,7 +71,7 @@ func (r *repo) gone(rev string) {
 
 func (r *repo) Notes() []string { return r.notes }
 
-func (r *repo) Resume(revision string) error {
+func (r *repo) Resume(revision string, _ bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.resumed = append(r.resumed, revision)

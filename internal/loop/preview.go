@@ -34,17 +34,18 @@ func PreviewOf(ctx context.Context, r *reconcile.Reconciler, c SourceConfig, sto
 	if err != nil {
 		return out, fmt.Errorf("read what is stored about the source: %w", err)
 	}
-	asked, err := store.Requests(ctx)
+	every, err := store.Requests(ctx)
 	if err != nil {
 		return out, fmt.Errorf("read requests: %w", err)
 	}
-	s := &sourceState{c: c, status: all[c.Name], reading: &reading{}}
+	s := &sourceState{c: c, status: c.takeUp(all[c.Name]), reading: &reading{}}
+	asked, _ := every.For(c.Name, s.status.ID)
 	out.Suspended = s.suspension(asked, r.Now())
-	same := s.status.URL == c.URL && s.status.Ref == c.Ref
-	if git, can := c.Source.(Resumer); can && same && s.status.Revision != "" {
-		if err := git.Resume(s.status.Revision); err != nil {
-			return out, err
-		}
+	if c.Anew {
+		s.status.Moved, s.status.Revision = nil, ""
+	}
+	if err := s.retrace(); err != nil {
+		return out, err
 	}
 	if s.rev, err = c.Source.Poll(ctx, r.Now()); err != nil {
 		return out, err
@@ -53,8 +54,10 @@ func PreviewOf(ctx context.Context, r *reconcile.Reconciler, c SourceConfig, sto
 		return out, err
 	}
 	out.Revision, out.Files = s.rev, s.files
-	switch {
-	case !same || s.rev.ID == s.status.RewoundFrom:
+	switch moved := s.status.Moved; {
+	case moved != nil && (moved.Other || s.rev.Rewind):
+		s.status.RewoundFrom, s.status.RewoundBy = moved.From, moved.What
+	case moved != nil, c.Anew, s.rev.ID == s.status.RewoundFrom && s.status.RewoundBy == "":
 		s.status.RewoundFrom = ""
 	case s.rev.Rewind:
 		s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, s.status.Revision)
@@ -88,7 +91,7 @@ func PlanAs(ctx context.Context, r *reconcile.Reconciler, store PreviewStore, so
 	if rules == nil {
 		return out, fmt.Errorf("source %s: its daemon is of an older version and has not stored its rules: %w", source, oprc.ErrConflict)
 	}
-	asked, err := store.Requests(ctx)
+	every, err := store.Requests(ctx)
 	if err != nil {
 		return out, fmt.Errorf("read requests: %w", err)
 	}
@@ -99,6 +102,7 @@ func PlanAs(ctx context.Context, r *reconcile.Reconciler, store PreviewStore, so
 	s := &sourceState{
 		c: c, status: status, reading: &reading{}, rev: Revision{ID: "next", Author: next.Author}, files: next.Files, unreadFiles: next.Unread,
 	}
+	asked, _ := every.For(source, status.ID)
 	if out.Suspended = s.status.Suspended; out.Suspended == nil {
 		out.Suspended = asked.Suspension(source, r.Now())
 	}

@@ -31,8 +31,11 @@ type Noter interface{ Notes() []string }
 type Passer interface{ Unread() []string }
 
 // A Resumer is a source that can be told which revision was seen last, by this
-// process or another, before it is polled again.
-type Resumer interface{ Resume(revision string) error }
+// process or another, before it is polled again. moved means that the source was another
+// one then, by its configuration.
+type Resumer interface {
+	Resume(revision string, moved bool) error
+}
 
 // A Revision is one state of a source.
 type Revision struct {
@@ -55,6 +58,7 @@ type SourceConfig struct {
 	NoTrack  bool          // show new revisions; take one when somebody asks for it
 	Suspend  bool
 	Take     bool // take over what others own (takeOwnership)
+	Anew     bool // what an earlier source of the name applied is no measure for this one
 	Guard    plan.Guard
 }
 

@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,10 +58,11 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) er
 		}
 		s.token = token
 	}
-	asked, err := l.Store.Requests(ctx)
+	all, err := l.Store.Requests(ctx)
 	if err != nil {
 		return fmt.Errorf("read requests: %w", err)
 	}
+	asked := l.heard(ctx, s, all)
 	start := l.Now()
 	if until := l.suspension(ctx, s, asked, start); until != nil {
 		if a.poll {
@@ -160,27 +160,6 @@ func (s *sourceState) schedule(err error, polled bool, now time.Time) {
 func (s *sourceState) unanswered(asked oprc.Requests) bool {
 	ticket := asked.Tickets[s.c.Name]
 	return ticket != 0 && (s.status.Receipt == nil || s.status.Receipt.Ticket < ticket)
-}
-
-// resume takes up what is stored about a source: from this process before it
-// restarted, or from the one that led before it.
-func (l *Loop) resume(ctx context.Context, s *sourceState) error {
-	s.stored = ""
-	all, err := l.Store.Sources(ctx)
-	if err != nil {
-		return fmt.Errorf("read what is stored about the source: %w", err)
-	}
-	was, ok := all[s.c.Name]
-	if !ok || was.URL != s.c.URL || was.Ref != s.c.Ref {
-		return nil // never seen, or another repository under the same name
-	}
-	was.Path, was.Rules = s.c.Path, s.c.rules()
-	s.status = was
-	if r, can := s.c.Source.(Resumer); can && was.Revision != "" && was.Revision != s.rev.ID {
-		s.rev, s.files, s.planned = Revision{}, nil, planned{}
-		return r.Resume(was.Revision)
-	}
-	return nil
 }
 
 // suspension is why the source is to be left alone, or nil. That one ran out is told.
@@ -295,17 +274,7 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 		return false, rev, readError{fmt.Errorf("read %s: %w", rev.ID, err)}
 	}
 	was := s.status.Revision
-	if was != rev.ID {
-		s.rewound(rev, was, l.Now().UTC())
-		switch {
-		case rev.ID == s.status.RewoundFrom: // back where it was before
-			s.status.RewoundFrom = ""
-		case rev.Rewind:
-			s.status.RewoundFrom = cmp.Or(s.status.RewoundFrom, was)
-			l.Log.Warn("rewind", "source", s.c.Name, "revision", rev.ID, "before", was)
-			l.say(ctx, oprc.Event{Type: "source", Key: s.c.Name, From: was, To: rev.ID, Commit: rev.ID, Message: "rewind"})
-		}
-	}
+	l.arrive(ctx, s, rev)
 	s.rewinds = false
 	s.rev, s.files, s.status.Revision = rev, files, rev.ID
 	s.reading = s.reading.next(files, l.Reconciler.Load)
@@ -371,7 +340,7 @@ func (s *sourceState) rewound(rev Revision, before string, now time.Time) {
 	switch known := s.has("Rewound"); {
 	case rev.Rewind:
 		c.Status, c.Reason = true, "NotADescendant"
-		c.Message = fmt.Sprintf("revision %s does not descend from %s, which was seen before: the branch was rewound or force-pushed", rev.ID, before)
+		c.Message = fmt.Sprintf("revision %s does not descend from %s, which was seen before: the branch was rewound or force-pushed", shortID(rev.ID), shortID(before))
 	case !known:
 		return
 	}
@@ -448,7 +417,12 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	if err := l.apply(ctx, s, p, live, w); err != nil {
 		return err
 	}
-	s.status.Applied, s.status.RewoundFrom = s.rev.ID, ""
+	if held { // and approved, once
+		if err := l.Store.DropRequest(ctx, approved); err != nil {
+			return err
+		}
+	}
+	s.status.Applied, s.status.RewoundFrom, s.status.RewoundBy = s.rev.ID, "", ""
 	released := l.release(ctx, s, p, seen)
 	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live), l.adopted(ctx, s, w.asked, p))
 	if p.Empty() && released && len(left) == 0 && !wait {
@@ -616,8 +590,12 @@ func (s *sourceState) holds(p *plan.Plan) (reason string, held bool) {
 	if reason, held = p.Held(s.c.Guard); held || s.status.RewoundFrom == "" {
 		return reason, held
 	}
-	if reason, held = p.Held(s.guard()); held {
-		reason += fmt.Sprintf(", because the branch was rewound or force-pushed: revision %s does not descend from %s", s.rev.ID, s.status.RewoundFrom)
+	reason, held = p.Held(s.guard())
+	switch {
+	case held && s.status.RewoundBy != "":
+		reason += fmt.Sprintf(", because the source is another one than when revision %s was applied (%s)", shortID(s.status.RewoundFrom), s.status.RewoundBy)
+	case held:
+		reason += fmt.Sprintf(", because the branch was rewound or force-pushed: revision %s does not descend from %s", shortID(s.rev.ID), shortID(s.status.RewoundFrom))
 	}
 	return reason, held
 }

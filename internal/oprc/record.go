@@ -109,7 +109,10 @@ func Writes(history []HistoryEntry) []HistoryEntry {
 
 // A SourceStatus is how a Git source or directory is doing.
 type SourceStatus struct {
-	Name       string            `json:"name"`
+	Name string `json:"name"`
+	// ID tells the source from others that have or had its name: of another URL or path, or
+	// from before the configuration left it out.
+	ID         string            `json:"id,omitempty"`
 	URL        string            `json:"url"`
 	Ref        string            `json:"ref,omitempty"`
 	Path       string            `json:"path,omitempty"`
@@ -123,17 +126,28 @@ type SourceStatus struct {
 	// Rules are what may be done in the source's name, as its daemon is configured: so
 	// that others can plan for it.
 	Rules *SourceRules `json:"rules,omitempty"`
-	// RewoundFrom is the revision from which the branch was rewound or force-pushed, as
-	// long as nothing was applied since.
-	RewoundFrom string      `json:"rewoundFrom,omitempty"`
-	Notes       []string    `json:"notes,omitempty"` // what was odd about the files: "PATH: what"
-	Kept        []string    `json:"kept,omitempty"`  // packages that stay at their last good state
-	Findings    Diagnostics `json:"findings,omitempty"`
-	Suspended   *Suspension `json:"suspended,omitempty"`
+	// RewoundFrom is the revision from which the branch was rewound or force-pushed, or from
+	// which the configuration moved the source, as long as nothing was applied since.
+	// RewoundBy says what was configured otherwise; "" if nothing was.
+	RewoundFrom string `json:"rewoundFrom,omitempty"`
+	RewoundBy   string `json:"rewoundBy,omitempty"`
+	// Moved is set from when the source is configured otherwise until it is read so.
+	Moved     *SourceMove `json:"moved,omitempty"`
+	Notes     []string    `json:"notes,omitempty"` // what was odd about the files: "PATH: what"
+	Kept      []string    `json:"kept,omitempty"`  // packages that stay at their last good state
+	Findings  Diagnostics `json:"findings,omitempty"`
+	Suspended *Suspension `json:"suspended,omitempty"`
 	// Quarantined names packages that somebody put back, and that are not followed
 	// until a revision changes them.
 	Quarantined []string `json:"quarantined,omitempty"`
 	Receipt     *Receipt `json:"receipt,omitempty"` // of the last requested tick
+}
+
+// A SourceMove says that a source is configured otherwise than when a revision was applied.
+type SourceMove struct {
+	From  string `json:"from,omitempty"`  // that revision
+	What  string `json:"what"`            // "ref was main, now v1"
+	Other bool   `json:"other,omitempty"` // it reads other files: descent says nothing
 }
 
 // SourceRules are what a source reads of its repository and what its plans may do.

@@ -22,7 +22,17 @@ type SourceRequest struct {
 	PlanID string    `json:"planId,omitempty"`
 	Digest string    `json:"digest,omitempty"` // of the spec that is not to be applied again
 	Commit string    `json:"commit,omitempty"` // that brought it
-	Source string    `json:"source,omitempty"`
+	Source string    `json:"source,omitempty"` // that is to adopt the package, or that the quarantine binds
+	Of     string    `json:"of,omitempty"`     // ID of the source that it was said of; "": whichever has the name
+}
+
+// About names the source that the request concerns; "" for a quarantine from before they
+// named one.
+func (r SourceRequest) About() string {
+	if r.Verb == VerbSuspend || r.Verb == VerbApprove {
+		return r.Name
+	}
+	return r.Source
 }
 
 // Requests is everything that is asked at one time.
@@ -40,6 +50,22 @@ func (r Requests) Find(verb, name string) (SourceRequest, bool) {
 		}
 	}
 	return SourceRequest{}, false
+}
+
+// For returns what is asked of the source with that name and ID, and what was said of
+// former sources of that name, which does not count any more.
+func (r Requests) For(source, id string) (asked Requests, former []SourceRequest) {
+	asked.Tickets = r.Tickets
+	for _, a := range r.Asked {
+		switch about := a.About(); {
+		case about != source && about != "":
+		case a.Of != "" && id != "" && a.Of != id:
+			former = append(former, a)
+		default:
+			asked.Asked = append(asked.Asked, a)
+		}
+	}
+	return asked, former
 }
 
 // Suspension returns how a source is suspended at a time, or nil.

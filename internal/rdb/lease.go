@@ -130,20 +130,27 @@ func (d *DB) PutSource(ctx context.Context, s oprc.SourceStatus, refused map[str
 
 // dropSources forgets sources.
 //
-//	KEYS  1 lease  2 sources
-//	ARGV  1 fence  2… names
+//	KEYS  1 lease  2 sources  3 held  4 requests
+//	ARGV  1 fence, 0 for none  2… names
 //	      -> "" done, else the token that outran the fence
 var dropSources = redis.NewScript(`
-local token = redis.call("HGET", KEYS[1], "token")
-if token ~= ARGV[1] then return token or "0" end
-for i = 2, #ARGV do redis.call("HDEL", KEYS[2], ARGV[i]) end
+if ARGV[1] ~= "0" then
+  local token = redis.call("HGET", KEYS[1], "token")
+  if token ~= ARGV[1] then return token or "0" end
+end
+for i = 2, #ARGV do
+  redis.call("HDEL", KEYS[2], ARGV[i])
+  redis.call("HDEL", KEYS[3], ARGV[i])
+  redis.call("HDEL", KEYS[4], "` + ticketPrefix + `" .. ARGV[i])
+end
 return ""`)
 
-// DropSources forgets the status of sources. A stale fence is an [oprc.ErrFenced].
+// DropSources forgets sources: their status, the plans that they hold, and how often a
+// tick was asked for. A stale fence is an [oprc.ErrFenced].
 func (d *DB) DropSources(ctx context.Context, names []string, fence int64) error {
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	token, err := dropSources.Run(bounded, d.c, []string{d.k.lease(), d.k.sources()}, append([]any{fence}, anys(names)...)...).Text()
+	token, err := dropSources.Run(bounded, d.c, []string{d.k.lease(), d.k.sources(), d.k.held(), d.k.requests()}, append([]any{fence}, anys(names)...)...).Text()
 	if err == nil && token != "" {
 		return fenced(fence, token)
 	}

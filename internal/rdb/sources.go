@@ -26,7 +26,8 @@ func (d *DB) Sources(ctx context.Context) (map[string]oprc.SourceStatus, error) 
 		return nil, err
 	}
 	for name, s := range all {
-		if until := asked.Suspension(name, time.Now()); until != nil {
+		his, _ := asked.For(name, s.ID)
+		if until := his.Suspension(name, time.Now()); until != nil {
 			s.Suspended = until
 			all[name] = s
 		}

@@ -62,7 +62,8 @@ func (s Steering) Suspend(ctx context.Context, source, reason string, length tim
 	if strings.TrimSpace(reason) == "" || length < 0 {
 		return fmt.Errorf("%w suspension: it needs a reason, and no negative time", oprc.ErrInvalid)
 	}
-	if _, err := s.source(ctx, source); err != nil {
+	st, err := s.source(ctx, source)
+	if err != nil {
 		return err
 	}
 	what, until := "suspended: "+reason, time.Time{}
@@ -70,7 +71,7 @@ func (s Steering) Suspend(ctx context.Context, source, reason string, length tim
 		until = s.Reconciler.Now().Add(length)
 		what = fmt.Sprintf("suspended until %s: %s", until.UTC().Format(time.RFC3339), reason)
 	}
-	return s.ask(ctx, oprc.SourceRequest{Verb: oprc.VerbSuspend, Name: source, Reason: reason, Until: until}, what, by)
+	return s.ask(ctx, oprc.SourceRequest{Verb: oprc.VerbSuspend, Name: source, Of: st.ID, Reason: reason, Until: until}, what, by)
 }
 
 // Resume ends a suspension; was is false if there was none. One by the configuration
@@ -80,10 +81,11 @@ func (s Steering) Resume(ctx context.Context, source string, by Actor) (was bool
 	if err != nil {
 		return false, err
 	}
-	asked, err := s.Desk.Requests(ctx)
+	all, err := s.Desk.Requests(ctx)
 	if err != nil {
 		return false, err
 	}
+	asked, _ := all.For(source, st.ID)
 	if r, ok := asked.Find(oprc.VerbSuspend, source); ok {
 		return true, errors.Join(s.Desk.DropRequest(ctx, r), s.tell(ctx, r, "resumed", by))
 	}
@@ -101,7 +103,7 @@ func (s Steering) Approve(ctx context.Context, planID string, by Actor) (source 
 	if err != nil {
 		return "", 0, err
 	}
-	r := oprc.SourceRequest{Verb: oprc.VerbApprove, Name: held.Name, PlanID: held.PlanID}
+	r := oprc.SourceRequest{Verb: oprc.VerbApprove, Name: held.Name, Of: held.ID, PlanID: held.PlanID}
 	if err := s.ask(ctx, r, "plan approved", by); err != nil {
 		return "", 0, err
 	}
@@ -112,7 +114,8 @@ func (s Steering) Approve(ctx context.Context, planID string, by Actor) (source 
 // Adopt lets a source take over a package that somebody else owns, and asks for a look
 // at it.
 func (s Steering) Adopt(ctx context.Context, pkg, source string, by Actor) (ticket int64, err error) {
-	if _, err := s.source(ctx, source); err != nil {
+	st, err := s.source(ctx, source)
+	if err != nil {
 		return 0, err
 	}
 	live, err := s.Reconciler.Ledger.Live(ctx)
@@ -124,7 +127,7 @@ func (s Steering) Adopt(ctx context.Context, pkg, source string, by Actor) (tick
 		return 0, fmt.Errorf("package %q: %w", pkg, oprc.ErrNotFound)
 	}
 	if rec.Origin != originGit+source {
-		r := oprc.SourceRequest{Verb: oprc.VerbAdopt, Name: pkg, Source: source, By: by.Name, At: s.Reconciler.Now()}
+		r := oprc.SourceRequest{Verb: oprc.VerbAdopt, Name: pkg, Source: source, Of: st.ID, By: by.Name, At: s.Reconciler.Now()}
 		if err := s.Desk.PutRequest(ctx, r); err != nil {
 			return 0, err
 		}

@@ -119,10 +119,16 @@ func (s Steering) quarantine(ctx context.Context, pkg string, back wayBack, by A
 	if !owned {
 		return "", nothing, nil
 	}
-	asked, err := s.Desk.Requests(ctx)
+	all, err := s.Desk.Requests(ctx)
 	if err != nil {
 		return "", nothing, err
 	}
+	sources, err := s.Desk.Sources(ctx)
+	if err != nil {
+		return "", nothing, err
+	}
+	of := sources[source].ID
+	asked, _ := all.For(source, of)
 	switch old, there := asked.Find(oprc.VerbQuarantine, pkg); {
 	case there && old.Digest == back.entry.Digest: // the bad one is wanted again
 		return "", func() error { return s.Desk.PutRequest(ctx, old) }, s.Desk.DropRequest(ctx, old)
@@ -130,7 +136,7 @@ func (s Steering) quarantine(ctx context.Context, pkg string, back wayBack, by A
 		return source, nothing, nil // what the source says is in quarantine already
 	}
 	r := oprc.SourceRequest{
-		Verb: oprc.VerbQuarantine, Name: pkg, Digest: back.digest, Commit: back.commit, By: by.Name, At: s.Reconciler.Now().UTC(),
+		Verb: oprc.VerbQuarantine, Name: pkg, Source: source, Of: of, Digest: back.digest, Commit: back.commit, By: by.Name, At: s.Reconciler.Now().UTC(),
 		Reason: fmt.Sprintf("undo to revision %d", back.entry.Rev),
 	}
 	return source, func() error { return s.Desk.DropRequest(ctx, r) }, s.Desk.PutRequest(ctx, r)
