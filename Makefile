@@ -39,8 +39,13 @@ run: ## run everything in one process, on the examples
 	CGO_ENABLED=0 go run -gcflags='all=-N -l -dwarf=false' -ldflags='-s -w' ./cmd/oprc dev examples/
 
 .PHONY: test
+# Most tests wait for other processes most of the time: more of them at once than there are cores.
 test: deps ## run all tests; installs redis-server, redis-tools, python3-redis, openssh-client, jq and curl when missing
-	go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+	go test -p 3 -parallel 4 -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+
+.PHONY: test-endurance
+test-endurance: deps ## run the long end-to-end tests: processes killed at random, failovers under load, a CRM away for a day, thousands of packages
+	go test -tags endurance -parallel 4 -timeout 20m -count=1 $(TESTFLAGS) ./e2e -run "^($$(git grep -l '^//go:build endurance' -- 'e2e/*_test.go' | xargs sed -n 's/^func \(Test[A-Za-z0-9]*\)(.*/\1/p' | paste -sd '|' -))$$"
 
 .PHONY: test-containers
 test-containers: ## run the tests of the container driver; installs Podman when missing
@@ -87,7 +92,7 @@ fmt-check: $(BIN)/gofumpt
 
 .PHONY: vet
 vet:
-	go vet ./...
+	go vet -tags endurance,containers ./...
 
 .PHONY: cross
 cross:

@@ -1,3 +1,5 @@
+//go:build endurance
+
 package e2e_test
 
 import (
@@ -79,53 +81,6 @@ func (v *victim) launch() error {
 		}
 	})
 	return nil
-}
-
-// A wish is what the files ask of one package in the end.
-type wish struct{ version, partitions int }
-
-var chaosEnvs = []string{"east", "west"}
-
-func (w wish) write(t *testing.T, dir string, i int) {
-	t.Helper()
-	at := filepath.Join(dir, fmt.Sprintf("p%d.yaml", i))
-	if w.partitions == 0 {
-		_ = os.Remove(at) // it may be gone already
-		return
-	}
-	text := fmt.Sprintf(`name: p%d
-functions:
-  - name: f
-    provision: {knative: {image: "registry.example/f:%d"}}
-classes:
-  - name: c
-    functions: [{name: f, function: .f}]
-deployments:
-  - {_key: .c, partitionCount: %d, replicaCount: 2, targetEnvs: [east, west]}
-`, i, w.version, w.partitions)
-	if err := os.WriteFile(at+".new", []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(at+".new", at); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// units is what must run in the end, by environment: unit without its replica
-// number -> image. Written out here on purpose, not asked of the planner.
-func units(wishes []wish) map[string][]string {
-	out := map[string][]string{}
-	for i, w := range wishes {
-		for part := range w.partitions {
-			for _, env := range chaosEnvs {
-				out[env] = append(out[env], fmt.Sprintf("p%d.c/%d registry.example/f:%d", i, part, w.version))
-			}
-		}
-	}
-	for _, env := range chaosEnvs {
-		slices.Sort(out[env])
-	}
-	return out
 }
 
 // Under a stream of changes the daemon, the CRMs and Redis are killed at random
@@ -255,7 +210,7 @@ func (c *chaos) run(count int) {
 	}
 	stop()
 	converge(t, patience, units(c.wishes), c.worlds)
-	c.nothingPending(patience)
+	nothingPending(t, patience, c.c)
 }
 
 // steal takes commands out of the streams now and then and throws them away, as somebody
@@ -339,36 +294,6 @@ func converge(t *testing.T, limit time.Duration, want map[string][]string, world
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-}
-
-// nothingPending waits until every command and report is acknowledged.
-func (c *chaos) nothingPending(limit time.Duration) {
-	c.t.Helper()
-	within(c.t, limit, "nothing is pending", func() string {
-		for _, env := range chaosEnvs {
-			for stream, group := range map[string]string{".commands": "crm", ".reports": "package-manager"} {
-				p, err := c.c.XPending(c.t.Context(), "oaas.pm.{env:"+env+"}"+stream, group).Result()
-				if err != nil {
-					return err.Error()
-				}
-				if p.Count > 0 {
-					return fmt.Sprintf("%d in %s of %s", p.Count, stream, env)
-				}
-			}
-		}
-		return ""
-	})
-}
-
-func chaosClient(t *testing.T, redisURL string) *redis.Client {
-	t.Helper()
-	o, err := redis.ParseURL(redisURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := redis.NewClient(o)
-	t.Cleanup(func() { _ = c.Close() })
-	return c
 }
 
 // judgeEffects holds what was carried out against what was dispatched, and prints
@@ -485,18 +410,4 @@ func (c *chaos) tell(generations int64) {
 	}
 	c.t.Logf("commands %d, taken away by a thief %d, sent again %d; duplicates absorbed: %d commands by the SDK, %d calls by the world; %d outdated commands dropped",
 		commands, c.stolen.Load(), commands-generations, events[crm.EventRepeated], repeated, events[crm.EventStale])
-}
-
-// names lists a directory.
-func names(t *testing.T, dir string) []string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, e := range entries {
-		out = append(out, e.Name())
-	}
-	return out
 }

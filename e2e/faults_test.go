@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/oaas-platform/oprc/crm"
 	core "github.com/oaas-platform/oprc/internal/oprc"
@@ -316,4 +317,95 @@ func openLedger(t *testing.T, url string) *rdb.DB {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	return db
+}
+
+// A wish is what the files ask of one package in the end.
+type wish struct{ version, partitions int }
+
+var chaosEnvs = []string{"east", "west"}
+
+func (w wish) write(t *testing.T, dir string, i int) {
+	t.Helper()
+	at := filepath.Join(dir, fmt.Sprintf("p%d.yaml", i))
+	if w.partitions == 0 {
+		_ = os.Remove(at) // it may be gone already
+		return
+	}
+	text := fmt.Sprintf(`name: p%d
+functions:
+  - name: f
+    provision: {knative: {image: "registry.example/f:%d"}}
+classes:
+  - name: c
+    functions: [{name: f, function: .f}]
+deployments:
+  - {_key: .c, partitionCount: %d, replicaCount: 2, targetEnvs: [east, west]}
+`, i, w.version, w.partitions)
+	if err := os.WriteFile(at+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(at+".new", at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// units is what must run in the end, by environment: unit without its replica
+// number -> image. Written out here on purpose, not asked of the planner.
+func units(wishes []wish) map[string][]string {
+	out := map[string][]string{}
+	for i, w := range wishes {
+		for part := range w.partitions {
+			for _, env := range chaosEnvs {
+				out[env] = append(out[env], fmt.Sprintf("p%d.c/%d registry.example/f:%d", i, part, w.version))
+			}
+		}
+	}
+	for _, env := range chaosEnvs {
+		slices.Sort(out[env])
+	}
+	return out
+}
+
+func chaosClient(t *testing.T, redisURL string) *redis.Client {
+	t.Helper()
+	o, err := redis.ParseURL(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// names lists a directory.
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+// nothingPending waits until every command and report is acknowledged.
+func nothingPending(t *testing.T, limit time.Duration, c redis.UniversalClient) {
+	t.Helper()
+	within(t, limit, "nothing is pending", func() string {
+		for _, env := range chaosEnvs {
+			for stream, group := range map[string]string{".commands": "crm", ".reports": "package-manager"} {
+				p, err := c.XPending(t.Context(), "oaas.pm.{env:"+env+"}"+stream, group).Result()
+				if err != nil {
+					return err.Error()
+				}
+				if p.Count > 0 {
+					return fmt.Sprintf("%d in %s of %s", p.Count, stream, env)
+				}
+			}
+		}
+		return ""
+	})
 }

@@ -1,3 +1,5 @@
+//go:build endurance
+
 package e2e_test
 
 import (

@@ -158,7 +158,7 @@ func TestPoison(t *testing.T) {
 		}
 		return ""
 	})
-	(&chaos{t: t, c: chaosClient(t, store)}).nothingPending(20 * time.Second)
+	nothingPending(t, patience, chaosClient(t, store))
 	d, u := crms["east"].calls()
 	if diff := cmp.Diff([]any{d, u}, []any{deploys, undeploys}); diff != "" {
 		t.Errorf("poison made the CRM act (-got +want):\n%s", diff)
