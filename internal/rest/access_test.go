@@ -125,6 +125,12 @@ func TestLimitsOfATokenHold(t *testing.T) {
 		{"edgy", "DELETE", "/environments/cloud-1", "", []int{404}},
 		{"edgy", "POST", "/packages", in("mine", "cloud-1"), []int{403}},
 		{"edgy", "POST", "/plan", in("mine", "cloud-1"), []int{403}},
+		{"edgy", "POST", "/packages", in("shop", "cloud-1"), []int{403}}, // as it is: nothing would change
+		{"edgy", "POST", "/packages?dryRun=true", in("shop", "cloud-1"), []int{403}},
+		{"edgy", "POST", "/plan", in("shop", "cloud-1"), []int{403}},
+		{"edgy", "POST", "/plan", in("shop", "edge-1"), []int{403}},
+		{"edgy", "POST", "/packages/shop/undo", `{"dryRun":true}`, []int{403, 404, 415}},
+		{"shop", "POST", "/packages", in("edge", "edge-1"), []int{403}},
 		{"edgy", "POST", "/dead/cloud-1/drop", `{"all":true}`, []int{404, 415}},
 		{"edgy", "POST", "/packages", in("mine", "edge-1"), []int{201}},
 		{"shop", "POST", "/packages", "name: other\n", []int{403}},
@@ -260,22 +266,46 @@ func TestOpenIDConnect(t *testing.T) {
 }
 
 func TestTheNameOfTheHostIsChecked(t *testing.T) {
-	w := newWorld(t, func(s *rest.Server) { s.Access.Hosts = []string{"oprc.example"} })
-	for host, want := range map[string]int{
-		"evil.example": 421, "oprc.example": 200, "OPRC.example:80": 200, "localhost:1": 200, "127.0.0.1:80": 200, "[::1]:80": 200, "oprc.example.evil": 421,
-	} {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+"/packages", nil)
+	ask := func(w *world, host, path string, header ...string) int {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		req.Host = host
+		for i := 0; i+1 < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		res.Body.Close()
-		if res.StatusCode != want {
-			t.Errorf("%s: got %d, want %d", host, res.StatusCode, want)
+		return res.StatusCode
+	}
+	w := newWorld(t, func(s *rest.Server) { s.Access.Hosts = []string{"oprc.example"} })
+	for host, want := range map[string]int{
+		"evil.example": 421, "oprc.example": 200, "OPRC.example:80": 200, "localhost:1": 200, "127.0.0.1:80": 200, "[::1]:80": 200, "oprc.example.evil": 421,
+	} {
+		if got := ask(w, host, "/packages"); got != want {
+			t.Errorf("%s: got %d, want %d", host, got, want)
+		}
+	}
+
+	// Without configured names: who shows a token is not asked, everybody else is.
+	known, shown := tokens(t, map[string]rest.Token{"v": {Role: rest.Viewer}})
+	w = newWorld(t, func(s *rest.Server) { s.Access.Tokens, s.Access.Anonymous = known, rest.Viewer })
+	for _, c := range []struct {
+		host, path string
+		header     []string
+		want       int
+	}{
+		{"evil.example", "/packages", nil, 421},
+		{"127.0.0.1", "/packages", nil, 200},
+		{"oprc.corp.example", "/packages", []string{"Authorization", shown["v"]}, 200},
+		{"oprc.corp.example", "/health", nil, 200},
+	} {
+		if got := ask(w, c.host, c.path, c.header...); got != c.want {
+			t.Errorf("%s%s %q: got %d, want %d", c.host, c.path, c.header, got, c.want)
 		}
 	}
 }

@@ -234,6 +234,11 @@ func (a *api) bearer(ctx context.Context, token string, now time.Time) (*Identit
 func (a *api) admit(rt *route, r *http.Request) error {
 	who := caller(r)
 	if who.Role.Includes(rt.role) {
+		// A browser can be made to call any server by a web site's name; it shows no token
+		// then, and over TLS the certificate does not fit.
+		if !who.Authenticated && rt.role != Anybody && r.TLS == nil {
+			return a.named(r)
+		}
 		return nil
 	}
 	if !who.Authenticated {
@@ -258,22 +263,32 @@ func (a *api) identified(next http.Handler) http.Handler {
 }
 
 // calledRight refuses requests to a name that is not the server's: a web site whose name
-// was made to point here could read everything otherwise.
+// was made to point here could read everything otherwise. Where callers are known and no
+// name is configured, [api.admit] asks those alone who show nothing.
 func (a *api) calledRight(next http.Handler) http.Handler {
 	return a.plain(func(w http.ResponseWriter, r *http.Request) error {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-		_, err := netip.ParseAddr(host)
-		open := len(a.Access.Hosts) == 0 && a.Access.closed() || slices.Contains(a.Access.Hosts, "*")
-		if err != nil && host != "localhost" && !open && !slices.ContainsFunc(a.Access.Hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
-			return refuse(http.StatusMisdirectedRequest, "this server is not called %q: add the name to security.hosts", clip(host))
+		if len(a.Access.Hosts) > 0 || !a.Access.closed() {
+			if err := a.named(r); err != nil {
+				return err
+			}
 		}
 		next.ServeHTTP(w, r)
 		return nil
 	})
+}
+
+// named refuses a name that is neither an address, nor localhost, nor configured.
+func (a *api) named(r *http.Request) error {
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	_, err := netip.ParseAddr(host)
+	if err == nil || host == "localhost" || slices.ContainsFunc(a.Access.Hosts, func(h string) bool { return h == "*" || strings.EqualFold(h, host) }) {
+		return nil
+	}
+	return refuse(http.StatusMisdirectedRequest, "this server is not called %q: add the name to security.hosts", clip(host))
 }
 
 func (a *api) whoami(w http.ResponseWriter, r *http.Request) error {

@@ -66,6 +66,9 @@ func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
 // the plan, and changes nothing.
 func (a *api) carry(w http.ResponseWriter, r *http.Request, req reconcile.Request, cond reconcile.Conditions) (res *reconcile.Result, planned bool, err error) {
 	dry, err := flag(r.URL.Query(), "dryRun")
+	if err == nil {
+		err = a.reaches(r, req)
+	}
 	if err != nil {
 		return nil, false, err
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/oaas-platform/oprc/internal/loop"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // planAsSource plans files as the daemon will once they are the source's newest revision.
@@ -22,6 +23,9 @@ func (a *api) planAsSource(w http.ResponseWriter, r *http.Request) error {
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&next); err != nil {
 		return badJSON(err)
+	}
+	if err := a.reaches(r, reconcile.Request{Files: next.Files}); err != nil {
+		return err
 	}
 	pre, err := a.Control.PlanAs(r.Context(), r.PathValue("key"), next)
 	if err != nil {

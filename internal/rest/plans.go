@@ -47,6 +47,9 @@ func (a *api) kept(r *http.Request, id string) (was planned, err error) {
 	if err := json.Unmarshal(raw, &was); err != nil {
 		return was, fmt.Errorf("plan %s: %w", id, err)
 	}
+	if err := a.reaches(r, was.Request); err != nil {
+		return was, err
+	}
 	return was, caller(r).permits(was.Plan, false)
 }
 
@@ -76,6 +79,9 @@ func (a *api) postPlan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := a.reaches(r, req); err != nil {
+		return err
+	}
 	p, err := a.Control.Plan(r.Context(), req)
 	if err != nil {
 		return err
@@ -101,6 +107,9 @@ func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
 	}
 	if who := caller(r); who.Authenticated && !who.nameless {
 		req.Actor = who.Name
+	}
+	if err := a.reaches(r, req); err != nil {
+		return err
 	}
 	p, err := a.Control.Plan(r.Context(), req)
 	if p == nil {

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -172,6 +173,46 @@ func packageOfEvent(e oprc.Event) string {
 	return ""
 }
 
+// reaches refuses a request that names what lies beyond the caller's limits, whether or
+// not it would change it: the answer shows what it names. What a decision changes besides
+// is for [Identity.permits].
+func (a *api) reaches(r *http.Request, req reconcile.Request) error {
+	who := caller(r)
+	if !who.limited() {
+		return nil
+	}
+	docs, _ := a.Load(req.Files, req.Strict, req.Package)
+	beyond, names := map[string]bool{}, slices.Clone(req.Scope.Delete)
+	for _, d := range docs {
+		switch {
+		case d.Environment != nil && !matches(who.Environments, d.Name()):
+			beyond["environment/"+d.Name()] = true
+		case d.Package != nil:
+			names = append(names, d.Name())
+			if !who.sees(reconcile.Object{Doc: &reconcile.PackageView{Name: d.Name(), PackageRecord: oprc.PackageRecord{Spec: *d.Package}}}) {
+				beyond["package/"+d.Name()] = true
+			}
+		}
+	}
+	for _, name := range names {
+		env, isEnv := strings.CutPrefix(name, "environment/")
+		if isEnv && !matches(who.Environments, env) {
+			beyond[name] = true
+		}
+		if isEnv || name == "" {
+			continue
+		}
+		live, err := a.Control.Find(r.Context(), oprc.KindPackage, name)
+		if err != nil && !errors.Is(err, oprc.ErrNotFound) {
+			return err
+		}
+		if err == nil && !who.sees(live) {
+			beyond["package/"+name] = true
+		}
+	}
+	return who.denied(beyond)
+}
+
 // permits refuses a plan that reaches beyond the caller's limits, or, where it is to be
 // applied, one in the name of an origin that is not the caller's.
 func (i *Identity) permits(p *plan.Plan, apply bool) error {
@@ -192,10 +233,15 @@ func (i *Identity) permits(p *plan.Plan, apply bool) error {
 			}
 		}
 	}
+	return i.denied(beyond)
+}
+
+// denied is the refusal of what lies beyond the caller's limits, nil of nothing.
+func (i *Identity) denied(beyond map[string]bool) error {
 	if len(beyond) == 0 {
 		return nil
 	}
-	return &oprc.DeniedError{Reason: i.Name + " may not change these", Objects: slices.Sorted(maps.Keys(beyond))}
+	return &oprc.DeniedError{Reason: "beyond the limits of " + i.Name, Objects: slices.Sorted(maps.Keys(beyond))}
 }
 
 func envsOfChange(c plan.Change) []string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // A ticket says which receipt of a source to wait for.
@@ -130,6 +131,9 @@ func (a *api) undoPackage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	name := r.PathValue("key")
+	if err := a.reaches(r, reconcile.Request{Scope: plan.Scope{Delete: []string{name}}}); err != nil {
+		return err
+	}
 	if who := caller(r); !o.DryRun && who.limited() { // what it reaches is known from its plan alone
 		p, err := a.Control.PlanUndo(r.Context(), name, o.To)
 		if err != nil {
