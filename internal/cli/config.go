@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,6 +164,41 @@ func (c Config) redisOptions() rdb.Options {
 		o.Username, o.Password = c.Redis.Username, c.Redis.Password
 	}
 	return o
+}
+
+// digest is of what all daemons on one ledger must agree on: what is to run, and how. Where
+// they listen, and how they get at repositories, may differ.
+func (c Config) digest(dir string) (string, error) {
+	shared := c
+	shared.Port, shared.Listen, shared.LogLevel, shared.Limits = 0, "", 0, LimitsConfig{}
+	shared.Redis, shared.Metrics, shared.Health, shared.Security = RedisConfig{Name: c.Redis.Name}, EndpointConfig{}, EndpointConfig{}, SecurityConfig{}
+	shared.MQ.Brokers, shared.Interval, shared.Policies = "", 0, nil
+	shared.Sources = slices.Clone(c.Sources)
+	keys := map[string]string{}
+	for i := range shared.Sources {
+		s := &shared.Sources[i]
+		s.URL, s.Interval, s.WebhookSecretEnv, s.WebhookOldSecretEnv, s.Notify, s.AccessConfig = redacted(s.URL), 0, "", "", nil, AccessConfig{}
+		if s.Verify == nil {
+			continue
+		}
+		for _, name := range s.Verify.Keys {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return "", fmt.Errorf("source %s: verify.keys: %w", s.Name, err)
+			}
+			keys[s.Name] += oprc.DigestBytes(data)
+		}
+		s.Verify = &VerifyConfig{}
+	}
+	files, err := policyFiles(dir, c.Policies)
+	if err != nil {
+		return "", err
+	}
+	sums := make([]string, 0, len(files))
+	for _, f := range files {
+		sums = append(sums, oprc.DigestBytes(f.Data))
+	}
+	return shortRevision(oprc.Digest(map[string]any{"config": shared, "keys": keys, "policies": sums})), nil
 }
 
 // EnvironmentFiles are the environments as documents for the one validator.

@@ -57,6 +57,7 @@ func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *sl
 	d.loop.Ticked = metrics.Tick
 	d.loop.Resent = metrics.Resent
 	metrics.Leading(d.loop.Leading)
+	metrics.Differing(func() int { return len(d.loop.Differing()) })
 	d.ingest.Lag = metrics.Lag
 	d.server = &rest.Server{
 		Control: ledger{newDirect(s.reconciler, s.db), s.db}, Load: schema.Load, Now: e.now, Ready: s.db.Ping, Log: log, Metrics: metrics,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,6 +155,28 @@ func (o *doctorOptions) redisServer(ctx context.Context, s *state) error {
 		o.warn("daemon", "none leads: reports wait, and nothing is put back", "oprc serve --config oprc.yaml")
 	} else {
 		o.check("daemon", nil, r.Leader+" leads")
+	}
+	return o.daemons(ctx, s, r.Leader)
+}
+
+// daemons looks whether all daemons have the same configuration.
+func (o *doctorOptions) daemons(ctx context.Context, s *state, leader string) error {
+	all, err := s.db.Daemons(ctx)
+	if err != nil {
+		return err
+	}
+	configs, words := map[string]bool{}, []string{}
+	for _, holder := range slices.Sorted(maps.Keys(all)) {
+		configs[all[holder].Config] = true
+		word := holder + " has " + all[holder].Config
+		if holder == leader {
+			word += " and leads"
+		}
+		words = append(words, word)
+	}
+	if len(configs) > 1 {
+		o.warn("configuration", "the daemons differ in it: "+strings.Join(words, "; ")+". Nothing is deleted that only one of them declares",
+			"start all of them with the same oprc.yaml and the same OAAS_PM_ variables")
 	}
 	return nil
 }

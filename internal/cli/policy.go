@@ -39,6 +39,15 @@ func (o *policyOptions) review(ctx context.Context, p *plan.Plan, by reconcile.A
 // policies reads policy files, relative to a directory. A pattern that nothing
 // matches is an error: a policy that is not there would allow everything.
 func policies(dir string, patterns []string) (reconcile.Judge, error) {
+	files, err := policyFiles(dir, patterns)
+	if err != nil || len(files) == 0 {
+		return nil, err
+	}
+	return schema.Policies(files)
+}
+
+// policyFiles reads the files of policies, in the order of their patterns.
+func policyFiles(dir string, patterns []string) ([]oprc.File, error) {
 	var files []oprc.File
 	for _, pattern := range patterns {
 		at := pattern
@@ -60,8 +69,5 @@ func policies(dir string, patterns []string) (reconcile.Judge, error) {
 			files = append(files, oprc.File{Path: path, Data: data})
 		}
 	}
-	if len(files) == 0 {
-		return nil, nil
-	}
-	return schema.Policies(files)
+	return files, nil
 }

@@ -19,10 +19,9 @@ import (
 	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/notify"
 	"github.com/oaas-platform/oprc/internal/oprc"
-	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
-	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/rest"
+	"github.com/oaas-platform/oprc/internal/schema"
 )
 
 type serveOptions struct {
@@ -79,6 +78,13 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	environments, err := c.EnvironmentFiles()
+	if err != nil {
+		return err
+	}
+	if _, found := schema.Load(environments, false, ""); found.Err() != nil {
+		return fmt.Errorf("configuration: %w", found.Err())
+	}
 	judge, err := policies(filepath.Dir(o.config), c.Policies)
 	if err != nil {
 		return err
@@ -97,7 +103,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	s.reconciler.Judge = judge
-	if err := declareAll(ctx, s, c, log); err != nil {
+	if err := s.db.Claim(ctx); err != nil && !errors.Is(err, rdb.ErrUnavailable) {
 		return err
 	}
 	log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
@@ -105,7 +111,11 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.secure = secure
+	d.secure, d.loop.Environments = secure, environments
+	if d.loop.Config, err = c.digest(filepath.Dir(o.config)); err != nil {
+		return err
+	}
+	d.loop.Peers = s.db
 	d.server.Preview = o.preview(s, c)
 	notifier.Sent = metrics.Notified
 	d.loop.Observe = func(st loop.Step) {
@@ -183,29 +193,6 @@ func (o *serveOptions) connect(ctx context.Context, c Config, log *slog.Logger) 
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// declareAll applies the environments of the configuration, and deletes those that it
-// had once, unless something still runs there.
-func declareAll(ctx context.Context, s *state, c Config, log *slog.Logger) error {
-	files, err := c.EnvironmentFiles()
-	if err != nil || len(files) == 0 {
-		return err
-	}
-	req := reconcile.Request{Files: files, Scope: plan.Scope{Origin: "config", TakeOwnership: true}}
-	by, any := reconcile.Actor{Name: "oprc serve", Message: "environments of the configuration"}, reconcile.Conditions{AnyRemovals: true}
-	if _, err := s.Apply(ctx, req, any, by); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	req.KeepGoing, req.Scope.Complete = true, true
-	res, err := s.Apply(ctx, req, any, by)
-	if err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	for _, d := range res.Diagnostics.Errors() {
-		log.Warn("the configuration has it no more", "finding", d.String())
-	}
-	return nil
 }
 
 // logStep says what a tick did: one line, with the findings that stop a package.

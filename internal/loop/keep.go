@@ -89,6 +89,9 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 	if err := l.sweep(ctx, token); err != nil {
 		return err
 	}
+	if live, err = l.declareNow(ctx, live, token); err != nil {
+		return err
+	}
 	if now, guessed := lookedAt(live), l.board.recount(); guessed || now.reading == 0 || now != l.keeper.looked {
 		far := progressByOrigin(live)
 		for _, c := range l.Sources {
@@ -105,7 +108,7 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 // sweep drops, once in each leadership, the status of sources that the configuration
 // does not name any more: it would look as if they were followed. Their packages stay.
 func (l *Loop) sweep(ctx context.Context, token int64) error {
-	if l.keeper.swept == token {
+	if l.keeper.swept == token || len(l.Differing()) > 0 {
 		return nil
 	}
 	all, err := l.Store.Sources(ctx)
@@ -221,7 +224,7 @@ func (l *Loop) watchEnvironments(ctx context.Context, live plan.Live, token int6
 		if was != "" && was != is {
 			events = append(events, oprc.Event{
 				Time: l.Now().UTC(), Type: "environment", Kind: oprc.KindEnv, Key: name, Env: name,
-				From: string(was), To: string(is),
+				From: string(was), To: string(is), Actor: l.self(),
 			})
 			l.Log.Info("environment", "env", name, "from", was, "to", is)
 		}
@@ -268,7 +271,7 @@ func (l *Loop) maintain(ctx context.Context, live plan.Live, token int64) error 
 		return err
 	}
 	l.keeper.maintain = planned{}
-	res, err := l.Reconciler.Carry(ctx, p, live, reconcile.Actor{Name: l.Holder, Message: "maintain " + strings.Join(origins, ", "), Fence: token})
+	res, err := l.Reconciler.Carry(ctx, p, live, reconcile.Actor{Name: l.self(), Message: "maintain " + strings.Join(origins, ", "), Fence: token})
 	l.observe(Step{Plan: p, Result: res, Err: err})
 	if err != nil {
 		return err

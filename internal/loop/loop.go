@@ -68,12 +68,16 @@ type Loop struct {
 	Lease      Lease
 	Store      SourceStore
 	Holder     string // unique per process
-	Now        func() time.Time
-	Log        *slog.Logger
-	Observe    func(Step) // may be nil
-	Ticked     func(Tick) // may be nil
-	Resend     Resend
-	Resent     func(env string, commands int) // commands that nobody had answered; may be nil
+	// Environments are those of the configuration; nil: it says nothing of any.
+	Environments []oprc.File
+	Peers        Peers  // nil: there are no other daemons
+	Config       string // digest of what the configuration says of all that daemons share
+	Now          func() time.Time
+	Log          *slog.Logger
+	Observe      func(Step) // may be nil
+	Ticked       func(Tick) // may be nil
+	Resend       Resend
+	Resent       func(env string, commands int) // commands that nobody had answered; may be nil
 
 	turn   sync.Mutex
 	fence  atomic.Int64
@@ -82,7 +86,10 @@ type Loop struct {
 	doubt  chan struct{} // the lease may not be ours any more
 	keeper keeperState
 	board  board
-	stamps stamps
+
+	declared declared // with the turn
+	met      met
+	stamps   stamps
 
 	listening listening
 }
@@ -137,6 +144,7 @@ func (l *Loop) token() (int64, bool) {
 func (l *Loop) lead(ctx context.Context) error {
 	fenced := int64(0) // the token under which every environment is fenced
 	for {
+		l.meet(ctx)
 		token, ok, err := l.Lease.Acquire(ctx, l.Holder, leaseTTL)
 		if err == nil && ok && fenced != token {
 			// Where this fails we lead all the same: one environment that cannot be
@@ -165,9 +173,12 @@ func (l *Loop) lead(ctx context.Context) error {
 			break
 		}
 	}
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if l.Peers != nil {
+		_ = l.Peers.Unregister(bye, l.Holder) // else it is forgotten when it is silent
+	}
 	if token, ok := l.token(); ok {
-		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
 		return l.Lease.Release(bye, l.Holder, token)
 	}
 	return nil

@@ -22,6 +22,8 @@ import (
 	"github.com/oaas-platform/oprc/internal/schema"
 )
 
+var quietLog = slog.New(slog.DiscardHandler)
+
 // repo is a source whose revisions a test makes up.
 type repo struct {
 	mu      sync.Mutex
@@ -113,7 +115,9 @@ type daemon struct {
 	lease  loop.Lease       // nil: db
 	now    func() time.Time // nil: time.Now
 	others []loop.SourceConfig
-	loads  atomic.Int64 // of files
+	// configure changes the loop before it runs; may be nil.
+	configure func(*loop.Loop)
+	loads     atomic.Int64 // of files
 }
 
 // overwrite changes a package's record as a person with a Redis client could.
@@ -162,6 +166,9 @@ func (d *daemon) start(change ...func(*loop.SourceConfig)) {
 	}
 	if d.lease != nil {
 		d.loop.Lease = d.lease
+	}
+	if d.configure != nil {
+		d.configure(d.loop)
 	}
 	ctx, cancel := context.WithCancel(d.t.Context())
 	done := make(chan error, 1)

@@ -59,7 +59,7 @@ func (l *Loop) free(s *sourceState, live plan.Live, asked oprc.Requests) map[str
 			continue
 		}
 		i := slices.IndexFunc(l.Sources, func(c SourceConfig) bool { return c.Name == owner })
-		if i < 0 || !l.Sources[i].NoPrune && l.board.givesUp(owner, object(d)) {
+		if i < 0 && len(l.Differing()) == 0 || i >= 0 && !l.Sources[i].NoPrune && l.board.givesUp(owner, object(d)) {
 			out[object(d)] = true
 		}
 	}

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -206,7 +207,7 @@ func (l *Loop) say(ctx context.Context, e oprc.Event) {
 	if !leading {
 		return // who leads now says it
 	}
-	e.Time, e.Kind, e.Actor = l.Now().UTC(), oprc.KindSource, l.Holder
+	e.Time, e.Kind, e.Actor = l.Now().UTC(), oprc.KindSource, l.self()
 	if err := l.Store.Emit(ctx, []oprc.Event{e}, token); err != nil && ctx.Err() == nil {
 		l.Log.Warn("event", "source", e.Key, "error", err)
 	}
@@ -220,10 +221,13 @@ type pass struct {
 	look
 	token  int64
 	asked  oprc.Requests
-	moved  bool // the revision is another than in the tick before
-	forced bool // somebody asked for it by name
-	rested bool // what is not held was applied
-	step   *Step
+	moved  bool     // the revision is another than in the tick before
+	forced bool     // somebody asked for it by name
+	rested bool     // what is not held was applied
+	waited []string // packages that could not be applied before
+	// approvedBy let the plan through that was held.
+	approvedBy string
+	step       *Step
 }
 
 func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
@@ -354,6 +358,9 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	if err != nil {
 		return err
 	}
+	if live, err = l.declare(ctx, live, w.token); err != nil {
+		return err
+	}
 	contested := l.board.contested(s.c.Name, l.Now())
 	approved, _ := w.asked.Find(oprc.VerbApprove, s.c.Name)
 	free := l.free(s, live, w.asked)
@@ -372,6 +379,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 		req.Settled = s.reading.settled(before.of)
 	}
 	waited := slices.Concat(packagesOf(l.board.claimsOf(s.c.Name)), s.status.Kept)
+	w.waited = waited
 	p, seen, left, err := s.plan(ctx, l.Reconciler, &req, live, waited, w.forced)
 	if err != nil {
 		return err
@@ -414,6 +422,9 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	if s.empty != nil && p.Empty() { // and it never had anything
 		return s.empty
 	}
+	if held {
+		w.approvedBy = cmp.Or(approved.By, "somebody")
+	}
 	if err := l.apply(ctx, s, p, live, w); err != nil {
 		return err
 	}
@@ -439,7 +450,12 @@ func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, live pla
 	if p.Empty() {
 		return nil
 	}
-	by := reconcile.Actor{Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: w.token}
+	by := reconcile.Actor{
+		Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: w.token, Daemon: l.self(), Again: s.status.Applied == s.rev.ID, Waited: w.waited,
+	}
+	if w.approvedBy != "" {
+		by.Message += "; approved by " + w.approvedBy
+	}
 	if w.step.Result, err = l.Reconciler.Carry(ctx, p, live, by); err != nil {
 		return err
 	}

@@ -143,6 +143,12 @@ type SourceStatus struct {
 	Receipt     *Receipt `json:"receipt,omitempty"` // of the last requested tick
 }
 
+// A Daemon is one of those that serve a ledger.
+type Daemon struct {
+	Seen   int64  // its last sign of life, in ms of Redis' clock
+	Config string // digest of its configuration
+}
+
 // A SourceMove says that a source is configured otherwise than when a revision was applied.
 type SourceMove struct {
 	From  string `json:"from,omitempty"`  // that revision

@@ -19,7 +19,9 @@ func (k Keys) sources() string           { return k.N + ":{catalog}:sources" }  
 func (k Keys) held() string              { return k.N + ":{catalog}:held" }         // HASH source -> plan that waits for an approval; writer: the loop
 func (k Keys) requests() string          { return k.N + ":{catalog}:requests" }     // HASH verb/name -> SourceRequest, ticket/source -> number; writer: people
 func (k Keys) history(pkg string) string { return k.N + ":{catalog}:history:" + pkg }
-func (k Keys) lease() string             { return k.N + ":{catalog}:lease" } // HASH holder, token, expires; writer: the leader
+func (k Keys) lease() string             { return k.N + ":{catalog}:lease" }   // HASH holder, token, expires; writer: the leader
+func (k Keys) daemons() string           { return k.N + ":{catalog}:daemons" } // HASH holder -> "ms configuration"; writer: the daemons
+func (k Keys) topic() string             { return k.T + ".{catalog}.ledger" }  // STRING key prefix of the ledger that has the topic prefix; writer: daemons, Open
 func (k Keys) events() string            { return k.T + ".{catalog}.events" }
 func (k Keys) known() string             { return k.N + ":{catalog}:known" }    // SET of environments ever dispatched to or heard of; writer: both
 func (k Keys) ledger() string            { return k.N + ":{catalog}:ledger" }   // HASH id, format, commit (token of the last one); writer: who opens it first, Commit

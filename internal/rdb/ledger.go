@@ -39,7 +39,10 @@ func (d *DB) identify(ctx context.Context) error {
 	if err := d.wrap(ctx, err); err != nil {
 		return err
 	}
-	return d.knows(format)
+	if err := d.knows(format); err != nil {
+		return err
+	}
+	return d.claimed(ctx)
 }
 
 // knows refuses a format that this program cannot read; "" is that of a ledger which

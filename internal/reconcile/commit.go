@@ -65,7 +65,7 @@ type writing struct {
 func (w writing) packageRecord(ch plan.Change, spec oprc.Package, rev int64) oprc.PackageRecord {
 	rec := oprc.PackageRecord{
 		Spec: spec, Digest: ch.Will, Rev: rev, Origin: w.p.Scope.Origin, Source: sourceOf(ch, w.p.Scope, w.by),
-		AppliedAt: w.now, AppliedBy: w.by.Name,
+		AppliedAt: w.now, AppliedBy: w.actor(ch),
 	}
 	if was := w.live.Packages[ch.Key]; ch.Source == nil { // the same spec again, e.g. lost records: it stays whose it was
 		rec.Origin, rec.Source = cmp.Or(was.Origin, rec.Origin), was.Source
@@ -82,8 +82,8 @@ func (w writing) environmentRecord(ch plan.Change, spec oprc.Environment, rev in
 
 func (w writing) historyEntry(ch plan.Change, rec oprc.PackageRecord, rev int64) oprc.HistoryEntry {
 	h := oprc.HistoryEntry{
-		Time: w.now, Rev: rev, PlanID: w.p.ID, Actor: w.by.Name, Origin: cmp.Or(w.p.Scope.Origin, rec.Origin),
-		Commit: w.by.Revision, Message: w.by.Message, Action: string(ch.Actions[0]),
+		Time: w.now, Rev: rev, PlanID: w.p.ID, Actor: w.actor(ch), Origin: cmp.Or(w.p.Scope.Origin, rec.Origin),
+		Commit: w.by.Revision, Message: w.message(ch), Action: string(ch.Actions[0]),
 	}
 	if rec.Rev > 0 {
 		h.Digest, h.Spec, h.Lines = rec.Digest, &rec.Spec, ch.Lines()
@@ -94,10 +94,51 @@ func (w writing) historyEntry(ch plan.Change, rec oprc.PackageRecord, rev int64)
 	return h
 }
 
+// own reports whether the daemon writes a change of a package or environment by itself.
+func (w writing) own(ch plan.Change) bool {
+	own := ch.Reason == plan.ReasonNew || ch.Reason == plan.ReasonSpec || ch.Reason == plan.ReasonNoReport
+	return w.by.Daemon != "" && w.by.Again && own && !slices.Contains(w.by.Waited, ch.Key) && !slices.Contains(ch.Actions, plan.Delete)
+}
+
+func (w writing) actor(ch plan.Change) string {
+	if w.own(ch) {
+		return w.by.Daemon
+	}
+	return w.by.Name
+}
+
+func (w writing) message(ch plan.Change) string {
+	switch {
+	case !w.own(ch):
+		return w.by.Message
+	case ch.Reason == plan.ReasonSpec:
+		return "reverted to its file, from which it differed"
+	}
+	return "written again: its record was lost"
+}
+
+// ownMoves reports whether the daemon moves a package by itself: nothing of the cause is in
+// what was asked for.
+func (w writing) ownMoves(pkg string) bool {
+	if w.by.Daemon == "" || w.by.Again {
+		return w.by.Daemon != "" && !slices.Contains(w.by.Waited, pkg)
+	}
+	return !slices.ContainsFunc(w.p.Changes, func(ch plan.Change) bool {
+		switch ch.Reason {
+		case plan.ReasonPlacement, plan.ReasonDrift, plan.ReasonNoReport:
+			return ch.Kind == oprc.KindEnv
+		}
+		return ch.Package == pkg || ch.Kind == oprc.KindEnv
+	})
+}
+
 func (w writing) event(ch plan.Change) oprc.Event {
 	e := oprc.Event{
-		Time: w.now, Type: "applied", Kind: ch.Kind, Key: ch.Key, Actor: w.by.Name,
+		Time: w.now, Type: "applied", Kind: ch.Kind, Key: ch.Key, Actor: w.actor(ch),
 		Origin: w.p.Scope.Origin, PlanID: w.p.ID, Commit: w.by.Revision, Message: string(ch.Reason),
+	}
+	if w.own(ch) {
+		e.Message += ": " + w.message(ch)
 	}
 	if ch.Doc() == nil {
 		e.Type = "deleted"
@@ -126,16 +167,19 @@ func (w writing) moves(c *Commit) {
 	}
 	for pkg, causes := range why {
 		message := strings.Join(causes, "; ")
-		if w.by.Message != "" {
+		actor := w.by.Name
+		if w.ownMoves(pkg) {
+			actor = w.by.Daemon
+		} else if w.by.Message != "" {
 			message += " (" + w.by.Message + ")"
 		}
 		rec := w.live.Packages[pkg]
 		c.History[pkg] = oprc.HistoryEntry{
 			Time: w.now, Rev: rec.Rev, Action: oprc.ActionMove, PlanID: w.p.ID, Digest: rec.Digest,
-			Actor: w.by.Name, Origin: cmp.Or(rec.Origin, w.p.Scope.Origin), Commit: w.by.Revision, Message: message,
+			Actor: actor, Origin: cmp.Or(rec.Origin, w.p.Scope.Origin), Commit: w.by.Revision, Message: message,
 		}
 		c.Events = append(c.Events, oprc.Event{
-			Time: w.now, Type: "moved", Kind: oprc.KindPackage, Key: pkg, Actor: w.by.Name,
+			Time: w.now, Type: "moved", Kind: oprc.KindPackage, Key: pkg, Actor: actor,
 			Origin: cmp.Or(rec.Origin, w.p.Scope.Origin), PlanID: w.p.ID, Commit: w.by.Revision, Message: message,
 		})
 	}

@@ -96,6 +96,13 @@ type Actor struct {
 	Revision string `json:"revision,omitempty"` // commit that is carried out, or ""
 	Message  string `json:"message,omitempty"`
 	Fence    int64  `json:"-"`
+	// Daemon acts where the revision does not ask for what is done: it moves what cannot
+	// stay where it is, and reverts changes. Again means that the revision was applied before:
+	// then all but deletions, and packages that had to wait, is the daemon's doing. "": all
+	// is Name's.
+	Daemon string   `json:"-"`
+	Again  bool     `json:"-"`
+	Waited []string `json:"-"`
 }
 
 // A Result says what an apply did.

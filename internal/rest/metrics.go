@@ -30,12 +30,14 @@ type Metrics struct {
 	crms         *prometheus.GaugeVec
 	inflight     *prometheus.GaugeVec
 
-	git      *prometheus.CounterVec
-	notified *prometheus.CounterVec
-	lag      *prometheus.HistogramVec
-	resent   *prometheus.CounterVec
-	leading  prometheus.Gauge
-	leads    func() bool
+	git       *prometheus.CounterVec
+	notified  *prometheus.CounterVec
+	lag       *prometheus.HistogramVec
+	resent    *prometheus.CounterVec
+	leading   prometheus.Gauge
+	leads     func() bool
+	differing prometheus.Gauge
+	differ    func() int
 
 	sources sourceMetrics
 }
@@ -70,12 +72,13 @@ func NewMetrics() *Metrics {
 		resent: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "oprc_commands_resent_total", Help: "Commands that were sent again because no report had answered them.",
 		}, []string{"env"}),
-		leading: gauge("oprc_leading", "1 if this daemon is the one that acts."),
+		leading:   gauge("oprc_leading", "1 if this daemon is the one that acts."),
+		differing: gauge("oprc_daemons_differing", "Other daemons on the same Redis that have another configuration than this one."),
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.duration,
 		m.up, m.packages, m.drift, m.deployments, m.units, m.environments, m.crms, m.inflight,
-		m.git, m.notified, m.lag, m.resent, m.leading,
+		m.git, m.notified, m.lag, m.resent, m.leading, m.differing,
 	)
 	m.registry.MustRegister(m.sources.collectors()...)
 	return m
@@ -126,6 +129,9 @@ func (m *Metrics) Resent(env string, commands int) {
 // Leading shows whether this daemon is the one that acts.
 func (m *Metrics) Leading(leads func() bool) { m.leads = leads }
 
+// Differing shows how many other daemons have another configuration.
+func (m *Metrics) Differing(differ func() int) { m.differ = differ }
+
 func outcome(err error) string {
 	if err != nil {
 		return "error"
@@ -166,6 +172,9 @@ func (m *Metrics) fill(ctx context.Context, c Control) error {
 		g.Reset()
 	}
 	m.drift.Set(0)
+	if m.differ != nil {
+		m.differing.Set(float64(m.differ()))
+	}
 	m.leading.Set(0)
 	if m.leads != nil && m.leads() {
 		m.leading.Set(1)
