@@ -15,6 +15,7 @@ GORELEASER    := github.com/goreleaser/goreleaser/v2@v2.15.1
 SYFT          := github.com/anchore/syft/cmd/syft@v1.38.0
 CUE           := cuelang.org/go/cmd/cue@v0.17.1
 ACTIONLINT    := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+GREMLINS      := github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -73,6 +74,18 @@ explore: deps ## explore interleavings of writers at length: 100,000 in memory, 
 	go test -timeout 20m -count=1 $(TESTFLAGS) ./internal/reconcile -run 'Order|Random' -explore.worlds 4000
 	go test -timeout 20m -count=1 $(TESTFLAGS) ./internal/reconcile -run RacesOnRedis -explore.worlds 1340
 	go test -timeout 20m -count=1 $(TESTFLAGS) ./e2e -run 'TestTwo(AtOnce|SavedPlans|PostsAtOnce)|TestFiftyWriters' -pairs 50
+
+# The packages that decide, each judged by its own tests alone. A mutant may take 40 times as
+# long as all tests do without one, so that a busy machine kills none.
+MUTATE ?= internal/placement internal/resolve internal/oprc internal/ingest
+.PHONY: mutate
+mutate: $(BIN)/gremlins ## change the code in each place, and expect a test to fail: 95 % of them at least (MUTATE=packages)
+	@set -e; for dir in $(MUTATE); do \
+		exec=; ! grep -qs 'pgregory.net/rapid' $$dir/*_test.go || exec="-exec=$(CURDIR)/.ci/laws"; \
+		echo "mutate $$dir"; \
+		GOFLAGS="-count=1 -vet=off -short $$exec" $(BIN)/gremlins unleash --workers 1 --timeout-coefficient 40 \
+			--threshold-efficacy 95 ./$$dir; \
+	done
 
 .PHONY: deps
 deps:
@@ -160,7 +173,7 @@ release-files:
 	rm build/release/oprc
 
 .PHONY: tools
-tools: $(addprefix $(BIN)/,gofumpt staticcheck golangci-lint goreleaser syft cue actionlint) ## install every tool into ./bin
+tools: $(addprefix $(BIN)/,gofumpt staticcheck golangci-lint goreleaser syft cue actionlint gremlins) ## install every tool into ./bin
 
 .PHONY: clean
 clean: ## remove what was built, tools included
@@ -183,3 +196,4 @@ $(eval $(call tool,goreleaser,$(GORELEASER)))
 $(eval $(call tool,syft,$(SYFT)))
 $(eval $(call tool,cue,$(CUE)))
 $(eval $(call tool,actionlint,$(ACTIONLINT)))
+$(eval $(call tool,gremlins,$(GREMLINS)))

@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -131,6 +132,9 @@ func (b *inbox) Flush(context.Context, string) error {
 func (b *inbox) Ack(_ context.Context, _ string, ids ...string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(ids) == 0 { // XACK refuses that
+		return errors.New("no ids to acknowledge")
+	}
 	b.entries = slices.DeleteFunc(b.entries, func(e oprc.ReportEntry) bool { return slices.Contains(ids, e.ID) })
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +15,20 @@ import (
 // The fast way and the general way are one: the test sees inside the package because
 // nothing else may tell them apart.
 func TestCanonicalIsWrittenTheSameEitherWay(t *testing.T) {
-	word := rapid.OneOf(rapid.SampledFrom([]string{"", "a", "A<b>&c", "é", "\"", "\\", "a\nb", "\u2028", "~", "\x7f"}), rapid.String())
-	number := rapid.OneOf(rapid.SampledFrom([]float64{0, 0.1, 0.99, 1e-7, 1e21, 1e15, 123.456, 5e-324, 1e20}), rapid.Float64Range(0, 1e22))
+	t.Run("plain", func(t *testing.T) {
+		eitherWay(t, rapid.SampledFrom([]string{"", "a", "a b~", "A<b>&c"}),
+			rapid.SampledFrom([]float64{0, 0.1, 0.99, 1e-6, 123.456, 999999999999999}), rapid.IntRange(1-1<<53, 1<<53-1))
+	})
+	t.Run("any", func(t *testing.T) {
+		eitherWay(t, rapid.OneOf(rapid.SampledFrom([]string{"", "a", "A<b>&c", "é", "\"", "\\", "a\nb", "\u2028", "~", "\x7f"}), rapid.String()),
+			rapid.OneOf(rapid.SampledFrom([]float64{0, 0.1, 0.99, 1e-7, 1e21, 1e15, 123.456, 5e-324, 1e20}), rapid.Float64Range(0, 1e22)), rapid.Int())
+	})
+}
+
+// eitherWay draws documents of these words and numbers. One odd value makes all of a
+// document go the general way.
+func eitherWay(t *testing.T, word *rapid.Generator[string], number *rapid.Generator[float64], count *rapid.Generator[int]) {
+	t.Helper()
 	words := rapid.MapOfN(word, word, 0, 3)
 	envs := rapid.MapOfN(word, rapid.Custom(func(t *rapid.T) EnvValue {
 		if rapid.Bool().Draw(t, "secret") {
@@ -24,12 +37,12 @@ func TestCanonicalIsWrittenTheSameEitherWay(t *testing.T) {
 		return EnvValue{Text: word.Draw(t, "text")}
 	}), 0, 3)
 	function := rapid.Custom(func(t *rapid.T) Function {
-		n := rapid.Int().Draw(t, "port")
+		n := count.Draw(t, "port")
 		return Function{
 			Name: word.Draw(t, "name"), Type: Task,
 			Provision:    &Provision{Knative: &Knative{Image: word.Draw(t, "image"), Port: &n, Env: envs.Draw(t, "env")}},
 			Requirements: &Requirements{Availability: number.Draw(t, "availability")},
-			Config:       FunctionConfig{Timeout: rapid.Int().Draw(t, "timeout"), Custom: words.Draw(t, "custom"), HTTP2: rapid.Bool().Draw(t, "http2")},
+			Config:       FunctionConfig{Timeout: count.Draw(t, "timeout"), Custom: words.Draw(t, "custom"), HTTP2: rapid.Bool().Draw(t, "http2")},
 			Macro:        &Macro{Steps: []Step{{Function: word.Draw(t, "step"), BodyTemplate: map[string]any{"x": number.Draw(t, "any")}}}},
 		}
 	})
@@ -39,7 +52,7 @@ func TestCanonicalIsWrittenTheSameEitherWay(t *testing.T) {
 			f.Macro = nil
 		}
 		unit := DeploymentUnit{
-			ID: word.Draw(t, "id"), ShardID: rapid.Int().Draw(t, "shard"), Standby: rapid.SliceOf(word).Draw(t, "standby"),
+			ID: word.Draw(t, "id"), ShardID: count.Draw(t, "shard"), Standby: rapid.SliceOf(word).Draw(t, "standby"),
 			Functions: []UnitFunction{{Key: f.Name, Image: f.Provision.Image(), Config: f.Config}},
 			Provision: map[string]Provision{word.Draw(t, "key"): *f.Provision}, Requirements: f.Requirements,
 			Constraints: &Constraints{MaxConcurrency: 3, Consistency: Strong},
@@ -160,5 +173,38 @@ func TestCanonicalKeepsToTheRulesOfJSON(t *testing.T) {
 			layouts = known
 		}
 		same(t, v)
+	}
+}
+
+// What documents are made of is written the fast way, up to the values that are written in
+// some other way than they are read.
+func TestWhatIsWrittenTheFastWay(t *testing.T) {
+	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
+	many := make([]Function, 2*tooDeep)
+	for i, test := range []struct {
+		v    any
+		fast bool
+	}{
+		{" ~", true}, {"\x1f", false}, {"\x7f", false}, {`"`, false}, {`\`, false},
+		{1<<53 - 1, true}, {1 << 53, false}, {1 - 1<<53, true}, {-1 << 53, false},
+		{0.0, true}, {1e-6, true}, {9e-7, false}, {9e14, true}, {1e15, false}, {-0.5, false},
+		{year(0), true}, {year(-1), false}, {year(9999), true}, {year(10000), false},
+		{year(2000).In(time.FixedZone("", 60)), false},
+		{Package{Name: "p", Functions: many}, true},
+		{json.Number("1"), false},
+		{nil, false},
+	} {
+		known := layouts
+		if test.v != nil {
+			layouts = layoutsOf(Package{}, test.v)
+		}
+		var w writer
+		if got := w.value(reflect.ValueOf(test.v)); got != test.fast {
+			t.Errorf("%d: %v: got %t, want %t", i, test.v, got, test.fast)
+		}
+		if w.depth != 0 {
+			t.Errorf("%d: a depth of %d remains", i, w.depth)
+		}
+		layouts = known
 	}
 }

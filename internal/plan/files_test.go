@@ -41,6 +41,8 @@ func TestWhatBecameOfTheFileOfAPackage(t *testing.T) {
 		"is as it was, others are empty":  {docs: []oprc.Document{other, at("shop.yaml", shop("pay:1"))}, found: oprc.Diagnostics{found(oprc.CodeNothing, oprc.SeverityInfo, "x.yaml", "")}},
 		"is gone, another is wrong":       {docs: []oprc.Document{other}, found: oprc.Diagnostics{wrong("new.yaml", "new")}, kept: []string{"new"}},
 		"is gone, a known one is wrong":   {docs: []oprc.Document{at("other.yaml", oprc.Package{Name: "other"})}, found: oprc.Diagnostics{wrong("other.yaml", "other")}, want: []string{"shop delete"}, kept: []string{"other"}},
+		"is gone, a known file is wrong":  {docs: []oprc.Document{at("other.yaml", oprc.Package{Name: "other"})}, found: oprc.Diagnostics{wrong("other.yaml", "")}, want: []string{"shop delete"}, kept: []string{"other"}},
+		"is gone, another's is wrong":     {docs: []oprc.Document{other}, found: oprc.Diagnostics{wrong("base.yaml", "")}},
 		"moved":                           {docs: []oprc.Document{other, at("moved.yaml", shop("pay:1"))}, want: []string{"shop update"}},
 		"moved, and is wrong":             {docs: []oprc.Document{other, at("moved.yaml", shop("pay:2"))}, found: oprc.Diagnostics{wrong("moved.yaml", "shop")}, kept: []string{"shop"}},
 		"is fine, a chart has its name":   {docs: []oprc.Document{other, at("shop.yaml", shop("pay:2")), at("chart/Chart.yaml", oprc.Package{Name: "shop"})}, found: oprc.Diagnostics{wrong("chart/Chart.yaml", "shop")}, want: []string{"shop update"}},

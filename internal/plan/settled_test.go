@@ -56,7 +56,7 @@ func TestLawSettledPackagesNeedNoPlan(t *testing.T) {
 			narrower++
 		}
 	})
-	if narrower < 10 { // about 33 do
+	if narrower == 0 || narrower < 10 && !testing.Short() { // about 33 of 100 do
 		t.Errorf("only %d plans had something to leave out", narrower)
 	}
 }
