@@ -52,12 +52,13 @@ type control interface {
 // direct is control over a Redis of our own.
 type direct struct {
 	*reconcile.Reconciler
+	*reconcile.Inspector
 	reconcile.Steering
 	db *rdb.DB
 }
 
 func newDirect(r *reconcile.Reconciler, db *rdb.DB) direct {
-	return direct{r, reconcile.Steering{Desk: db, Reconciler: r}, db}
+	return direct{r, &reconcile.Inspector{Ledger: db, Reader: db}, reconcile.Steering{Desk: db, Reconciler: r}, db}
 }
 
 func (d direct) HeldPlan(ctx context.Context, id string) (*plan.Plan, error) {
@@ -205,7 +206,7 @@ func (e *env) openEmbedded(ctx context.Context, c Config, wait time.Duration) (*
 }
 
 func (e *env) state(c Config, db *rdb.DB, url, where string) *state {
-	r := &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: e.now, DispatchOff: !c.CRMEnabled, Followed: followed(db)}
+	r := &reconcile.Reconciler{Ledger: db, Load: schema.Load, Now: e.now, DispatchOff: !c.CRMEnabled, Followed: followed(db)}
 	return &state{control: newDirect(r, db), where: where, db: db, reconciler: r, redis: url}
 }
 

@@ -142,7 +142,7 @@ func newDaemon(t *testing.T) *daemon {
 		d.loads.Add(int64(len(files)))
 		return schema.Load(files, strict, pkg)
 	}
-	d.rec = &reconcile.Reconciler{Ledger: db, Reader: db, Load: load, Now: time.Now}
+	d.rec = &reconcile.Reconciler{Ledger: db, Load: load, Now: time.Now}
 	return d
 }
 

@@ -395,6 +395,16 @@ func (d *DB) Functions(ctx context.Context) (map[string]oprc.Function, error) {
 	return readHash[oprc.Function](ctx, d, d.k.functions())
 }
 
+// ClassesOf returns those classes of the catalogue that have one of the keys.
+func (d *DB) ClassesOf(ctx context.Context, keys []string) (map[string]oprc.Class, error) {
+	return fieldsOf[oprc.Class](ctx, d, d.k.classes(), keys)
+}
+
+// FunctionsOf returns those functions of the catalogue that have one of the keys.
+func (d *DB) FunctionsOf(ctx context.Context, keys []string) (map[string]oprc.Function, error) {
+	return fieldsOf[oprc.Function](ctx, d, d.k.functions(), keys)
+}
+
 // Deployments returns the catalogue's deployments by key.
 func (d *DB) Deployments(ctx context.Context) (map[string]oprc.Deployment, error) {
 	c, err := d.readCatalogue(ctx)

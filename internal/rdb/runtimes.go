@@ -66,13 +66,20 @@ func (d *DB) Runtimes(ctx context.Context, env string) ([]oprc.ClassRuntime, err
 			classes[cls] = true
 		}
 	}
+	return d.RuntimesOf(ctx, env, slices.Sorted(maps.Keys(classes)))
+}
+
+// RuntimesOf returns the runtimes of some classes in an environment, of those that have one.
+func (d *DB) RuntimesOf(ctx context.Context, env string, classes []string) ([]oprc.ClassRuntime, error) {
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
 	var hashes []*redis.MapStringStringCmd
 	out := []oprc.ClassRuntime{}
 	if len(classes) == 0 {
 		return out, nil
 	}
-	_, err = d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
-		for _, cls := range slices.Sorted(maps.Keys(classes)) {
+	_, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+		for _, cls := range classes {
 			hashes = append(hashes, p.HGetAll(bounded, d.k.runtime(env, cls)))
 		}
 		return nil

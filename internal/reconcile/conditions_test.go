@@ -27,7 +27,7 @@ func process(t testing.TB, url string) (*reconcile.Reconciler, *rdb.DB) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	return &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: time.Now}, db
+	return &reconcile.Reconciler{Ledger: db, Load: schema.Load, Now: time.Now}, db
 }
 
 func asks(text string) reconcile.Request {

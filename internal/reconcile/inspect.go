@@ -3,23 +3,12 @@ package reconcile
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"maps"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 )
-
-// Reader reads what a plan does not need: documents and what runs.
-type Reader interface {
-	Classes(ctx context.Context) (map[string]oprc.Class, error)
-	Functions(ctx context.Context) (map[string]oprc.Function, error)
-	UnitRecords(ctx context.Context, env string) (map[string]oprc.UnitRecord, error)
-	Runtimes(ctx context.Context, env string) ([]oprc.ClassRuntime, error)
-	Sources(ctx context.Context) (map[string]oprc.SourceStatus, error)
-}
 
 // An Object is one entry of a listing. Doc is the kind's view: *PackageView,
 // *ClassView, *FunctionView, *DeploymentView, *UnitView, *EnvironmentView,
@@ -97,74 +86,6 @@ type CRMView struct {
 	Age   time.Duration `json:"age"` // since the last heartbeat, ns
 }
 
-// List returns the objects of one kind, sorted by key. Units that were told to go
-// and have gone are left out.
-func (r *Reconciler) List(ctx context.Context, kind oprc.Kind) ([]Object, error) {
-	var live plan.Live
-	if kind != oprc.KindSource { // those wait for receipts, and ask often
-		var err error
-		if live, err = r.Ledger.Live(ctx); err != nil {
-			return nil, fmt.Errorf("list %ss: %w", kind, err)
-		}
-	}
-	docs, err := r.documents(ctx, kind, live)
-	if err != nil {
-		return nil, fmt.Errorf("list %ss: %w", kind, err)
-	}
-	out := make([]Object, 0, len(docs))
-	for _, key := range slices.Sorted(maps.Keys(docs)) {
-		out = append(out, Object{Kind: kind, Key: key, Doc: docs[key]})
-	}
-	return out, nil
-}
-
-// Find returns one object, or an oprc.ErrNotFound that names it.
-func (r *Reconciler) Find(ctx context.Context, kind oprc.Kind, key string) (Object, error) {
-	all, err := r.List(ctx, kind)
-	if err != nil {
-		return Object{}, err
-	}
-	i, ok := slices.BinarySearchFunc(all, key, func(o Object, k string) int { return cmp.Compare(o.Key, k) })
-	if !ok {
-		return Object{}, fmt.Errorf("%s %q: %w", kind, key, oprc.ErrNotFound)
-	}
-	return all[i], nil
-}
-
-func (r *Reconciler) documents(ctx context.Context, kind oprc.Kind, live plan.Live) (map[string]any, error) {
-	switch kind {
-	case oprc.KindEnv:
-		return environments(live), nil
-	case oprc.KindCRM:
-		return crms(live), nil
-	case oprc.KindSource:
-		sources, err := r.Reader.Sources(ctx)
-		return pointers(sources), err
-	case oprc.KindRuntime:
-		return r.runtimes(ctx, live)
-	}
-	units, err := r.units(ctx, live)
-	if err != nil {
-		return nil, err
-	}
-	byClass := groupByClass(units)
-	switch kind {
-	case oprc.KindUnit:
-		return presentUnits(units), nil
-	case oprc.KindPackage:
-		return packages(live, byClass), nil
-	case oprc.KindDeployment:
-		return deployments(live, byClass), nil
-	case oprc.KindClass:
-		classes, err := r.Reader.Classes(ctx)
-		return classViews(classes, live, byClass), err
-	case oprc.KindFunction:
-		functions, err := r.Reader.Functions(ctx)
-		return functionViews(functions, live, units), err
-	}
-	return nil, fmt.Errorf("kind %q: %w", kind, oprc.ErrNotFound)
-}
-
 func pointers[T any](m map[string]T) map[string]any {
 	out := make(map[string]any, len(m))
 	for k, v := range m {
@@ -192,83 +113,41 @@ func crms(live plan.Live) map[string]any {
 	return out
 }
 
-// units joins the records and statuses of every environment.
-func (r *Reconciler) units(ctx context.Context, live plan.Live) (map[string]UnitView, error) {
-	out := map[string]UnitView{}
-	for env, digests := range live.Units {
-		if len(digests) == 0 {
-			continue
-		}
-		recs, err := r.Reader.UnitRecords(ctx, env)
-		if err != nil {
-			return nil, err
-		}
-		for id, rec := range recs {
-			out[id] = View(rec, live.Statuses[env][id], live.Environments[env].Health)
-		}
-	}
-	return out, nil
-}
-
 // gone reports whether a unit was told to go and has gone.
 func gone(u UnitView) bool {
 	return u.Op == oprc.Undeploy && u.Settled && u.Condition == oprc.Deleted
 }
 
-func presentUnits(units map[string]UnitView) map[string]any {
-	out := map[string]any{}
-	for id, u := range units {
-		if !gone(u) {
-			out[id] = &u
-		}
+// deploymentView sums up the units of one class: those of its deployment, and those that
+// still have to go.
+func (in *Inspection) deploymentView(key string) (*DeploymentView, bool) {
+	d, there := in.live.Deployments[key]
+	if !there {
+		return nil, false
 	}
-	return out
-}
-
-func groupByClass(units map[string]UnitView) map[string][]UnitView {
-	out := map[string][]UnitView{}
-	for _, id := range slices.Sorted(maps.Keys(units)) {
-		if u := units[id]; !gone(u) {
-			out[u.Unit.ClsKey] = append(out[u.Unit.ClsKey], u)
-		}
+	v := &DeploymentView{
+		Deployment: d, Rev: in.live.Digests[string(oprc.KindDeployment)+"/"+key].Rev, Condition: in.conditionOf(key),
+		Declared: declaredIn(in.live.Packages[d.Pkg].Spec, key),
 	}
-	return out
-}
-
-// deploymentView sums up the units of one class: those of the deployment d, and
-// those that still have to go.
-func deploymentView(d oprc.Deployment, rev int64, units []UnitView) *DeploymentView {
-	v := &DeploymentView{Deployment: d, Rev: rev}
 	hashes := map[string]string{}
-	for _, u := range units {
-		if u.Op == oprc.Deploy {
-			v.Units++
-			hashes[u.Unit.ID] = u.SpecHash
-			v.Condition = Worst(v.Condition, u.Condition)
-			if u.Condition == oprc.Running {
-				v.Running++
+	if sum := in.classes[key]; sum != nil {
+		v.Units, v.Running, v.Drift, v.ErrorMsg = sum.units, sum.running, sum.drift, sum.errorMsg
+		for _, m := range sum.members {
+			if u := in.live.Units[m.env][m.id]; u.Runs() {
+				hashes[m.id] = u.SpecHash
 			}
 		}
-		v.Drift = v.Drift || u.Drift
-		if v.ErrorMsg == "" && u.Status != nil && u.Condition == oprc.Down {
-			v.ErrorMsg = u.Status.ErrorMsg
-		}
-	}
-	if v.Condition == "" {
-		v.Condition = oprc.Pending
 	}
 	v.SpecHash = oprc.Digest(hashes)
-	return v
+	return v, true
 }
 
-func deployments(live plan.Live, byClass map[string][]UnitView) map[string]any {
-	out := map[string]any{}
-	for key, d := range live.Deployments {
-		v := deploymentView(d, live.Digests["deployment/"+key].Rev, byClass[key])
-		v.Declared = declaredIn(live.Packages[d.Pkg].Spec, key)
-		out[key] = v
+// conditionOf is the condition of a class that is deployed.
+func (x *index) conditionOf(class string) oprc.Condition {
+	if sum := x.classes[class]; sum != nil && sum.condition != "" {
+		return sum.condition
 	}
-	return out
+	return oprc.Pending
 }
 
 // declaredIn returns the deployment of a class as a package declares it, or nil.
@@ -282,50 +161,26 @@ func declaredIn(p oprc.Package, key string) *oprc.Deployment {
 	return nil
 }
 
-func packages(live plan.Live, byClass map[string][]UnitView) map[string]any {
-	views := map[string]*PackageView{}
-	for name, rec := range live.Packages {
-		views[name] = &PackageView{Name: name, PackageRecord: rec, Deployments: []DeploymentBrief{}}
+func (in *Inspection) packageView(name string) (*PackageView, bool) {
+	rec, there := in.live.Packages[name]
+	if !there {
+		return nil, false
 	}
-	for _, key := range slices.Sorted(maps.Keys(live.Deployments)) {
-		d := live.Deployments[key]
-		if p := views[d.Pkg]; p != nil {
-			c := deploymentView(d, 0, byClass[key]).Condition
-			p.Deployments = append(p.Deployments, DeploymentBrief{Key: key, Condition: c})
-			p.Condition = Worst(p.Condition, c)
-		}
+	v := &PackageView{Name: name, PackageRecord: rec, Deployments: []DeploymentBrief{}}
+	for _, key := range in.packages[name] {
+		c := in.conditionOf(key)
+		v.Deployments = append(v.Deployments, DeploymentBrief{Key: key, Condition: c})
+		v.Condition = Worst(v.Condition, c)
 	}
-	out := map[string]any{}
-	for name, v := range views {
-		out[name] = v
-	}
-	return out
+	return v, true
 }
 
-// runtimes reads what Ingest keeps; while an environment is DOWN so is all in it.
-func (r *Reconciler) runtimes(ctx context.Context, live plan.Live) (map[string]any, error) {
-	out := map[string]any{}
-	for env, st := range live.Environments {
-		rts, err := r.Reader.Runtimes(ctx, env)
-		if err != nil {
-			return nil, err
-		}
-		for _, rt := range rts {
-			if st.Health == oprc.EnvDown {
-				rt.Status = oprc.RuntimeDown
-			}
-			out[rt.Key] = &rt
-		}
-	}
-	return out, nil
-}
-
-func classViews(classes map[string]oprc.Class, live plan.Live, byClass map[string][]UnitView) map[string]any {
+func (in *Inspection) classViews(classes map[string]oprc.Class) map[string]any {
 	out := map[string]any{}
 	for key, c := range classes {
-		v := &ClassView{Class: c, Rev: live.Digests["class/"+key].Rev}
-		if d, ok := live.Deployments[key]; ok {
-			v.Condition = deploymentView(d, 0, byClass[key]).Condition
+		v := &ClassView{Class: c, Rev: in.live.Digests[string(oprc.KindClass)+"/"+key].Rev}
+		if _, ok := in.live.Deployments[key]; ok {
+			v.Condition = in.conditionOf(key)
 		}
 		out[key] = v
 	}
@@ -334,38 +189,45 @@ func classViews(classes map[string]oprc.Class, live plan.Live, byClass map[strin
 
 // functionViews gives every function its status: what runs elsewhere or needs no
 // workload is RUNNING once accepted, a task is as its units say.
-func functionViews(functions map[string]oprc.Function, live plan.Live, units map[string]UnitView) map[string]any {
-	reported := map[string]oprc.FunctionStatus{}
-	for _, id := range slices.Sorted(maps.Keys(units)) {
-		u := units[id]
-		if u.Op != oprc.Deploy {
-			continue
-		}
-		for _, f := range u.Unit.Functions {
-			st := oprc.FunctionStatus{Condition: u.Condition}
-			if u.Settled && u.Status != nil {
-				st = cmp.Or(u.Status.Functions[f.Key], st)
-				if u.Condition == oprc.Down {
-					st.Condition = oprc.Down
-				}
-			}
-			if old, ok := reported[f.Key]; !ok || Worst(old.Condition, st.Condition) != old.Condition {
-				reported[f.Key] = st
-			}
-		}
+func (in *Inspection) functionViews(ctx context.Context, keys []string) (map[string]any, error) {
+	functions, err := in.from.Reader.FunctionsOf(ctx, keys)
+	if err != nil {
+		return nil, err
 	}
-	out := map[string]any{}
+	known, err := in.from.facts.read(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]any, len(functions))
 	for key, f := range functions {
-		v := &FunctionView{Function: f, Rev: live.Digests["function/"+key].Rev}
-		switch st, ok := reported[key]; {
-		case f.Type != oprc.Task || f.Config.StaticURL != "":
-			v.Status = oprc.FunctionStatus{Condition: oprc.Running, InvocationURL: f.Config.StaticURL}
-		case ok:
-			v.Status = st
-		default:
-			v.Status = oprc.FunctionStatus{Condition: oprc.Pending}
+		v := &FunctionView{Function: f, Rev: in.live.Digests[string(oprc.KindFunction)+"/"+key].Rev}
+		if v.Status = (oprc.FunctionStatus{Condition: oprc.Running, InvocationURL: f.Config.StaticURL}); f.Type == oprc.Task && f.Config.StaticURL == "" {
+			v.Status = in.functionStatus(key, known.users[key])
 		}
 		out[key] = v
 	}
-	return out
+	return out, nil
+}
+
+// functionStatus is the worst that the units say that run a function.
+func (in *Inspection) functionStatus(key string, users []string) oprc.FunctionStatus {
+	var worst oprc.FunctionStatus
+	for _, id := range users {
+		env := id[strings.LastIndexByte(id, '@')+1:]
+		d, st := in.live.Units[env][id], in.live.Statuses[env][id]
+		if !d.Runs() {
+			continue
+		}
+		is := judge(d, st, in.live.Environments[env].Health)
+		now := oprc.FunctionStatus{Condition: is.condition}
+		if is.settled && st.Generation > 0 {
+			if now = cmp.Or(st.Functions[key], now); is.condition == oprc.Down {
+				now.Condition = oprc.Down
+			}
+		}
+		if worst.Condition == "" || Worst(worst.Condition, now.Condition) != worst.Condition {
+			worst = now
+		}
+	}
+	return cmp.Or(worst, oprc.FunctionStatus{Condition: oprc.Pending})
 }

@@ -134,7 +134,6 @@ type Result struct {
 // methods may be called concurrently.
 type Reconciler struct {
 	Ledger Ledger
-	Reader Reader
 	// Load reads packages and environments out of files, with all findings.
 	Load func(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics)
 	Now  func() time.Time

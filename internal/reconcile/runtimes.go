@@ -96,16 +96,33 @@ func (t *tally) quorum(strong bool) bool {
 
 // View joins a unit's record and status into what a reader should believe.
 func View(rec oprc.UnitRecord, st oprc.Status, health oprc.Health) UnitView {
-	u := UnitView{UnitRecord: rec, Condition: oprc.Pending, Settled: st.Generation == rec.Generation}
+	d := oprc.UnitDigest{Generation: rec.Generation}
+	if rec.Op == oprc.Deploy {
+		d.SpecHash = rec.SpecHash
+	}
+	is := judge(d, st, health)
+	u := UnitView{UnitRecord: rec, Condition: is.condition, Settled: is.settled, Drift: is.drift}
 	if st.Generation > 0 {
 		u.Status = &st
 	}
-	if u.Settled {
-		u.Condition = st.Condition
-		u.Drift = rec.Op == oprc.Deploy && (st.Condition == oprc.Deleted || st.SpecHash != "" && st.SpecHash != rec.SpecHash)
-	}
-	if health == oprc.EnvDown && u.Condition != oprc.Deleted {
-		u.Condition = oprc.Down
-	}
 	return u
+}
+
+// A judgement is what a reader should believe of a unit.
+type judgement struct {
+	condition            oprc.Condition
+	settled, drift, gone bool // gone: it was told to go, and has gone
+}
+
+func judge(d oprc.UnitDigest, st oprc.Status, health oprc.Health) judgement {
+	is := judgement{condition: oprc.Pending, settled: st.Generation == d.Generation}
+	if is.settled {
+		is.condition = st.Condition
+		is.drift = d.Runs() && (st.Condition == oprc.Deleted || st.SpecHash != "" && st.SpecHash != d.SpecHash)
+	}
+	if health == oprc.EnvDown && is.condition != oprc.Deleted {
+		is.condition = oprc.Down
+	}
+	is.gone = !d.Runs() && is.settled && is.condition == oprc.Deleted
+	return is
 }

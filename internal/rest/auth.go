@@ -322,7 +322,7 @@ func (a *api) listTokens(w http.ResponseWriter, r *http.Request) error {
 		all[i].Hash = ""
 	}
 	slices.SortStableFunc(all, func(x, y Token) int { return strings.Compare(x.Name, y.Name) })
-	return a.reply(w, r, http.StatusOK, cut(win, all))
+	return a.reply(w, r, http.StatusOK, paged(win, all))
 }
 
 func (a *api) createToken(w http.ResponseWriter, r *http.Request) error {

@@ -41,7 +41,7 @@ func (a *api) listDead(w http.ResponseWriter, r *http.Request) error {
 		all = append(all, entries...)
 	}
 	slices.SortStableFunc(all, func(x, y oprc.DeadEntry) int { return y.Time.Compare(x.Time) })
-	return a.reply(w, r, http.StatusOK, cut(win, all))
+	return a.reply(w, r, http.StatusOK, paged(win, all))
 }
 
 // deadEnvs returns the environments that the caller sees, or the named one.

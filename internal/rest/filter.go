@@ -33,6 +33,26 @@ func newFilter(q url.Values) (filter, error) {
 // none reports whether the filter passes everything.
 func (f filter) none() bool { return f == filter{} }
 
+// candidates are the keys of a kind that the filter can pass, judged by how they look.
+func (f filter) candidates(kind oprc.Kind, keys []string) []string {
+	begins := ""
+	switch {
+	case kind != oprc.KindUnit:
+		return keys
+	case f.class != "":
+		begins = f.class + "/"
+	case f.pkg != "":
+		begins = f.pkg + "."
+	}
+	out := []string{}
+	for _, key := range keys {
+		if strings.HasPrefix(key, begins) && (f.env == "" || strings.HasSuffix(key, "@"+f.env)) {
+			out = append(out, key)
+		}
+	}
+	return out
+}
+
 func (f filter) passes(o reconcile.Object) bool {
 	if f.none() {
 		return true

@@ -179,22 +179,44 @@ func (m *Metrics) fill(ctx context.Context, c Control) error {
 	if m.leads != nil && m.leads() {
 		m.leading.Set(1)
 	}
-	for _, kind := range []oprc.Kind{oprc.KindPackage, oprc.KindDeployment, oprc.KindUnit, oprc.KindEnv, oprc.KindCRM, oprc.KindSource} {
-		objects, err := c.List(ctx, kind)
+	in, err := c.Inspect(ctx)
+	if err != nil {
+		return err
+	}
+	packages, err := in.Keys(oprc.KindPackage)
+	if err != nil {
+		return err
+	}
+	m.packages.Set(float64(len(packages)))
+	for condition, n := range in.DeploymentConditions() {
+		m.deployments.WithLabelValues(string(condition)).Set(float64(n))
+	}
+	for is, n := range in.UnitStates() {
+		m.countUnits(is, float64(n))
+	}
+	for _, kind := range []oprc.Kind{oprc.KindEnv, oprc.KindCRM, oprc.KindSource} {
+		objects, err := in.Objects(ctx, kind, nil)
 		if err != nil {
 			return err
-		}
-		if kind == oprc.KindPackage {
-			m.packages.Set(float64(len(objects)))
 		}
 		for _, o := range objects {
 			m.count(o)
 		}
-		if kind == oprc.KindUnit {
-			m.sources.running(objects)
-		}
 	}
-	return nil
+	return m.sources.running(ctx, in)
+}
+
+func (m *Metrics) countUnits(is reconcile.UnitState, n float64) {
+	if n == 0 {
+		return
+	}
+	m.units.WithLabelValues(is.Env, string(is.Condition)).Add(n)
+	if is.Drift {
+		m.drift.Add(n)
+	}
+	if !is.Settled {
+		m.inflight.WithLabelValues(is.Env).Add(n)
+	}
 }
 
 func truth(b bool) float64 {
@@ -206,16 +228,6 @@ func truth(b bool) float64 {
 
 func (m *Metrics) count(o reconcile.Object) {
 	switch doc := o.Doc.(type) {
-	case *reconcile.DeploymentView:
-		m.deployments.WithLabelValues(string(doc.Condition)).Inc()
-	case *reconcile.UnitView:
-		m.units.WithLabelValues(doc.Unit.TargetEnv, string(doc.Condition)).Inc()
-		if doc.Drift {
-			m.drift.Inc()
-		}
-		if !doc.Settled {
-			m.inflight.WithLabelValues(doc.Unit.TargetEnv).Inc()
-		}
 	case *reconcile.EnvironmentView:
 		m.environments.WithLabelValues(doc.Name, string(doc.Health)).Set(1)
 	case *oprc.SourceStatus:

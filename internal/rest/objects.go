@@ -30,28 +30,13 @@ func (a *api) list(kind oprc.Kind) handler {
 		if err != nil {
 			return err
 		}
-		objects, err := a.Control.List(r.Context(), kind)
+		p, objects, err := a.pageOf(r, kind, win, keep)
 		if err != nil {
 			return err
 		}
-		who := caller(r)
-		objects = slices.DeleteFunc(slices.Clone(objects), func(o reconcile.Object) bool { return !who.sees(o) || !keep.passes(o) })
-		if err := order(objects, win.sort); err != nil {
-			return err
-		}
-		skip := 0
-		if after := q.Get("after"); after != "" {
-			skip = beyond(objects, after, win.desc)
-		}
-		p := cut(window{win.offset + skip, win.limit, win.sort, win.desc}, objects)
-		p.Offset = win.offset
-		if win.sort == "_key" && p.ItemCount == win.limit {
-			if last, ok := p.Items[p.ItemCount-1].(reconcile.Object); ok {
-				p.Next = last.Key
-			}
-		}
-		for i, o := range p.Items {
-			if p.Items[i], err = present(o.(reconcile.Object), q); err != nil {
+		p.Items = make([]any, len(objects))
+		for i, o := range objects {
+			if p.Items[i], err = present(o, q); err != nil {
 				return err
 			}
 		}
@@ -59,16 +44,71 @@ func (a *api) list(kind oprc.Kind) handler {
 	}
 }
 
-// beyond is how many objects, in the order in which they are shown, come up to the key.
-func beyond(objects []reconcile.Object, key string, desc bool) int {
-	i, found := slices.BinarySearchFunc(objects, key, func(o reconcile.Object, k string) int { return strings.Compare(o.Key, k) })
-	switch {
-	case desc:
-		return len(objects) - i
-	case found:
-		return i + 1
+// pageOf returns the page of a kind that was asked for, and the objects on it. Documents
+// are read for that page alone, unless those of the others decide what is on it.
+func (a *api) pageOf(r *http.Request, kind oprc.Kind, win window, keep filter) (page, []reconcile.Object, error) {
+	who, after := caller(r), r.URL.Query().Get("after")
+	if kind == oprc.KindSource || kind == oprc.KindRuntime {
+		objects, err := a.Control.List(r.Context(), kind)
+		if err != nil {
+			return page{}, nil, err
+		}
+		return choose(objects, who, keep, win, after)
 	}
-	return i
+	in, err := a.Control.Inspect(r.Context())
+	if err != nil {
+		return page{}, nil, err
+	}
+	keys, err := in.Keys(kind)
+	if err != nil {
+		return page{}, nil, err
+	}
+	if win.sort != "_key" || !keep.none() || who.limited() {
+		objects, err := in.Objects(r.Context(), kind, keep.candidates(kind, keys))
+		if err != nil {
+			return page{}, nil, err
+		}
+		return choose(objects, who, keep, win, after)
+	}
+	p, keys := cut(win.from(keys, after), keys)
+	if p.Offset = win.offset; len(keys) == win.limit {
+		p.Next = keys[len(keys)-1]
+	}
+	objects, err := in.Objects(r.Context(), kind, keys)
+	return p, objects, err
+}
+
+// choose cuts a page out of objects, which are sorted by key.
+func choose(objects []reconcile.Object, who *Identity, keep filter, win window, after string) (page, []reconcile.Object, error) {
+	objects = slices.DeleteFunc(slices.Clone(objects), func(o reconcile.Object) bool { return !who.sees(o) || !keep.passes(o) })
+	if err := order(objects, win.sort); err != nil {
+		return page{}, nil, err
+	}
+	keys := make([]string, len(objects))
+	for i, o := range objects {
+		keys[i] = o.Key
+	}
+	p, objects := cut(win.from(keys, after), objects)
+	if p.Offset = win.offset; win.sort == "_key" && len(objects) == win.limit {
+		p.Next = objects[len(objects)-1].Key
+	}
+	return p, objects, nil
+}
+
+// from is the window behind the key after, of keys that are sorted; "" is before them all.
+func (w window) from(keys []string, after string) window {
+	if after == "" {
+		return w
+	}
+	i, found := slices.BinarySearch(keys, after)
+	switch {
+	case w.desc:
+		i = len(keys) - i
+	case found:
+		i++
+	}
+	w.offset += i
+	return w
 }
 
 // present is an object as the query wants it.

@@ -49,7 +49,7 @@ func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
 		status = http.StatusCreated
 	}
 	if len(answers) != 1 {
-		return a.reply(w, r, status, cut(window{limit: len(answers)}, answers))
+		return a.reply(w, r, status, paged(window{limit: len(answers)}, answers))
 	}
 	raw, err := a.encode(shown(last)) // as GET answers, whose tag it shall be
 	if err != nil {

@@ -79,17 +79,27 @@ func flag(q url.Values, name string) (bool, error) {
 	return b, nil
 }
 
-// cut returns the page of items, which are in ascending order.
-func cut[T any](w window, items []T) page {
-	p := page{Total: len(items), Offset: w.offset, Items: []any{}}
+// cut returns the page of items, which are in ascending order, and what is on it.
+func cut[T any](w window, items []T) (page, []T) {
+	p, on := page{Total: len(items), Offset: w.offset}, []T{}
 	for i := w.offset; i < min(w.offset+w.limit, len(items)); i++ {
 		at := i
 		if w.desc {
 			at = len(items) - 1 - i
 		}
-		p.Items = append(p.Items, items[at])
+		on = append(on, items[at])
 	}
-	p.ItemCount = len(p.Items)
+	p.ItemCount = len(on)
+	return p, on
+}
+
+// paged returns the page of items, which are in ascending order, with them on it.
+func paged[T any](w window, items []T) page {
+	p, on := cut(w, items)
+	p.Items = make([]any, len(on))
+	for i, item := range on {
+		p.Items[i] = item
+	}
 	return p
 }
 

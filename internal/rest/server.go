@@ -35,8 +35,9 @@ type Control interface {
 	// loop.PlanAs does.
 	PlanAs(ctx context.Context, source string, next loop.Proposal) (loop.Preview, error)
 
-	// List returns the objects of a kind, sorted by key; Find one of them, or an
-	// oprc.ErrNotFound. What they return is not changed.
+	// Inspect, List and Find are those of reconcile.Inspector. What they return is not
+	// changed.
+	Inspect(ctx context.Context) (*reconcile.Inspection, error)
 	List(ctx context.Context, kind oprc.Kind) ([]reconcile.Object, error)
 	Find(ctx context.Context, kind oprc.Kind, key string) (reconcile.Object, error)
 

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -114,28 +115,21 @@ func (s *sourceMetrics) applied(t loop.Tick) {
 }
 
 // running observes the revisions all of whose units run.
-func (s *sourceMetrics) running(units []reconcile.Object) {
+func (s *sourceMetrics) running(ctx context.Context, in *reconcile.Inspection) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for rev, made := range s.commit {
-		last, open, found := time.Time{}, false, false
-		for _, o := range units {
-			u, ok := o.Doc.(*reconcile.UnitView)
-			if !ok || u.Revision != rev || u.Op != oprc.Deploy {
-				continue
-			}
-			found = true
-			open = open || !u.Settled || u.Condition != oprc.Running || u.Status == nil
-			if u.Status != nil && u.Status.Time.After(last) {
-				last = u.Status.Time
-			}
+		got, err := in.Reaches(ctx, rev)
+		if err != nil {
+			return err
 		}
-		if open {
+		if !got.All {
 			continue
 		}
 		delete(s.commit, rev)
-		if found {
-			s.toRunning.Observe(max(0, last.Sub(made).Seconds()))
+		if got.Units > 0 {
+			s.toRunning.Observe(max(0, got.Last.Sub(made).Seconds()))
 		}
 	}
+	return nil
 }

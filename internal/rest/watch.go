@@ -37,7 +37,7 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) error {
 	}
 	who, keep := caller(r), newEventFilter(r)
 	all = slices.DeleteFunc(all, func(e oprc.Event) bool { return !who.seesEvent(e) || !keep.passes(e) })
-	return a.reply(w, r, http.StatusOK, cut(win, all))
+	return a.reply(w, r, http.StatusOK, paged(win, all))
 }
 
 // history answers with a page of the writes of a package, newest first; desc=true
@@ -55,7 +55,7 @@ func (a *api) history(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.findPackage(r, name); err != nil && (len(all) == 0 || caller(r).limited()) {
 		return err
 	}
-	return a.reply(w, r, http.StatusOK, cut(win, all))
+	return a.reply(w, r, http.StatusOK, paged(win, all))
 }
 
 var eventID = regexp.MustCompile(`^\d{1,19}(-\d{1,19})?$`)

@@ -20,7 +20,7 @@ import (
 
 // stream reads Server-Sent Events.
 type stream struct {
-	t     *testing.T
+	t     testing.TB
 	lines *bufio.Scanner
 	close func()
 }

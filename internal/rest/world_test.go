@@ -26,6 +26,7 @@ import (
 // state is the real thing: the reconciler on a ledger.
 type state struct {
 	*reconcile.Reconciler
+	*reconcile.Inspector
 	reconcile.Steering
 	*rdb.DB
 }
@@ -36,7 +37,7 @@ func (s state) PlanAs(ctx context.Context, source string, next loop.Proposal) (l
 
 // A world is a server on real state.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	url   string
 	redis *miniredis.Miniredis
 	state state
@@ -45,7 +46,7 @@ type world struct {
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // newWorld starts a server as options say, with one environment, east.
-func newWorld(t *testing.T, options ...func(*rest.Server)) *world {
+func newWorld(t testing.TB, options ...func(*rest.Server)) *world {
 	t.Helper()
 	m := miniredis.RunT(t)
 	db, err := rdb.Open(t.Context(), rdb.Options{URL: "redis://" + m.Addr(), Keys: rdb.Keys{N: "n", T: "t"}, Group: "g"})
@@ -53,8 +54,8 @@ func newWorld(t *testing.T, options ...func(*rest.Server)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	rec := &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: time.Now}
-	w := &world{t: t, redis: m, state: state{rec, reconcile.Steering{Desk: db, Reconciler: rec}, db}}
+	rec := &reconcile.Reconciler{Ledger: db, Load: schema.Load, Now: time.Now}
+	w := &world{t: t, redis: m, state: state{rec, &reconcile.Inspector{Ledger: db, Reader: db}, reconcile.Steering{Desk: db, Reconciler: rec}, db}}
 	s := &rest.Server{
 		Control: w.state, Load: schema.Load, Now: time.Now, Ready: db.Ping,
 		Unavailable: func(err error) bool { return errors.Is(err, rdb.ErrUnavailable) },
@@ -95,7 +96,7 @@ type answer struct {
 }
 
 // json returns the body as generic JSON.
-func (a answer) json(t *testing.T) map[string]any {
+func (a answer) json(t testing.TB) map[string]any {
 	t.Helper()
 	var v map[string]any
 	if err := json.Unmarshal([]byte(a.body), &v); err != nil {
@@ -185,7 +186,7 @@ type broken struct {
 	err error
 }
 
-func (b broken) List(context.Context, oprc.Kind) ([]reconcile.Object, error) { return nil, b.err }
+func (b broken) Inspect(context.Context) (*reconcile.Inspection, error) { return nil, b.err }
 
 func (b broken) Find(context.Context, oprc.Kind, string) (reconcile.Object, error) {
 	panic("a bug")
