@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -98,7 +99,41 @@ func (w *world) resolveClass(c *class) {
 			c.out.Parents[up.index] = up.class.key
 		}
 	}
+	w.boundInheritance(c)
 	c.out.Resolved = fold(c)
+}
+
+const (
+	maxDepth     = 64      // levels of classes that a class inherits through
+	maxInherited = 100_000 // members and ancestors that the classes of a package inherit, all together
+)
+
+// boundInheritance cuts a class off its parents where resolving it would take more than
+// is allowed. That is said once for a package, however many of its classes it is about.
+func (w *world) boundInheritance(c *class) {
+	members := 0
+	for _, up := range c.parents {
+		c.depth = max(c.depth, up.class.depth+1)
+		from := up.class.out.Resolved
+		members += 1 + len(from.Functions) + len(from.KeySpecs) + len(from.RefSpecs) + len(from.Ancestors)
+	}
+	what, hint := "", ""
+	switch c.pack.inherited += members; {
+	case c.depth > maxDepth:
+		what = fmt.Sprintf("class %s inherits through %d levels of classes; the limit is %d", quote(c.spec.Name), c.depth, maxDepth)
+		hint = "inherit from a class further up, or give the classes functions in common instead of ancestors"
+	case c.pack.inherited > maxInherited:
+		what = fmt.Sprintf("with class %s the classes of package %s inherit %d members in all; the limit is %d",
+			quote(c.spec.Name), quote(c.pack.name), c.pack.inherited, maxInherited)
+		hint = "inherit less, or split the package"
+	default:
+		return
+	}
+	c.parents = nil
+	if !c.pack.unbounded {
+		c.pack.unbounded = true
+		w.report(c.pack, oprc.CodeLimits, at("classes", c.index, "parents"), hint, what)
+	}
 }
 
 // fold merges the members of the parents, in order, and the class's own. Later
@@ -165,12 +200,14 @@ func put[V any](m *map[string]V, name string, v V) {
 // order listed, then theirs.
 func ancestors(c *class) []string {
 	var keys []string
+	seen := map[*class]bool{}
 	level := []*class{c}
 	for len(level) > 0 {
 		var next []*class
 		for _, at := range level {
 			for _, up := range at.parents {
-				if !slices.Contains(keys, up.class.key) {
+				if !seen[up.class] {
+					seen[up.class] = true
 					keys = append(keys, up.class.key)
 					next = append(next, up.class)
 				}

@@ -34,6 +34,8 @@ type pack struct {
 	deployments []*deployment
 	required    []link
 	reads       []string // packages that it depends on, with repeats
+	inherited   int      // members that its classes inherit, all together
+	unbounded   bool     // more than that is allowed was found, and reported
 }
 
 // A link is a `required` entry that was found.
@@ -48,6 +50,7 @@ type class struct {
 	index   int
 	spec    *oprc.Class
 	parents []parent
+	depth   int        // levels of classes that it inherits through
 	out     oprc.Class // resolved
 }
 
