@@ -15,6 +15,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 	Port       int            `koanf:"port"`
 	Listen     string         `koanf:"listen"` // address, with or without a port; "": all, or loopback where callers are not known
 	Limits     LimitsConfig   `koanf:"limits"`
+	MaxUnits   plan.MaxUnits     `koanf:"maxUnits"` // that packages may ask for
 	LogLevel   slog.Level     `koanf:"logLevel"`
 	CRMEnabled bool           `koanf:"crmEnabled"` // false: nothing is dispatched
 	Interval   time.Duration  `koanf:"interval"`   // between polls of a source that says nothing else
@@ -237,6 +239,7 @@ func (c Config) check() error {
 	if _, err := c.Security.access(time.Now); err != nil {
 		errs = append(errs, err)
 	}
+	bad(c.MaxUnits.Class >= 0 && c.MaxUnits.Package >= 0 && c.MaxUnits.Plan >= 0, "maxUnits: %+v: a limit is negative", c.MaxUnits)
 	if err := c.Limits.check(); err != nil {
 		errs = append(errs, err)
 	}

@@ -56,8 +56,8 @@ func checkCounts(d oprc.Deployment) []Finding {
 		out = append(out, shardError("/replicaCount", "leave it out to have it computed",
 			"replicaCount is %d; it must be at least 1", d.ReplicaCount))
 	}
-	if p, r := partitionsOf(d), max(1, d.ReplicaCount); p > maxShards || r > maxShards/p {
-		f := shardError("/partitionCount", "", "%d partitions with %s are more than %d shards", p, replicas(r), maxShards)
+	if p, r := partitionsOf(d), max(1, d.ReplicaCount); p > MaxShards || r > MaxShards/p {
+		f := shardError("/partitionCount", "", "%d partitions with %s are more than %d shards", p, replicas(r), MaxShards)
 		f.Code = oprc.CodeLimits
 		out = append(out, f)
 	}

@@ -69,8 +69,8 @@ type Quorum struct {
 	Q float64 `json:"q"`
 }
 
-// maxShards bounds what one deployment may ask for: partitions times replicas.
-const maxShards = 1 << 20
+// MaxShards bounds what one deployment may ask for: partitions times replicas.
+const MaxShards = 1 << 20
 
 // Place decides. It never fails: what cannot be placed is a Finding.
 func Place(in Input) Placement {

@@ -23,9 +23,14 @@ type stand struct {
 // that run already first, so that a new one cannot push them away.
 func (a *attempt) place() {
 	stands := a.stands()
-	room := a.newRoom(stands)
+	room, units := a.newRoom(stands), newBudget(a.MaxUnits)
 	for _, s := range stands {
-		out := placement.Place(a.placementInput(s, room))
+		var out placement.Placement
+		if f, over := units.take(s); over {
+			out.Findings = append(out.Findings, f)
+		} else {
+			out = placement.Place(a.placementInput(s, room))
+		}
 		failed := slices.ContainsFunc(out.Findings, func(f placement.Finding) bool { return f.Severity == oprc.SeverityError })
 		stays := failed && s.current != nil && a.asBefore(s)
 		for _, f := range out.Findings {

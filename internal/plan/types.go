@@ -66,6 +66,8 @@ type Input struct {
 	// Yield names packages that the origin does not prune: another one takes them over, or
 	// it is not decided yet that they go.
 	Yield map[string]bool
+	// MaxUnits bounds what is worked out.
+	MaxUnits MaxUnits
 	// KeepGoing leaves packages with errors, and those that depend on their
 	// change, at their last good state and plans the others. Without it an error
 	// leaves the plan empty but for its diagnostics.

@@ -134,6 +134,8 @@ type Result struct {
 // methods may be called concurrently.
 type Reconciler struct {
 	Ledger Ledger
+	// MaxUnits is what [plan.Input] says of it.
+	MaxUnits plan.MaxUnits
 	// Load reads packages and environments out of files, with all findings.
 	Load func(files []oprc.File, strict bool, pkg string) ([]oprc.Document, oprc.Diagnostics)
 	Now  func() time.Time
@@ -175,7 +177,7 @@ func (r *Reconciler) PlanOn(ctx context.Context, req Request, docs []oprc.Docume
 	docs, seen.Over = keepQuarantined(docs, req.Quarantine, live)
 	p, err := r.decide(ctx, plan.Input{
 		Documents: keepContested(docs, req.Contested, live), Diagnostics: found, Scope: req.Scope, Live: live,
-		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested, Settled: req.Settled, Unread: req.Unread, Free: free, Yield: req.Yield,
+		KeepGoing: req.KeepGoing, Heal: req.Heal, LeaveDrift: req.Contested, Settled: req.Settled, Unread: req.Unread, Free: free, Yield: req.Yield, MaxUnits: r.MaxUnits,
 	}, req.Actor)
 	if err != nil || req.KeepGoing {
 		return p, seen, err
