@@ -2,6 +2,7 @@ package oprc
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -96,10 +97,12 @@ func ParseUnitID(id string) (clsKey string, partition, replica int, env string, 
 	if len(parts) != 3 || parts[0] == "" {
 		return "", 0, 0, "", false
 	}
-	if _, err := fmt.Sscanf(parts[1]+" "+parts[2], "%d %d", &partition, &replica); err != nil {
+	partition, err := strconv.Atoi(parts[1])
+	if err != nil || strconv.Itoa(partition) != parts[1] { // each unit has one id
 		return "", 0, 0, "", false
 	}
-	if UnitID(parts[0], partition, replica, env) != id {
+	replica, err = strconv.Atoi(parts[2])
+	if err != nil || strconv.Itoa(replica) != parts[2] {
 		return "", 0, 0, "", false
 	}
 	return parts[0], partition, replica, env, true
