@@ -126,7 +126,11 @@ tidy-check:
 	go mod tidy -diff
 
 .PHONY: bench
-bench: ## run the benchmarks (BENCH=regexp)
+bench: ## measure the program beside floors, tables for docs/performance.md (SIZES=1000,10000)
+	go test -tags bench ./e2e -run '^TestBench$$' -count=1 -timeout 2h -v -bench.sizes '$(or $(SIZES),1000,10000)'
+
+.PHONY: microbench
+microbench: ## run the benchmarks beside the code (BENCH=regexp)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: fuzz

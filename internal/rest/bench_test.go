@@ -43,7 +43,7 @@ func BenchmarkReads(b *testing.B) {
 			for b.Loop() {
 				rec := httptest.NewRecorder()
 				rec.Body = nil
-				of.handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, of.path, nil))
+				of.handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "http://localhost"+of.path, nil))
 				if rec.Code != http.StatusOK {
 					b.Fatal(of.path, rec.Code)
 				}
