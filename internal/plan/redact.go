@@ -26,8 +26,8 @@ type Redaction struct {
 // tokenPrefix begins what stands for a secret.
 const tokenPrefix = "redacted:hmac-sha256:"
 
-func (r Redaction) masker() masker {
-	return masker{r.Mask, func(secret any) any {
+func (r Redaction) secrets() oprc.Secrets {
+	return oprc.Secrets{Patterns: r.Mask, Instead: func(secret any) any {
 		if s, ok := secret.(string); ok && strings.HasPrefix(s, tokenPrefix) {
 			return s
 		}
@@ -59,7 +59,7 @@ func redacted[T any](r Redaction, v T) (T, error) {
 	if err != nil {
 		return v, err
 	}
-	after := r.masker().document(before, nil)
+	after := r.secrets().Hide(before)
 	if bytes.Equal(before, after) {
 		return v, nil
 	}

@@ -100,7 +100,7 @@ func deploymentBody(w http.ResponseWriter, r *http.Request) (body map[string]any
 // deploy applies the owner's package with the deployment in it.
 func (a *api) deploy(w http.ResponseWriter, r *http.Request, owner, key string, body map[string]any, status int, cond map[string][]int64) error {
 	if holdsMask(body, a.Mask) {
-		return refuse(http.StatusBadRequest, "the deployment holds the mask %s where a secret belongs", masked)
+		return refuse(http.StatusBadRequest, "the deployment holds the mask %s where a secret belongs", oprc.Masked)
 	}
 	for _, name := range []string{"key", "cls", "metadata", "status", "_rev"} { // what the API adds is nothing to write
 		delete(body, name)

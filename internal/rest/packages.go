@@ -21,7 +21,7 @@ func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
 	docs, _ := a.Load(req.Files, req.Strict, req.Package)
 	for _, d := range docs {
 		if holdsMask(d.Package, a.Mask) {
-			return refuse(http.StatusBadRequest, "package %s holds the mask %s where a secret belongs: write the secret", d.Name(), masked)
+			return refuse(http.StatusBadRequest, "package %s holds the mask %s where a secret belongs: write the secret", d.Name(), oprc.Masked)
 		}
 	}
 	names, cond := packageNames(docs), reconcile.Conditions{AnyRemovals: true}

@@ -92,7 +92,8 @@ func (a *api) problemOf(err error) problem {
 	case errors.Is(err, oprc.ErrDenied):
 		p.Type, p.Status = kindDenied, http.StatusForbidden
 	case errors.As(err, &invalid):
-		p.Type, p.Status, p.Diagnostics = kindInvalid, http.StatusBadRequest, invalid.Diagnostics
+		p.Type, p.Status, p.Diagnostics = kindInvalid, http.StatusBadRequest, oprc.Secrets{Patterns: a.Mask}.Findings(invalid.Diagnostics)
+		p.Detail = (&oprc.InvalidError{Diagnostics: p.Diagnostics}).Error()
 	case errors.Is(err, oprc.ErrInvalid):
 		p.Type, p.Status = kindInvalid, http.StatusBadRequest
 	case errors.Is(err, oprc.ErrNotFound):

@@ -2,9 +2,6 @@ package view
 
 import (
 	"fmt"
-	"path"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -54,6 +51,7 @@ func (f Findings) number(sev oprc.Severity) int {
 
 // Findings prints what a check found, in any format but wide and name.
 func (o Output) Findings(f Findings) error {
+	f.Diagnostics = oprc.Secrets{Patterns: o.Mask}.Findings(f.Diagnostics)
 	switch o.Format {
 	case JSON, YAML:
 		return o.Document(findingsDoc{FormatVersion, f.summary(), f.Diagnostics})
@@ -71,7 +69,7 @@ func (o Output) Findings(f Findings) error {
 // are information only: what a person should see beside a plan.
 func (o Output) Remarks(f Findings) error {
 	var b strings.Builder
-	for _, d := range f.Diagnostics {
+	for _, d := range (oprc.Secrets{Patterns: o.Mask}).Findings(f.Diagnostics) {
 		if d.Severity != oprc.SeverityInfo {
 			b.WriteString(f.finding(d, o.Mask))
 		}
@@ -124,7 +122,7 @@ func (f Findings) finding(d oprc.Diagnostic, mask []string) string {
 	}
 	b.WriteString(severity(d.Severity, string(d.Severity)+" "+string(d.Code)) + ": " + clean(d.Message) + "\n")
 	if line, ok := sourceLine(f.Contents[d.File], d.Line); ok {
-		line = hideValues(line, mask)
+		line = oprc.Secrets{Patterns: mask}.Line(line)
 		gutter := fmt.Sprintf("%5d", d.Line)
 		b.WriteString(faint(gutter+" | ") + printable(line) + "\n")
 		if pad, ok := padding(line, d.Column); ok {
@@ -184,28 +182,6 @@ func sourceLine(data []byte, n int) (string, bool) {
 	line, _, _ := strings.Cut(rest, "\n")
 	line = strings.TrimSuffix(line, "\r")
 	return line, strings.TrimSpace(line) != "" && len(line) <= 400
-}
-
-// member is `key: value` in a line of YAML or JSON.
-var member = regexp.MustCompile(`([A-Za-z0-9_.-]+)(["']?\s*:\s+)("[^"]*"|'[^']*'|[^,{}\[\s][^,{}]*)`)
-
-// hideValues replaces the values of secret keys in a line. The model's own keys
-// are no secrets, whatever the patterns say.
-func hideValues(line string, mask []string) string {
-	return member.ReplaceAllStringFunc(line, func(found string) string {
-		m := member.FindStringSubmatch(found)
-		if m[1] == "_key" || m[1] == "key" || !secret(m[1], mask) {
-			return found
-		}
-		return m[1] + m[2] + "***"
-	})
-}
-
-func secret(key string, mask []string) bool {
-	return slices.ContainsFunc(mask, func(pattern string) bool {
-		ok, err := path.Match(strings.ToUpper(pattern), strings.ToUpper(key))
-		return ok && err == nil
-	})
 }
 
 // printable is the line as text shows it; padding measures the same text.

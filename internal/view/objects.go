@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
-	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
@@ -138,8 +137,7 @@ func (o Output) masked(doc []byte) []byte {
 	if len(o.Mask) == 0 {
 		return doc
 	}
-	carrier := plan.Plan{Changes: []plan.Change{{After: doc}}}
-	return carrier.Masked(o.Mask).Changes[0].After
+	return oprc.MustCanonical(oprc.Secrets{Patterns: o.Mask}.Hide(doc))
 }
 
 // columns returns the header of a listing; wide adds the last few. Rows have the
