@@ -80,11 +80,11 @@ func (o *blameOptions) run(ctx context.Context, s *state, words []string) error 
 // blame says who set the fields of an object.
 func (s *state) blame(ctx context.Context, found reconcile.Object) ([]reconcile.Blamed, error) {
 	switch doc := found.Doc.(type) {
-	case reconcile.PackageView:
+	case *reconcile.PackageView:
 		return s.blameIn(ctx, doc.Name, func(oprc.Package) string { return "" })
-	case reconcile.FunctionView:
+	case *reconcile.FunctionView:
 		return s.blameIn(ctx, doc.Pkg, func(oprc.Package) string { return "/functions/" + doc.Name })
-	case reconcile.DeploymentView:
+	case *reconcile.DeploymentView:
 		return s.blameIn(ctx, doc.Pkg, func(p oprc.Package) string {
 			for _, d := range p.Deployments {
 				if resolve.DeploymentKey(p, d.Key) == found.Key {
@@ -93,7 +93,7 @@ func (s *state) blame(ctx context.Context, found reconcile.Object) ([]reconcile.
 			}
 			return "/deployments/" + found.Key
 		})
-	case reconcile.ClassView:
+	case *reconcile.ClassView:
 		return s.blameClass(ctx, doc.Class)
 	}
 	return nil, usagef("%s have no history of their own: blame takes packages, classes, functions and deployments", found.Kind)
@@ -128,7 +128,7 @@ func (s *state) blameClass(ctx context.Context, class oprc.Class) ([]reconcile.B
 		if err != nil {
 			return out, err
 		}
-		view, ok := found.Doc.(reconcile.ClassView)
+		view, ok := found.Doc.(*reconcile.ClassView)
 		if !ok {
 			continue
 		}

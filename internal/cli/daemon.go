@@ -3,11 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,7 +33,6 @@ type daemon struct {
 	loop   *loop.Loop
 	ingest *ingest.Ingest
 	server *rest.Server
-	secure *tls.Config // of the HTTP API; nil: without TLS
 }
 
 func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *slog.Logger, metrics *rest.Metrics) (*daemon, error) {
@@ -60,10 +57,21 @@ func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *sl
 	metrics.Differing(func() int { return len(d.loop.Differing()) })
 	d.ingest.Lag = metrics.Lag
 	d.server = &rest.Server{
-		Control: ledger{newDirect(s.reconciler, s.db), s.db}, Load: schema.Load, Now: e.now, Ready: s.db.Ping, Log: log, Metrics: metrics,
+		Control: ledger{newDirect(s.reconciler, s.db), s.db}, Load: schema.Load, Now: e.now, Ready: ready(s.db), Log: log, Metrics: metrics,
 		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint, Access: access, Bounds: rest.Bounds(c.Limits),
 	}
 	return d, nil
+}
+
+// ready says what db keeps from being done.
+func ready(db *rdb.DB) func(context.Context) (string, error) {
+	return func(ctx context.Context) (degraded string, err error) {
+		err = db.Writable(ctx)
+		if rdb.TakesNoWrites(err) {
+			return err.Error() + ". " + nextStep(err), nil
+		}
+		return "", err
+	}
 }
 
 // watchers make the loop look at directories as soon as something changes there.
@@ -123,13 +131,9 @@ func (l ledger) History(ctx context.Context, pkg string, limit int) ([]oprc.Hist
 }
 
 // run blocks until ctx ends or a part fails.
-func (d *daemon) run(ctx context.Context, listener net.Listener, more ...func(context.Context) error) error {
+func (d *daemon) run(ctx context.Context, more ...func(context.Context) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	parts := append([]func(context.Context) error{
-		d.loop.Run,
-		d.ingest.Run,
-		func(ctx context.Context) error { return rest.Serve(ctx, listener, d.server.Handler(), d.secure) },
-	}, more...)
+	parts := append([]func(context.Context) error{d.loop.Run, d.ingest.Run}, more...)
 	for _, part := range parts {
 		g.Go(func() error { return part(ctx) })
 	}

@@ -110,7 +110,8 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 	screen := &devScreen{env: o.env, state: s}
 	d.loop.Observe = screen.step
 	o.banner(s, listener, src)
-	err = d.run(ctx, listener,
+	err = d.run(ctx,
+		func(ctx context.Context) error { return rest.Serve(ctx, listener, d.server.Handler(), nil) },
 		s.embedded.Run,
 		func(ctx context.Context) error { return watch(ctx, func() { d.loop.Wake(src.Name) }) },
 		func(ctx context.Context) error { return follow(ctx, s.db, screen.event, screen.rest) },

@@ -126,6 +126,9 @@ func (o *doctorOptions) redisServer(ctx context.Context, s *state) error {
 		o.warn("redis", "the embedded one, which is for development: it can lose the last second", "for anything that must last, name a Redis of your own with --redis or OPRC_REDIS_URL")
 		return nil
 	}
+	if err := s.db.Writable(ctx); rdb.TakesNoWrites(err) {
+		o.check("redis", err, "")
+	}
 	r, err := s.db.Server(ctx)
 	switch {
 	case errors.Is(err, rdb.ErrDenied):

@@ -160,6 +160,12 @@ func nextStep(err error) string {
 		return "Set OPRC_TOKEN to a token that the server knows."
 	case denied(err):
 		return "Check the user and the password: OAAS_PM_DB_USERNAME and OAAS_PM_DB_PASSWORD, or in the URL."
+	case errors.Is(err, rdb.ErrFull):
+		return "Raise its maxmemory (redis-cli CONFIG SET maxmemory BYTES), or delete what else it keeps. Reading works meanwhile, and daemons go on by themselves."
+	case errors.Is(err, rdb.ErrDisk):
+		return "Make room on its disk (its log names the file), then redis-cli BGSAVE: it takes writes again once that succeeds. Reading works meanwhile, and daemons go on by themselves."
+	case errors.Is(err, rdb.ErrReplica):
+		return "Name its master (redis-cli INFO replication shows master_host), or wait for the failover. Reading works meanwhile."
 	case unavailable(err):
 		return "Check that it runs and that the address is right; without --redis, --server, a context and OAAS_PM_DB_* oprc uses its embedded state."
 	case errors.Is(err, oprc.ErrConflict):

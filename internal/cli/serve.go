@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/loop"
@@ -93,46 +94,73 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = listener.Close() }() // closed already once it served
-	s, err := o.connect(ctx, c, log)
-	if ctx.Err() != nil {
-		return nil // told to stop while Redis was away
+	door := newDoor(c.Health.Endpoint)
+	return besides(ctx,
+		func(ctx context.Context) error { return rest.Serve(ctx, listener, door, secure) },
+		func(ctx context.Context, end func()) (err error) {
+			s, err := o.connect(ctx, c, log.With("address", listener.Addr().String()), door)
+			if ctx.Err() != nil {
+				return nil // told to stop while Redis was away
+			}
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.Close()) }()
+			s.reconciler.Judge = judge
+			if err := s.db.Claim(ctx); err != nil && !errors.Is(err, rdb.ErrUnavailable) {
+				return err
+			}
+			d, err := o.newDaemon(s, sources, c, log, metrics)
+			if err != nil {
+				return err
+			}
+			d.loop.Environments = environments
+			if d.loop.Config, err = c.digest(filepath.Dir(o.config)); err != nil {
+				return err
+			}
+			d.loop.Peers = s.db
+			d.server.Preview = o.preview(s, c)
+			notifier.Sent = metrics.Notified
+			d.loop.Observe = func(st loop.Step) {
+				logStep(log, st)
+				if outcome, ok := notify.OutcomeOf(st, o.now()); ok {
+					notifier.Tell(outcome)
+				}
+			}
+			if err := d.hooks(ctx, o.env, s.db, c.Sources, log); err != nil {
+				return err
+			}
+			door.open(d.server.Handler())
+			log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
+			err = d.run(ctx, append(d.watchers(sources, log), notifier.Run)...)
+			end() // requests that still run need s
+			if ctx.Err() != nil {
+				log.Info("stopped")
+				return nil
+			}
+			return err
+		})
+}
+
+// besides runs work, and serve for as long as that lasts. If serve fails, the context of
+// work ends. With end work ends serve earlier, and waits for it.
+func besides(ctx context.Context, serve func(context.Context) error, work func(ctx context.Context, end func()) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	serving, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	end := func() {
+		stop()
+		<-ended
 	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	s.reconciler.Judge = judge
-	if err := s.db.Claim(ctx); err != nil && !errors.Is(err, rdb.ErrUnavailable) {
-		return err
-	}
-	log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
-	d, err := o.newDaemon(s, sources, c, log, metrics)
-	if err != nil {
-		return err
-	}
-	d.secure, d.loop.Environments = secure, environments
-	if d.loop.Config, err = c.digest(filepath.Dir(o.config)); err != nil {
-		return err
-	}
-	d.loop.Peers = s.db
-	d.server.Preview = o.preview(s, c)
-	notifier.Sent = metrics.Notified
-	d.loop.Observe = func(st loop.Step) {
-		logStep(log, st)
-		if outcome, ok := notify.OutcomeOf(st, o.now()); ok {
-			notifier.Tell(outcome)
-		}
-	}
-	if err := d.hooks(ctx, o.env, s.db, c.Sources, log); err != nil {
-		return err
-	}
-	err = d.run(ctx, listener, append(d.watchers(sources, log), notifier.Run)...)
-	if ctx.Err() != nil {
-		log.Info("stopped")
-		return nil
-	}
-	return err
+	g.Go(func() error {
+		defer close(ended)
+		return serve(serving)
+	})
+	g.Go(func() error {
+		defer end()
+		return work(ctx, end)
+	})
+	return g.Wait()
 }
 
 // listen opens the port of the API.
@@ -182,13 +210,14 @@ func (o *serveOptions) preview(s *state, c Config) func(context.Context, string,
 }
 
 // connect opens Redis, and keeps trying until it answers: the daemon outlives it.
-func (o *serveOptions) connect(ctx context.Context, c Config, log *slog.Logger) (*state, error) {
+func (o *serveOptions) connect(ctx context.Context, c Config, log *slog.Logger, door *door) (*state, error) {
 	for {
 		s, err := o.openRedis(ctx, c)
 		if !errors.Is(err, rdb.ErrUnavailable) {
 			return s, err
 		}
 		log.Warn("waiting for Redis", "error", err)
+		door.closed(err)
 		if !pause(ctx, time.Second) {
 			return nil, ctx.Err()
 		}

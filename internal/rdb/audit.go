@@ -221,24 +221,25 @@ func digestOf(rec oprc.UnitRecord) oprc.UnitDigest {
 	return d
 }
 
+// unitPairs reads at one instant.
+//
+//	KEYS  1 digests  2 records
+//	      -> {fields and values of the digests, fields of the records}
+var unitPairs = redis.NewScript(`return {redis.call("HGETALL", KEYS[1]), redis.call("HKEYS", KEYS[2])}`)
+
 // pairUnits reads the units of an environment again of which records and digests differ in
 // number, and says which of them are damaged.
 func (d *DB) pairUnits(ctx context.Context, env string, s *envReading) error {
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	var digests *redis.MapStringStringCmd
-	var records *redis.StringSliceCmd
-	_, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
-		digests, records = p.HGetAll(bounded, d.k.unitDigests(env)), p.HKeys(bounded, d.k.units(env))
-		return nil
-	})
-	if err := d.wrap(ctx, err); err != nil {
-		return err
+	answer, err := unitPairs.Run(bounded, d.c, []string{d.k.unitDigests(env), d.k.units(env)}).Slice()
+	if err != nil {
+		return d.wrap(ctx, err)
 	}
-	s.units = parseUnits(digests.Val())
+	s.units = parseUnits(pairs(answer[0]))
 	var bare []string
 	recorded := map[string]bool{}
-	for _, id := range records.Val() {
+	for _, id := range texts(answer[1]) {
 		recorded[id] = true
 		if _, paired := s.units[id]; !paired {
 			bare = append(bare, id)

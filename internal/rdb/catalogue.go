@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -30,6 +31,9 @@ type catalogueCache struct {
 	packages    map[string]cached[oprc.PackageRecord]
 	deployments map[string]cached[oprc.Deployment]
 	audit       audit
+
+	failure  error // of the last reading that found Redis unavailable
+	failedAt time.Time
 }
 
 type cached[T any] struct {
@@ -55,17 +59,41 @@ type catalogue struct {
 }
 
 // torn is how often a reading may be cut in two by a commit before it takes
-// everything in one transaction, which costs more.
+// everything at one instant, which costs more.
 const torn = 2
 
-// readCatalogue reads digests in one transaction and then the documents that the
+// readCatalogue reads digests at one instant and then the documents that the
 // cache lacks. A document that does not match its digest was written in between:
-// then it reads again. One that does not even match inside one transaction is
+// then it reads again. One that does not even match at one instant is
 // taken as it is, under the revision of its digest, so that the next plan can put
 // it right.
-func (d *DB) readCatalogue(ctx context.Context) (*catalogue, error) {
-	d.cache.mu.Lock()
-	defer d.cache.mu.Unlock()
+//
+// What has not moved since the last reading is kept, except when an audit is due.
+func (d *DB) readCatalogue(ctx context.Context) (c *catalogue, err error) {
+	err = d.cache.inTurn(func() error {
+		c, err = d.readMovedCatalogue(ctx)
+		return err
+	})
+	return c, err
+}
+
+// inTurn calls read, for one reader at a time. Those that waited for one which found Redis
+// unavailable share its failure, so that they do not all wait as long one after the other.
+func (k *catalogueCache) inTurn(read func() error) error {
+	began := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failedAt.After(began) {
+		return k.failure
+	}
+	err := read()
+	if errors.Is(err, ErrUnavailable) {
+		k.failure, k.failedAt = err, time.Now()
+	}
+	return err
+}
+
+func (d *DB) readMovedCatalogue(ctx context.Context) (*catalogue, error) {
 	audit, kept := d.cache.audit.due(time.Now()), d.cache.whole
 	if kept != nil && !audit {
 		switch at, err := d.catalogueMark(ctx); {
@@ -147,90 +175,90 @@ func (c *catalogue) mark() mark {
 func (d *DB) catalogueMark(ctx context.Context) (mark, error) {
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	var ledger *redis.SliceCmd
-	var version *redis.StringCmd
-	var digests, known, observed *redis.IntCmd
-	records := map[oprc.Kind]*redis.IntCmd{}
-	cmds, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
-		ledger, version = p.HMGet(bounded, d.k.ledger(), "id", "format"), p.Get(bounded, d.k.version())
-		digests, known, observed = p.HLen(bounded, d.k.catalogueDigests()), p.SCard(bounded, d.k.known()), p.HLen(bounded, d.k.observed())
-		for kind, hash := range d.k.recordHashes() {
-			records[kind] = p.HLen(bounded, hash)
-		}
-		return nil
-	})
-	if err := d.wrap(ctx, failed(cmds, err)); err != nil {
-		return mark{}, err
+	keys := []string{d.k.ledger(), d.k.version(), d.k.known(), d.k.catalogueDigests(), d.k.observed()}
+	counted := d.k.recordHashes()
+	kinds := slices.Sorted(maps.Keys(counted))
+	for _, kind := range kinds {
+		keys = append(keys, counted[kind])
 	}
-	id, _ := ledger.Val()[0].(string)
-	format, _ := ledger.Val()[1].(string)
+	answer, err := catalogueReading.Run(bounded, d.c, keys, 0).Slice()
+	if err != nil {
+		return mark{}, d.wrap(ctx, err)
+	}
+	m := mark{ledger: text(answer[0]), format: text(answer[1]), version: cmp.Or(text(answer[2]), "0"), known: int64(len(texts(answer[3])))}
+	m.digests, _ = answer[4].(int64)
+	m.observed, _ = answer[5].(int64)
 	counts := map[oprc.Kind]int64{}
-	for kind, n := range records {
-		counts[kind] = n.Val()
+	for i, kind := range kinds {
+		counts[kind], _ = answer[6+i].(int64)
 	}
-	return mark{
-		ledger: id, format: format, version: cmp.Or(version.Val(), "0"), records: fmt.Sprint(counts),
-		digests: digests.Val(), known: known.Val(), observed: observed.Val(),
-	}, nil
+	m.records = fmt.Sprint(counts)
+	return m, nil
 }
+
+// catalogueReading reads keys of the catalogue as they are at one instant: nothing runs
+// between the commands of a script. A transaction would do that too, but a Redis whose
+// memory is full queues nothing for one. A script that writes nothing is run by that
+// Redis, by one that cannot save, and by a replica. EVAL_RO would say so, and is too new
+// for Redis 6.
+//
+//	KEYS  1 ledger  2 version  3 known environments  4… hashes to read, then hashes to count
+//	ARGV  1 how many hashes to read
+//	      -> {ledger's id, its format, version, known, fields and values of each hash,
+//	         number of fields of each hash to count}
+var catalogueReading = redis.NewScript(`
+local ledger = redis.call("HMGET", KEYS[1], "id", "format")
+local out = {ledger[1] or "", ledger[2] or "", redis.call("GET", KEYS[2]) or "", redis.call("SMEMBERS", KEYS[3])}
+for i = 4, #KEYS do
+  out[i + 1] = redis.call(i - 3 <= tonumber(ARGV[1]) and "HGETALL" or "HLEN", KEYS[i])
+end
+return out`)
 
 // readDigests reads what is small, and all documents too if it is told to.
 func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error) {
-	var version *redis.StringCmd
-	var ledger *redis.SliceCmd
-	var observed, digests, environments, packages, deployments *redis.MapStringStringCmd
-	var known *redis.StringSliceCmd
-	counts := map[oprc.Kind]*redis.IntCmd{}
 	limit := answerTimeout // the first question of a reading: a Redis that hangs shows here
+	keys := []string{d.k.ledger(), d.k.version(), d.k.known(), d.k.observed(), d.k.catalogueDigests(), d.k.environments()}
 	if documents {
 		limit = bulkTimeout
+		keys = append(keys, d.k.packages(), d.k.deployments())
+	}
+	hashes := len(keys) - 3
+	counted := d.k.recordHashes()
+	kinds := slices.Sorted(maps.Keys(counted))
+	for _, kind := range kinds {
+		keys = append(keys, counted[kind])
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmds, err := d.c.TxPipelined(bounded, func(p redis.Pipeliner) error {
-		ledger, version = p.HMGet(bounded, d.k.ledger(), "id", "format"), p.Get(bounded, d.k.version())
-		observed = p.HGetAll(bounded, d.k.observed())
-		digests = p.HGetAll(bounded, d.k.catalogueDigests())
-		environments = p.HGetAll(bounded, d.k.environments())
-		known = p.SMembers(bounded, d.k.known())
-		for kind, hash := range d.k.recordHashes() {
-			counts[kind] = p.HLen(bounded, hash)
-		}
-		if documents {
-			packages = p.HGetAll(bounded, d.k.packages())
-			deployments = p.HGetAll(bounded, d.k.deployments())
-		}
-		return nil
-	})
-	if err := d.wrap(ctx, aborted(cmds, err)); err != nil {
+	answer, err := catalogueReading.Run(bounded, d.c, keys, hashes).Slice()
+	if err != nil {
+		return nil, d.wrap(ctx, err)
+	}
+	if err := d.knows(text(answer[1])); err != nil {
 		return nil, err
 	}
-	id, _ := ledger.Val()[0].(string) // "" where it has none
-	format, _ := ledger.Val()[1].(string)
-	if err := d.knows(format); err != nil {
-		return nil, err
-	}
+	digests, environments := pairs(answer[5]), pairs(answer[6])
 	c := &catalogue{
-		ledger:       id,
-		format:       format,
-		observed:     decodeAll[oprc.Observation](observed.Val()),
-		digests:      make(map[string]oprc.ObjectDigest, len(digests.Val())),
+		ledger:       text(answer[0]),
+		format:       text(answer[1]),
+		observed:     decodeAll[oprc.Observation](pairs(answer[4])),
+		digests:      make(map[string]oprc.ObjectDigest, len(digests)),
 		environments: map[string]oprc.EnvironmentRecord{},
-		known:        known.Val(),
+		known:        texts(answer[3]),
 		damaged:      map[string]bool{},
 		records:      map[oprc.Kind]int64{},
 	}
-	for kind, n := range counts {
-		c.records[kind] = n.Val()
+	for i, kind := range kinds {
+		c.records[kind], _ = answer[4+hashes+i].(int64)
 	}
-	c.version, _ = version.Int64() // 0, as before the first commit, for what nobody wrote
-	for name, entry := range digests.Val() {
+	c.version, _ = strconv.ParseInt(text(answer[2]), 10, 64) // 0, as before the first commit, for what nobody wrote
+	for name, entry := range digests {
 		c.digests[name] = parseDigest(entry)
 	}
 	if documents {
-		c.documents = map[string]map[string]string{d.k.packages(): packages.Val(), d.k.deployments(): deployments.Val()}
+		c.documents = map[string]map[string]string{d.k.packages(): pairs(answer[7]), d.k.deployments(): pairs(answer[8])}
 	}
-	for name, doc := range environments.Val() {
+	for name, doc := range environments {
 		var rec oprc.EnvironmentRecord
 		if json.Unmarshal([]byte(doc), &rec) != nil { // broken by hand: the next plan can put it right
 			rec = oprc.EnvironmentRecord{Spec: oprc.Environment{Kind: oprc.KindEnvironment, Name: name}}
@@ -242,6 +270,26 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 		c.environments[name] = rec
 	}
 	return c, nil
+}
+
+// texts are the members of a set that a script returned.
+func texts(answer any) []string {
+	list, _ := answer.([]any)
+	out := make([]string, 0, len(list))
+	for _, v := range list {
+		out = append(out, text(v))
+	}
+	return out
+}
+
+// pairs is a hash that a script returned.
+func pairs(answer any) map[string]string {
+	list := texts(answer)
+	out := make(map[string]string, len(list)/2)
+	for i := 0; i+1 < len(list); i += 2 {
+		out[list[i]] = list[i+1]
+	}
+	return out
 }
 
 // parseDigest reads "rev digest blob"; "-" stands for no blob.

@@ -102,6 +102,15 @@ func (d *DB) Ping(ctx context.Context) error {
 	return d.wrap(ctx, d.c.Ping(bounded).Err())
 }
 
+// Writable asks Redis whether it would take a write, and writes nothing: SET with XX of a
+// key that nobody sets is refused like any write, and otherwise does nothing. PING would
+// not tell: a full Redis and a replica answer it, one that cannot save does not.
+func (d *DB) Writable(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return d.wrap(ctx, d.c.SetXX(bounded, d.k.nothing(), "", 0).Err())
+}
+
 // Close ends all connections.
 func (d *DB) Close() error { return d.c.Close() }
 

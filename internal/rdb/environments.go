@@ -1,7 +1,9 @@
 package rdb
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -19,14 +21,20 @@ const discoverEvery = 10 * time.Second
 
 // EnvironmentNames returns every environment that is declared, was dispatched to,
 // or was heard of, sorted. Every ten seconds it also looks for streams of CRMs
-// that nobody has listened to yet.
+// that nobody has listened to yet; where that fails, because a node of a Cluster is
+// away or Redis takes no writes, the next time has to do.
 func (d *DB) EnvironmentNames(ctx context.Context) ([]string, error) {
-	if d.discovery.due(time.Now()) {
-		if err := d.DiscoverEnvironments(ctx); err != nil {
-			return nil, err
-		}
+	names, err := d.knownEnvironments(ctx)
+	if err != nil || !d.discovery.due(time.Now()) {
+		return names, err
 	}
-	return d.knownEnvironments(ctx)
+	found, err := d.DiscoverEnvironments(ctx)
+	if err != nil && !errors.Is(err, ErrUnavailable) {
+		return nil, err
+	}
+	names = slices.Concat(names, found)
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // knownEnvironments returns every environment that is declared or known, sorted.
@@ -68,8 +76,9 @@ func (s *discovery) due(now time.Time) bool {
 
 // DiscoverEnvironments makes those environments known whose CRMs have reported,
 // although nobody declared them or dispatched to them. A CRM can write in its own
-// slot alone, so it cannot do this itself. The whole key space is looked through.
-func (d *DB) DiscoverEnvironments(ctx context.Context) error {
+// slot alone, so it cannot do this itself. The whole key space is looked through. It
+// returns what it found, also where it failed half-way.
+func (d *DB) DiscoverEnvironments(ctx context.Context) ([]string, error) {
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
 	var mu sync.Mutex
@@ -92,10 +101,8 @@ func (d *DB) DiscoverEnvironments(ctx context.Context) error {
 			}
 		}
 	})
-	if err != nil {
-		return d.wrap(ctx, err)
-	}
-	return d.know(ctx, 0, slices.Collect(maps.Keys(found))...)
+	names := slices.Sorted(maps.Keys(found))
+	return names, cmp.Or(d.wrap(ctx, err), d.know(ctx, 0, names...))
 }
 
 // anyReports is the pattern of all environments' reports.

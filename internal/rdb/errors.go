@@ -21,6 +21,11 @@ var (
 	// ErrUnavailable means that Redis cannot be reached, or cannot serve now. The
 	// error that wraps it says which address.
 	ErrUnavailable = errors.New("redis is unavailable")
+	// ErrFull, ErrDisk and ErrReplica mean that Redis answers, and takes no writes now: its
+	// memory is full, it cannot save, or it is a replica. Each is an [ErrUnavailable] too.
+	ErrFull    = errors.New("redis is full")
+	ErrDisk    = errors.New("redis cannot save")
+	ErrReplica = errors.New("redis is a replica")
 	// ErrDenied means that Redis refuses the user, the password or the command.
 	ErrDenied = errors.New("redis denies access")
 )
@@ -62,7 +67,7 @@ func (d *DB) wrap(ctx context.Context, err error) error {
 		return fmt.Errorf("redis at %s: %w: %w", d.addr, ErrDenied, err)
 	}
 	if cause := refusal(err); cause != "" {
-		return &unavailable{d.addr, cause, err}
+		return &unavailable{d.addr, cause, errors.Join(noWrites(err), err)}
 	}
 	return fmt.Errorf("redis at %s: %w", d.addr, err)
 }
@@ -122,52 +127,56 @@ func forbidden(err error) bool {
 	return err != nil && (redis.IsPermissionError(err) || strings.Contains(err.Error(), "The user executing the script can't"))
 }
 
+func answers(err error, prefix string) bool {
+	return redis.HasErrorPrefix(err, prefix) || strings.HasPrefix(err.Error(), prefix+" ")
+}
+
+// noWrites is which of ErrFull, ErrDisk and ErrReplica an answer is, or nil.
+func noWrites(err error) error {
+	switch {
+	case answers(err, "OOM"):
+		return ErrFull
+	case answers(err, "MISCONF"):
+		return ErrDisk
+	case redis.IsReadOnlyError(err):
+		return ErrReplica
+	}
+	return nil
+}
+
+// TakesNoWrites reports that Redis answers, and can be read, but not written to.
+func TakesNoWrites(err error) bool {
+	return errors.Is(err, ErrFull) || errors.Is(err, ErrDisk) || errors.Is(err, ErrReplica)
+}
+
 // refusal says why a server that is up cannot do what it is asked now; "" if err is none
 // of that kind.
 func refusal(err error) string {
-	is := func(prefix string) bool {
-		return redis.HasErrorPrefix(err, prefix) || strings.HasPrefix(err.Error(), prefix+" ")
+	switch noWrites(err) {
+	case ErrFull:
+		return "its memory is full (maxmemory), so it takes no writes"
+	case ErrDisk:
+		return "it cannot save to its disk, so it takes no writes"
+	case ErrReplica:
+		return "it is a replica, which takes no writes"
 	}
 	switch {
-	case is("OOM"):
-		return "its memory is full (maxmemory), so it takes no writes; raise maxmemory, or delete what is not needed"
-	case is("MISCONF"):
-		return "it cannot save to its disk, so it takes no writes; make room on its disk"
-	case redis.IsReadOnlyError(err):
-		return "it is a replica, which takes no writes; name its master, or wait for the failover"
 	case redis.IsTryAgainError(err):
 		return "a slot is being moved to another node of the Cluster; it works again once that is done (redis-cli --cluster check shows slots that are left half-way)"
-	case redis.IsLoadingError(err), redis.IsClusterDownError(err), redis.IsMasterDownError(err), redis.IsMaxClientsError(err), is("BUSY"), is("UNBLOCKED"):
+	case redis.IsLoadingError(err), redis.IsClusterDownError(err), redis.IsMasterDownError(err), redis.IsMaxClientsError(err), answers(err, "BUSY"), answers(err, "UNBLOCKED"):
 		return err.Error()
 	}
 	return ""
-}
-
-// aborted replaces the error of a transaction that was discarded by the error of
-// the command because of which it was.
-func aborted(cmds []redis.Cmder, err error) error {
-	if !redis.IsExecAbortError(err) {
-		return err
-	}
-	for _, c := range cmds {
-		if cause := c.Err(); cause != nil && !redis.IsExecAbortError(cause) {
-			return cause
-		}
-	}
-	return err
 }
 
 // failed is the first error of a pipeline in which keys may be absent.
 func failed(cmds []redis.Cmder, err error) error {
 	for _, c := range cmds {
 		if cause := c.Err(); cause != nil && !errors.Is(cause, redis.Nil) {
-			return aborted(cmds, cause)
+			return cause
 		}
 	}
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
-	return aborted(cmds, err)
+	return ignoreNil(err)
 }
 
 // quietClient keeps the client from writing to stderr: all it says comes back as

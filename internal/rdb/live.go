@@ -208,8 +208,17 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 	if err := d.wrap(ctx, failed(cmds, err)); err != nil {
 		return nil, err
 	}
-	d.cache.mu.Lock()
-	defer d.cache.mu.Unlock()
+	var out map[string]envReading
+	err = d.cache.inTurn(func() (err error) {
+		out, err = d.keptOrMoved(ctx, names, got)
+		return err
+	})
+	return out, err
+}
+
+// keptOrMoved reads the environments that moved since their last reading, and keeps the
+// others.
+func (d *DB) keptOrMoved(ctx context.Context, names []string, got map[string]envAnswers) (map[string]envReading, error) {
 	audit := d.units.due(time.Now()) || len(d.units.found) > 0
 	var moved []string
 	for _, e := range names {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,70 @@ import (
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
+
+// With a Redis that takes no writes, everything that only reads still reads, and a write
+// says what to do.
+func TestReadingWhereNothingCanBeWritten(t *testing.T) {
+	server := rdbtest.Start(t, "")
+	replica := rdbtest.Start(t, "", "--replicaof", strings.Replace(server.Addr(), ":", " ", 1), "--repl-diskless-sync-delay", "0")
+	db := open(t, server.URL())
+	if err := write(t, db, shop()); err != nil {
+		t.Fatal(err)
+	}
+	if err := raw(t, server.URL()).Do(t.Context(), "WAIT", 1, 60_000).Err(); err != nil {
+		t.Fatal(err)
+	}
+	reads := func(db *rdb.DB, hint string) {
+		t.Helper()
+		live, err := db.Live(t.Context())
+		if err != nil {
+			t.Fatalf("reading: %v", err)
+		}
+		equal(t, live.Packages, shop().Packages)
+		if _, err := db.Leader(t.Context()); err != nil {
+			t.Errorf("who leads: %v", err)
+		}
+		if _, err := db.Server(t.Context()); err != nil {
+			t.Errorf("what doctor asks: %v", err)
+		}
+		if _, _, err := db.Beats(t.Context(), "edge"); err != nil {
+			t.Errorf("heartbeats: %v", err)
+		}
+		err = db.PutSource(t.Context(), oprc.SourceStatus{Name: "main"}, nil, 0)
+		if !errors.Is(err, rdb.ErrUnavailable) || !strings.Contains(err.Error(), hint) {
+			t.Errorf("writing: got %v, want unavailable with %q", err, hint)
+		}
+	}
+	reads(open(t, replica.URL()), "replica")
+	if err := raw(t, server.URL()).ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	reads(db, "maxmemory")
+}
+
+// A Redis that hangs is given up by all that read at once, not by one after the other.
+func TestParallelReadsOfAHungRedis(t *testing.T) {
+	server := rdbtest.Start(t, "")
+	db := open(t, server.URL())
+	if _, err := db.Live(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	defer server.Resume()
+	began := time.Now()
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			if _, err := db.Live(t.Context()); !errors.Is(err, rdb.ErrUnavailable) {
+				t.Errorf("got %v, want unavailable", err)
+			}
+		})
+	}
+	readers.Wait()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the last of eight readers waited %s", took)
+	}
+}
 
 // A Cluster's master is killed. As soon as its replica has taken over, so has the client.
 func TestClusterFailover(t *testing.T) {

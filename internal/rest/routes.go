@@ -289,7 +289,7 @@ func (a *api) ownRoutes() []route {
 	health, metrics := orPath(a.HealthPath, "/health"), orPath(a.MetricsPath, "/metrics")
 	return []route{
 		{method: "GET", path: health, name: "health", says: "Answers while the process runs.", role: Anybody, answers: map[string]string{}, bare: true, serve: a.health},
-		{method: "GET", path: "/ready", name: "ready", says: "Answers while the state can be reached.", role: Anybody, answers: map[string]string{}, bare: true, serve: a.ready},
+		{method: "GET", path: "/ready", name: "ready", says: "Answers while the state can be read; status is DEGRADED, with the reason, while it takes no writes.", role: Anybody, answers: readiness{}, bare: true, serve: a.ready},
 		{method: "GET", path: metrics, name: "metrics", says: "Metrics for Prometheus.", role: a.metricsRole(), answers: "", media: "text/plain", bare: true, serve: a.metrics},
 		{method: "GET", path: "/openapi.json", name: "openapi", says: "This document.", role: Anybody, answers: map[string]any{}, serve: a.openapi},
 		{method: "GET", path: "/docs", name: "docs", says: "A page that shows this document.", role: Anybody, answers: "", media: "text/html", serve: a.docs},

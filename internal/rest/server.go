@@ -98,8 +98,9 @@ type Server struct {
 	Now  func() time.Time
 	// Preview plans the next tick of a source; nil: this server has no sources.
 	Preview func(ctx context.Context, source, ref string) (*SourcePlan, error)
-	// Ready says why the server cannot do its work now; nil: it always can.
-	Ready func(context.Context) error
+	// Ready says why the server can do only a part of its work now, or fails: it can do
+	// nothing; nil: it always can do everything.
+	Ready func(context.Context) (degraded string, err error)
 	// Unavailable reports that an error of Control means that the state cannot be
 	// reached: the client may try again. Network errors always do.
 	Unavailable func(error) bool
@@ -185,14 +186,25 @@ func (a *api) health(w http.ResponseWriter, r *http.Request) error {
 	return a.reply(w, r, http.StatusOK, map[string]string{"status": "UP"})
 }
 
-// ready answers 503 while the state cannot be reached.
+// ready answers 503 while the state cannot be reached. While it can only be read the
+// answer is 200, or nobody could read it, and says DEGRADED and why.
 func (a *api) ready(w http.ResponseWriter, r *http.Request) error {
-	if a.Ready != nil {
-		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-		defer cancel()
-		if err := a.Ready(ctx); err != nil {
-			return refuse(http.StatusServiceUnavailable, "%v", err)
-		}
+	if a.Ready == nil {
+		return a.reply(w, r, http.StatusOK, readiness{Status: "READY"})
 	}
-	return a.reply(w, r, http.StatusOK, map[string]string{"status": "READY"})
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	degraded, err := a.Ready(ctx)
+	switch {
+	case err != nil:
+		return refuse(http.StatusServiceUnavailable, "%v", err)
+	case degraded != "":
+		return a.reply(w, r, http.StatusOK, readiness{Status: "DEGRADED", Reason: degraded})
+	}
+	return a.reply(w, r, http.StatusOK, readiness{Status: "READY"})
+}
+
+type readiness struct {
+	Status string `json:"status"` // READY or DEGRADED
+	Reason string `json:"reason,omitempty"`
 }

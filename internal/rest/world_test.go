@@ -57,7 +57,7 @@ func newWorld(t testing.TB, options ...func(*rest.Server)) *world {
 	rec := &reconcile.Reconciler{Ledger: db, Load: schema.Load, Now: time.Now}
 	w := &world{t: t, redis: m, state: state{rec, &reconcile.Inspector{Ledger: db, Reader: db}, reconcile.Steering{Desk: db, Reconciler: rec}, db}}
 	s := &rest.Server{
-		Control: w.state, Load: schema.Load, Now: time.Now, Ready: db.Ping,
+		Control: w.state, Load: schema.Load, Now: time.Now, Ready: func(ctx context.Context) (string, error) { return "", db.Writable(ctx) },
 		Unavailable: func(err error) bool { return errors.Is(err, rdb.ErrUnavailable) },
 	}
 	for _, o := range options {
