@@ -77,7 +77,7 @@ explore: deps ## explore interleavings of writers at length: 100,000 in memory, 
 
 # The packages that decide, each judged by its own tests alone. A mutant may take 40 times as
 # long as all tests do without one, so that a busy machine kills none.
-MUTATE ?= internal/placement internal/resolve internal/oprc internal/ingest
+MUTATE ?= internal/placement internal/resolve internal/oprc internal/ingest internal/plan
 .PHONY: mutate
 mutate: $(BIN)/gremlins ## change the code in each place, and expect a test to fail: 95 % of them at least (MUTATE=packages)
 	@set -e; for dir in $(MUTATE); do \
@@ -86,6 +86,10 @@ mutate: $(BIN)/gremlins ## change the code in each place, and expect a test to f
 		GOFLAGS="-count=1 -vet=off -short $$exec" $(BIN)/gremlins unleash --workers 1 --timeout-coefficient 40 \
 			--threshold-efficacy 95 ./$$dir; \
 	done
+
+.PHONY: explore-mutants
+explore-mutants: ## break the program once for each relation, and expect the explorer of interleavings to find it
+	.ci/explore-mutants
 
 .PHONY: deps
 deps:

@@ -564,3 +564,89 @@ func TestSnapshotHoldsWhatWasSaid(t *testing.T) {
 		t.Errorf("of a unit that runs another spec: got %+v", said["shop.other/0/0@edge"])
 	}
 }
+
+// A plan of one package moves no other, though it could run elsewhere.
+func TestOthersAreNotPlacedAgain(t *testing.T) {
+	l := newLedger(environment("edge", 0.999), environment("cloud", 0.99))
+	l.must(t, files(floats()))
+	edge := l.live.Environments["edge"]
+	edge.Health = oprc.EnvDown
+	l.live.Environments["edge"] = edge
+	if got, want := keysOf(made(l, files(oprc.Package{Name: "other"}))), []string{"package/other create new"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Of two environments that change, what becomes of a deployment is said of the one in which
+// it runs.
+func TestEffectsAreSaidWhereItRuns(t *testing.T) {
+	l := newLedger(environment("edge", 0.999), environment("cloud", 0.99))
+	l.must(t, files(floats()))
+	in := plan.Input{Scope: plan.Scope{Origin: oprc.OriginCLI}, Documents: []oprc.Document{
+		envDocument(oprc.Environment{Name: "cloud", Availability: 0.5}), envDocument(oprc.Environment{Name: "edge", Availability: 0.5}),
+	}}
+	found := made(l, in).Diagnostics
+	if want := in.Documents[1].Where.At("/availability"); len(found) != 1 || found[0].Position != want {
+		t.Errorf("got %v, want one at %v", found, want)
+	}
+}
+
+// What is wrong as it is live keeps nothing else back.
+func TestWhatWasWrongBefore(t *testing.T) {
+	l := newLedger(environment("edge", 0.99))
+	middle := oprc.Package{Name: "middle", Classes: []oprc.Class{{Name: "m", StateType: oprc.StateNormal}}}
+	l.must(t, files(middle))
+	middle.Classes = []oprc.Class{{Name: "m", StateType: oprc.StateNormal, Parents: []string{"base.gone"}}}
+	rec := l.live.Packages["middle"]
+	rec.Spec, rec.Digest = middle, oprc.Digest(middle)
+	l.live.Packages["middle"] = rec
+	in := files(middle, oprc.Package{Name: "good"})
+	in.KeepGoing = true
+	p := made(l, in)
+	if got, want := keysOf(p), []string{"package/good create new"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, kept %v, want %v", got, p.Kept, want)
+	}
+}
+
+// A package that changes hands says so, its members do not.
+func TestOwnerIsAFieldOfPackages(t *testing.T) {
+	l := settled(t, "git:b")
+	in := files(shop("pay:2"))
+	in.Scope.TakeOwnership = true
+	var got []string
+	for _, c := range made(l, in).Explain().Changes {
+		for _, f := range c.Fields {
+			if f.Path == "/origin" {
+				got = append(got, fmt.Sprintf("%s/%s from %s to %s", c.Kind, c.Key, f.Before, f.After))
+			}
+		}
+	}
+	if want := []string{`package/shop from "git:b" to "cli"`}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Whose it is that stays because its file holds nothing any more: of a package, not of an
+// environment.
+func TestWhoseItIsThatStays(t *testing.T) {
+	l := settled(t, "git:a")
+	rec := l.live.Packages["shop"]
+	rec.Source = &oprc.SourceRef{Name: "a", Path: "x.yaml"}
+	l.live.Packages["shop"] = rec
+	cloud := l.live.Environments["cloud"]
+	cloud.Origin, cloud.Source = "git:a", rec.Source
+	l.live.Environments["cloud"] = cloud
+	in := plan.Input{
+		Scope: plan.Scope{Origin: "git:a", Complete: true}, KeepGoing: true, Unread: []string{"x.yaml"},
+	}
+	got := map[string]string{}
+	for _, d := range made(l, in).Diagnostics {
+		got[d.Message] = d.Package
+	}
+	want := map[string]string{
+		"the file is not read any more: package shop stays as it is": "shop", "the file is not read any more: environment cloud stays as it is": "",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("packages of findings (-want +got):\n%s", diff)
+	}
+}
