@@ -47,6 +47,8 @@ type Reports interface {
 	Bury(ctx context.Context, env string, e oprc.ReportEntry, reason string) error
 	// Trim drops entries that nobody has pending.
 	Trim(ctx context.Context, env string) error
+	// Leave says that env's reports are not read any more.
+	Leave(ctx context.Context, env string)
 }
 
 // A StatusWrite replaces one status by another.
@@ -100,22 +102,27 @@ const (
 // tried again: nothing is acknowledged before its effect is kept.
 func (in *Ingest) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	reading := map[string]context.CancelFunc{}
+	reading := map[string]reader{}
 	for {
 		names, err := in.Reports.EnvironmentNames(ctx)
 		if err != nil && ctx.Err() == nil {
 			in.Log.Warn("list environments", "error", err)
 		}
 		for _, env := range names {
-			if reading[env] == nil {
-				listed, end := context.WithCancel(ctx)
-				reading[env] = end
-				g.Go(func() error { return in.runEnv(listed, env) })
+			if r, runs := reading[env]; runs && r.runs() {
+				continue
 			}
+			listed, end := context.WithCancel(ctx)
+			r := reader{end, make(chan struct{})}
+			reading[env] = r
+			g.Go(func() error {
+				defer close(r.ended)
+				return in.runEnv(listed, env)
+			})
 		}
-		for env, end := range reading {
+		for env, r := range reading {
 			if err == nil && !slices.Contains(names, env) {
-				end()
+				r.end()
 				delete(reading, env)
 			}
 		}
@@ -125,7 +132,30 @@ func (in *Ingest) Run(ctx context.Context) error {
 	}
 }
 
+// A reader reads the reports of one environment.
+type reader struct {
+	end   context.CancelFunc
+	ended chan struct{}
+}
+
+func (r reader) runs() bool {
+	select {
+	case <-r.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// listed reports whether an environment is still there, as far as that can be known. Where
+// it is not, its stream is gone for good, and must not be begun again.
+func (in *Ingest) listed(ctx context.Context, env string) bool {
+	names, err := in.Reports.EnvironmentNames(ctx)
+	return err != nil || slices.Contains(names, env)
+}
+
 func (in *Ingest) runEnv(ctx context.Context, env string) error {
+	defer in.Reports.Leave(context.WithoutCancel(ctx), env)
 	count := firstBatch
 	for batch := 0; ctx.Err() == nil; batch++ {
 		next, err := in.step(ctx, env, count)
@@ -134,6 +164,9 @@ func (in *Ingest) runEnv(ctx context.Context, env string) error {
 			err = in.Reports.Trim(ctx, env)
 		}
 		if err != nil && ctx.Err() == nil {
+			if !in.listed(ctx, env) {
+				return nil
+			}
 			in.Log.Warn("ingest", "env", env, "error", err)
 			count = max(1, count/4) // huge entries are read one by one
 			sleep(ctx, retryAfter)

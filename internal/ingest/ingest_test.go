@@ -270,3 +270,5 @@ func TestIngestWakesTheLoopOnDriftAndHealth(t *testing.T) {
 		})
 	}
 }
+
+func (b *inbox) Leave(context.Context, string) {}

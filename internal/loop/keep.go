@@ -102,7 +102,7 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 		l.watchLedger(live)
 		l.keeper.looked = now
 	}
-	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token), l.forget(ctx, live, token))
+	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token), l.forget(ctx, live, token), l.retire(ctx, live, token))
 }
 
 // sweep drops, once in each leadership, the status of sources that the configuration

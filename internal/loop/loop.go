@@ -58,6 +58,10 @@ type SourceStore interface {
 	// Forget drops what is kept of units that were undeployed in these generations, and
 	// reported to be gone; what has changed since is left.
 	Forget(ctx context.Context, env string, generations map[string]int64, fence int64) error
+	// Retire deletes all that is kept of an environment, unless somebody is there or
+	// something runs there; DeadLetters counts its dead letters.
+	Retire(ctx context.Context, env string, fence int64) (done bool, err error)
+	DeadLetters(ctx context.Context, env string) (int64, error)
 }
 
 // A Loop keeps sources, and everything that was applied by hand, true. Fields are

@@ -79,7 +79,7 @@ end
 if #lost > 0 then return lost end
 for _, i in ipairs(todo) do redis.call("HSET", KEYS[1], ARGV[i], ARGV[i + 5]) end
 if #todo > 0 then -- else they are there already
-  redis.call("INCR", KEYS[3])
+  ` + bumped("KEYS[3]") + `
   for i = 3, first - 1 do redis.call("XADD", KEYS[2], "*", "event", ARGV[i]) end
 end
 local at = first + 6 * count

@@ -53,7 +53,7 @@ for i = 2, #ARGV, 8 do
     refused[#refused + 1] = string.format("%.0f", recorded)
   end
 end
-if moved then redis.call("INCR", KEYS[6]) end
+if moved then ` + bumped("KEYS[6]") + ` end
 return refused`)
 
 // Dispatch records each unit and queues its command, both or neither. A command
@@ -119,7 +119,7 @@ func appendCommand(args []any, c oprc.Command) []any {
 var forget = redis.NewScript(`
 local seen = redis.call("GET", KEYS[4])
 if seen and tonumber(seen) > tonumber(ARGV[1]) then return seen end
-redis.call("INCR", KEYS[5])
+` + bumped("KEYS[5]") + `
 for i = 2, #ARGV, 2 do
   local id = ARGV[i]
   local digest = redis.call("HGET", KEYS[2], id)
