@@ -79,6 +79,9 @@ func (w *world) boundFunction(c *class, j int) *function {
 		ref = w.modern(c.pack, ref, at("classes", c.index, "functions", j, "function"))
 	}
 	f := lookup(w.functions, c.pack, ref)
+	if twoReadings(w, w.functions, c.pack, oprc.CodeFunctionRef, at("classes", c.index, "functions", j, "function"), "function", ref) {
+		return nil
+	}
 	if f == nil {
 		w.report(c.pack, oprc.CodeFunctionRef, at("classes", c.index, "functions", j, "function"), w.nearFunction(c.pack, ref),
 			"binding "+quote(c.spec.Functions[j].Name)+" of class "+quote(c.spec.Name)+" names function "+quote(ref)+", and there is no such function")

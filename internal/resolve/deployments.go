@@ -38,6 +38,9 @@ func (w *world) resolveDeployment(d *deployment) {
 	pointer := at("deployments", d.index, "_key")
 	ref := w.modern(p, d.spec.Key, pointer)
 	d.out.Key = absolute(p, ref)
+	if twoReadings(w, w.classes, p, oprc.CodeClassRef, pointer, "class", ref) {
+		return
+	}
 	if d.class = w.classRef(p, ref); d.class == nil {
 		w.report(p, oprc.CodeClassRef, pointer, w.nearClass(p, ref), "there is no class "+quote(ref)+" to deploy")
 		return

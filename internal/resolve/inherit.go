@@ -18,6 +18,9 @@ func (w *world) linkParents() {
 				}
 				pointer := at("classes", c.index, "parents", j)
 				ref = w.modern(p, ref, pointer)
+				if twoReadings(w, w.classes, p, oprc.CodeParent, pointer, "class", ref) {
+					continue
+				}
 				if up := w.classRef(p, ref); up != nil {
 					c.parents = append(c.parents, parent{up, j})
 					continue

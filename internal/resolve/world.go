@@ -213,6 +213,21 @@ func lookup[T any](table map[string]*T, p *pack, ref string) *T {
 	return table[ref]
 }
 
+// twoReadings is the finding about a reference without a leading dot that is a name of
+// this package and a key of another one; it reports whether it made one.
+func twoReadings[T any](w *world, table map[string]*T, p *pack, code oprc.Code, pointer, kind, ref string) bool {
+	if ref == "" || ref[0] == '.' {
+		return false
+	}
+	own := oprc.Key(p.name, ref)
+	if here, there := table[own], table[ref]; here == nil || there == nil || here == there {
+		return false
+	}
+	w.report(p, code, pointer, "write "+quote("."+ref)+" for the one of this package; to use the other, rename one of the two",
+		kind+" "+quote(ref)+" could be "+quote(own)+" of this package, or "+quote(ref)+" of another")
+	return true
+}
+
 // absolute is the key that ref stands for where it could not be found.
 func absolute(p *pack, ref string) string { return oprc.Abs(p.name, ref) }
 
