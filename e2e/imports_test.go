@@ -82,7 +82,7 @@ var homes = map[string][]string{
 	"github.com/gofrs/flock":                {"internal/embedded"},
 	"github.com/ProtonMail/go-crypto":       {"internal/gitsource"},
 	"github.com/hiddeco/sshsig":             {"internal/gitsource"},
-	"github.com/google/renameio":            {"internal/embedded", "internal/cli"},
+	"github.com/google/renameio":            {"internal/cli"},
 	"github.com/gowebpki/jcs":               {"internal/oprc"},
 	"github.com/knadh/koanf":                {"internal/cli"},
 	"github.com/prometheus/client_golang":   {"internal/rest"},

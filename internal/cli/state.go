@@ -98,6 +98,15 @@ func (s *state) Close() error {
 	return errors.Join(errs...)
 }
 
+// save returns once what was written is durable, as far as that is ours to see to: what
+// is said to be applied is still there after a loss of power.
+func (s *state) save(ctx context.Context) error {
+	if s.embedded == nil {
+		return nil
+	}
+	return s.embedded.Save(ctx)
+}
+
 // alone reports whether this process owns the embedded state, so that nobody
 // else serves it.
 func (s *state) alone() bool { return s.embedded != nil && !s.embedded.Shared() }
@@ -125,7 +134,9 @@ func (e *env) open(ctx context.Context) (*state, error) {
 	case err != nil:
 		return nil, err
 	case at.Server != "":
-		return e.openServer(at.Server), nil
+		s := e.openServer(at.Server)
+		s.where += " (context " + e.inContext + ")"
+		return s, nil
 	case at.Redis != "":
 		return e.openRedisURL(ctx, at.Redis)
 	}
@@ -156,7 +167,11 @@ func (e *env) contextPlace() (place, error) {
 	if name == "" {
 		return place{}, nil
 	}
-	return all.find(name)
+	at, err := all.find(name)
+	if err == nil {
+		e.inContext = name
+	}
+	return at, err
 }
 
 // openRedisURL opens a Redis that was named, with the key names and credentials
@@ -199,6 +214,9 @@ func (e *env) openEmbedded(ctx context.Context, c Config, wait time.Duration) (*
 	}
 	s := e.state(c, db, o.URL, "embedded state in "+dir)
 	s.embedded = instance
+	if instance.ReadOnly() {
+		return s, nil
+	}
 	if err := s.bootstrap(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -462,3 +462,53 @@ func TestReadingDoesNotRewriteTheSnapshot(t *testing.T) {
 		t.Errorf("the snapshot was replaced though nothing changed: %v", err)
 	}
 }
+
+// What Save was called for is on disk although the owner is killed at once.
+func TestSavedBeforeItIsSaid(t *testing.T) {
+	dir, ctx := t.TempDir(), t.Context()
+	holder := startHolder(t, dir)
+	i, c := open(t, dir)
+	try(t, c.HSet(ctx, "counters", "n", 7))
+	if err := i.Save(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = holder.Wait()
+	_, c = open(t, dir)
+	if got := c.HGet(ctx, "counters", "n").Val(); got != "7" {
+		t.Errorf("after a kill: %q, want 7", got)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("files are left behind: %v, %v", left, err)
+	}
+}
+
+// Who may only read the directory reads what was saved, and is refused what would be lost.
+func TestReadersNeedNotWrite(t *testing.T) {
+	dir, ctx := t.TempDir(), t.Context()
+	i, c := open(t, dir)
+	try(t, c.HSet(ctx, "counters", "n", 3))
+	shut(t, i)
+	for path, mode := range map[string]os.FileMode{filepath.Dir(dir): 0o755, dir: 0o555, filepath.Join(dir, "embedded.snapshot"): 0o444} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o755) }) // so that it can be removed
+	cmd := other(t, "read", dir)
+	if os.Geteuid() == 0 { // to whom modes mean nothing
+		program := filepath.Join(filepath.Dir(dir), "reader")
+		if err := os.Link(os.Args[0], program); err != nil {
+			t.Skip("the test cannot be run by another user: ", err)
+		}
+		cmd.Path = program
+		asNobody(cmd)
+	}
+	out, err := cmd.Output()
+	if want := "3\nrefused\n"; err != nil || string(out) != want {
+		t.Errorf("got %q, %v; want %q", out, err, want)
+	}
+}

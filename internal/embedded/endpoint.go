@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/google/renameio/v2/maybe"
 )
 
 // An endpoint says who owns the state of a directory, and where it answers.
@@ -39,7 +37,7 @@ func writeEndpoint(dir string, e endpoint) error {
 	if err != nil {
 		return err
 	}
-	return maybe.WriteFile(filepath.Join(dir, endpointFile), data, 0o600)
+	return replace(filepath.Join(dir, endpointFile), data)
 }
 
 func removeEndpoint(dir string) error {
@@ -53,24 +51,32 @@ func removeEndpoint(dir string) error {
 // reachable reports whether the Redis at rawURL answers and takes its password. A
 // file that outlived its process names a port that is closed, or another's.
 func reachable(ctx context.Context, rawURL string) bool {
+	return command(ctx, rawURL, time.Second) == nil
+}
+
+// command has the Redis at rawURL do one command, or only checks its password.
+func command(ctx context.Context, rawURL string, wait time.Duration, words ...string) error {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return false
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, "tcp", u.Host)
 	if err != nil {
-		return false
+		return err
 	}
 	defer nc.Close()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := nc.SetDeadline(deadline); err != nil {
-			return false
+			return err
 		}
 	}
 	password, _ := u.User.Password()
-	_, err = newConn(nc).do("AUTH", password)
-	return err == nil
+	c := newConn(nc)
+	if _, err = c.do("AUTH", password); err == nil && len(words) > 0 {
+		_, err = c.do(words...)
+	}
+	return err
 }

@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/gofrs/flock"
 )
 
@@ -20,6 +23,7 @@ const (
 	snapshotFile = "embedded.snapshot"
 
 	saveInterval = time.Second
+	saveTimeout  = time.Minute
 	retry        = 20 * time.Millisecond
 )
 
@@ -34,6 +38,8 @@ type Instance struct {
 	lock     *flock.Flock
 	server   *miniredis.Miniredis
 	password string
+	readOnly bool        // the directory cannot be written: there is no lock, and nothing is saved
+	closing  atomic.Bool // nobody may wait for mu any more
 
 	mu      sync.Mutex // guards what follows, and saving
 	saved   string     // digest of the last snapshot written or loaded
@@ -44,10 +50,14 @@ type Instance struct {
 
 // Open opens the state in dir, which is created if need be. While another process
 // owns it, Open waits for up to wait, unless that process is long-lived: then it
-// returns an instance that shares the owner's Redis.
+// returns an instance that shares the owner's Redis. Who may read the directory and not
+// write it gets what was saved last, and can save nothing.
 func Open(ctx context.Context, dir string, wait time.Duration) (*Instance, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open embedded state: %w", err)
+	}
+	if !writable(dir) {
+		return read(ctx, dir)
 	}
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
 	patience, cancel := context.WithTimeout(ctx, wait)
@@ -74,6 +84,28 @@ func Open(ctx context.Context, dir string, wait time.Duration) (*Instance, error
 	}
 }
 
+// writable reports whether files can be made in dir.
+func writable(dir string) bool {
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return false
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name())) == nil
+}
+
+// read opens the state of a directory that cannot be written.
+func read(ctx context.Context, dir string) (*Instance, error) {
+	if holder, known := readEndpoint(dir); known && holder.Hold && reachable(ctx, holder.URL) {
+		return &Instance{dir: dir, url: holder.URL, shared: true}, nil
+	}
+	i := &Instance{dir: dir, readOnly: true, server: miniredis.NewMiniRedis(), password: rand.Text()}
+	if err := i.serve(); err != nil {
+		i.server.Close()
+		return nil, err
+	}
+	return i, nil
+}
+
 func busyError(dir string, holder endpoint, known bool, wait time.Duration) error {
 	who := "another oprc process"
 	if known {
@@ -96,24 +128,75 @@ func own(dir string, lock *flock.Flock) (_ *Instance, err error) {
 	if err := removeEndpoint(dir); err != nil {
 		return nil, fmt.Errorf("open embedded state: %w", err)
 	}
-	entries, digest, err := readSnapshot(filepath.Join(dir, snapshotFile))
-	if err != nil {
+	if err := i.serve(); err != nil {
 		return nil, err
 	}
-	i.server.RequireAuth(i.password)
-	if err := i.server.StartAddr("127.0.0.1:0"); err != nil {
-		return nil, fmt.Errorf("start embedded Redis: %w", err)
-	}
-	if err := restore(i.server, i.password, entries); err != nil {
-		return nil, fmt.Errorf("restore embedded state: %w", err)
-	}
-	i.saved, i.seen = digest, i.server.CommandCount()
-	i.url = fmt.Sprintf("redis://:%s@%s/0", i.password, i.server.Addr())
 	if err := writeEndpoint(dir, endpoint{PID: os.Getpid(), URL: i.url}); err != nil {
 		return nil, fmt.Errorf("open embedded state: %w", err)
 	}
 	return i, nil
 }
+
+// serve starts the Redis with what was saved last.
+func (i *Instance) serve() error {
+	entries, digest, err := readSnapshot(filepath.Join(i.dir, snapshotFile))
+	if err != nil {
+		return err
+	}
+	i.server.RequireAuth(i.password)
+	if err := i.server.StartAddr("127.0.0.1:0"); err != nil {
+		return fmt.Errorf("start embedded Redis: %w", err)
+	}
+	if err := restore(i.server, i.password, entries); err != nil {
+		return fmt.Errorf("restore embedded state: %w", err)
+	}
+	if err := i.server.Server().Register("SAVE", i.saveCommand); err != nil {
+		return fmt.Errorf("start embedded Redis: %w", err)
+	}
+	i.saved, i.seen = digest, i.server.CommandCount()
+	i.url = fmt.Sprintf("redis://:%s@%s/0", i.password, i.server.Addr())
+	return nil
+}
+
+// saveCommand is SAVE, by which other processes have the owner save.
+func (i *Instance) saveCommand(c *server.Peer, _ string, _ []string) {
+	if err := i.saveNow(); err != nil {
+		c.WriteError("ERR " + err.Error())
+		return
+	}
+	c.WriteOK()
+}
+
+// Save returns once everything that was written until now is on disk, in this process
+// or the one that owns the state.
+func (i *Instance) Save(ctx context.Context) error {
+	if i.shared {
+		if err := command(ctx, i.url, saveTimeout, "SAVE"); err != nil {
+			return fmt.Errorf("save embedded state: %w", err)
+		}
+		return nil
+	}
+	return i.saveNow()
+}
+
+// saveNow saves, unless the instance is being closed: then that does.
+func (i *Instance) saveNow() error {
+	for !i.mu.TryLock() {
+		if i.closing.Load() {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	defer i.mu.Unlock()
+	if i.closed {
+		return nil
+	}
+	_, err := i.save()
+	return err
+}
+
+// ReadOnly reports whether nothing can be saved.
+func (i *Instance) ReadOnly() bool { return i.readOnly }
 
 // URL is where Redis clients connect, password included.
 func (i *Instance) URL() string { return i.url }
@@ -125,7 +208,7 @@ func (i *Instance) Shared() bool { return i.shared }
 // others connect to it instead of waiting. Where the state is shared, another
 // process has announced that already.
 func (i *Instance) Hold() error {
-	if i.shared {
+	if i.shared || i.readOnly {
 		return nil
 	}
 	if err := writeEndpoint(i.dir, endpoint{PID: os.Getpid(), URL: i.url, Hold: true}); err != nil {
@@ -170,6 +253,7 @@ func (i *Instance) Close() error {
 	if i.shared {
 		return nil
 	}
+	i.closing.Store(true)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.closed {
@@ -179,6 +263,9 @@ func (i *Instance) Close() error {
 	i.server.Close() // after this, no client can write
 	_, err := i.save()
 	i.server.Close() // save reads through a connection of its own
+	if i.readOnly {
+		return err
+	}
 	return errors.Join(err, removeEndpoint(i.dir), i.lock.Unlock())
 }
 
@@ -208,7 +295,14 @@ func (i *Instance) save() (commands int, err error) {
 	if err != nil {
 		return commands, fmt.Errorf("save embedded state: %w", err)
 	}
-	digest, err := writeSnapshot(filepath.Join(i.dir, snapshotFile), entries, i.saved)
+	body, digest, err := encode(entries)
+	switch {
+	case err != nil || digest == i.saved:
+	case i.readOnly:
+		err = fmt.Errorf("%s cannot be written: nothing of this run was saved: %w", i.dir, fs.ErrPermission)
+	default:
+		err = writeSnapshot(filepath.Join(i.dir, snapshotFile), body, digest)
+	}
 	if err != nil {
 		return commands, fmt.Errorf("save embedded state: %w", err)
 	}

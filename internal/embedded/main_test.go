@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strconv"
@@ -16,7 +17,8 @@ import (
 )
 
 // The test binary is also the other process: `increment DIR N` opens and closes the
-// state N times and adds one each time; `hold DIR` keeps it open until a signal.
+// state N times and adds one each time; `hold DIR` keeps it open until a signal; `read
+// DIR` reads it, and tries to write.
 func TestMain(m *testing.M) {
 	if role := os.Getenv("EMBEDDED_ROLE"); role != "" {
 		if err := play(role, os.Args[1:]); err != nil {
@@ -31,8 +33,11 @@ func TestMain(m *testing.M) {
 func play(role string, args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if role == "hold" {
+	switch role {
+	case "hold":
 		return hold(ctx, args[0])
+	case "read":
+		return readOnly(ctx, args[0])
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -82,6 +87,30 @@ func hold(ctx context.Context, dir string) error {
 		return err
 	}
 	return i.Close()
+}
+
+// readOnly prints what it reads, and whether its own write is refused.
+func readOnly(ctx context.Context, dir string) error {
+	i, err := embedded.Open(ctx, dir, time.Minute)
+	if err != nil {
+		return err
+	}
+	c, err := client(i.URL())
+	if err != nil {
+		return err
+	}
+	n, err := c.HGet(ctx, "counters", "n").Int()
+	if err != nil {
+		return err
+	}
+	fmt.Println(n)
+	if err := errors.Join(i.Save(ctx), c.HSet(ctx, "counters", "n", n+1).Err()); err != nil {
+		return err
+	}
+	if errors.Is(i.Save(ctx), fs.ErrPermission) && errors.Is(i.Close(), fs.ErrPermission) {
+		fmt.Println("refused")
+	}
+	return nil
 }
 
 func client(url string) (*redis.Client, error) {

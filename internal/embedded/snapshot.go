@@ -9,9 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
-
-	"github.com/google/renameio/v2/maybe"
 )
 
 // A snapshot file is one line, `oprc-embedded FORMAT DIGEST`, and then the entries
@@ -58,18 +57,46 @@ func decode(data []byte) ([]entry, string, error) {
 	return entries, head[2], nil
 }
 
-// writeSnapshot replaces the file, all or nothing, unless its digest would be last.
-func writeSnapshot(path string, entries []entry, last string) (string, error) {
-	var body bytes.Buffer
-	if err := gob.NewEncoder(&body).Encode(entries); err != nil {
-		return "", err
+// encode is what a snapshot holds after its first line, and the digest of that.
+func encode(entries []entry) (body []byte, digest string, err error) {
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(entries); err != nil {
+		return nil, "", err
 	}
-	digest := digestOf(body.Bytes())
-	if digest == last {
-		return digest, nil
-	}
+	return b.Bytes(), digestOf(b.Bytes()), nil
+}
+
+// writeSnapshot replaces the file, all or nothing, and returns when that is on disk.
+func writeSnapshot(path string, body []byte, digest string) error {
 	line := fmt.Sprintf("%s %s %s\n", magic, format, digest)
-	return digest, maybe.WriteFile(path, append([]byte(line), body.Bytes()...), 0o600)
+	return replace(path, append([]byte(line), body...))
+}
+
+// replace writes a file that only its owner may read. The temporary file lies beside it:
+// elsewhere it could be on another disk, or one that is full.
+func replace(path string, data []byte) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	if d, err := os.Open(dir); err == nil { // not every system can sync a directory
+		_ = d.Sync()
+		_ = d.Close()
+	}
+	return nil
 }
 
 func digestOf(body []byte) string {
