@@ -2,6 +2,7 @@ package view
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 
@@ -13,6 +14,18 @@ func EncodeYAML(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	err := writeYAML(&buf, v)
 	return buf.Bytes(), err
+}
+
+// Masked is what stands in the place of a hidden value.
+const Masked = "***"
+
+// File returns a document as the content of a YAML file, without its secrets.
+func (o Output) File(doc any) ([]byte, error) {
+	raw, err := marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	return EncodeYAML(json.RawMessage(o.masked(raw)))
 }
 
 // DecodeSettings reads a settings file: one YAML mapping, or nothing. Package
