@@ -34,7 +34,8 @@ type Workload struct {
 	APIPath    string        `json:"apiPath,omitempty"`    // of calls, with a slash in front
 	Timeout    time.Duration `json:"timeout,omitempty"`
 	HTTP2      bool          `json:"http2,omitempty"`
-	Knative    bool          `json:"knative,omitempty"` // it was written for Knative
+	Knative    bool          `json:"knative,omitempty"`  // it was written for Knative
+	Restarts   int           `json:"restarts,omitempty"` // of its unit: another number is another workload
 }
 
 // Resources are quantities in Kubernetes notation; "" is not set.
@@ -73,7 +74,7 @@ func Of(u crm.Unit, f crm.Function) (Workload, error) {
 		Limits:   Resources{cmp.Or(set(e.limits.CPU), set(e.plain.CPU)), cmp.Or(set(e.limits.Memory), set(e.plain.Memory))},
 		Scale:    e.scale, Probe: Probe{f.Config.Custom[HealthPath]}, PullPolicy: e.pullPolicy,
 		APIPath: slashed(cmp.Or(f.Config.APIPath, e.apiPath)), Timeout: time.Duration(f.Config.Timeout) * time.Millisecond,
-		HTTP2: f.Config.HTTP2, Knative: e.knative,
+		HTTP2: f.Config.HTTP2, Knative: e.knative, Restarts: u.Restarts,
 	}
 	if e.port != nil && *e.port > 0 {
 		w.Port = *e.port

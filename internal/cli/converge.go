@@ -11,29 +11,49 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/schema"
 )
 
 const pollEvery = 200 * time.Millisecond
 
-// converge waits until every unit that the plan touched runs, or is gone.
-func (o *carryOptions) converge(ctx context.Context, s *state, p *plan.Plan) error {
+// converge waits until every unit that the plan touched runs, or is gone, and until all
+// that the named packages deploy runs.
+func (o *carryOptions) converge(ctx context.Context, s *state, p *plan.Plan, packages []string) error {
 	want := wanted(p)
+	running, err := s.unitsOfPackages(ctx, packages)
+	if err != nil {
+		return err
+	}
+	for _, u := range running {
+		if _, touched := want[u.Unit.ID]; !touched {
+			want[u.Unit.ID] = goal{generation: u.Generation}
+		}
+	}
+	return o.settle(ctx, s, want, o.timeout)
+}
+
+// settle waits until every unit is as wanted.
+func (e *env) settle(ctx context.Context, s *state, want map[string]goal, timeout time.Duration) error {
 	if len(want) == 0 {
 		return nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, o.timeout)
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	progress := e.progress()
+	defer progress.end()
 	var open []string
 	for {
 		units, err := s.List(bounded, oprc.KindUnit)
 		switch {
 		case err == nil:
 			if open = unsettled(want, units); len(open) == 0 {
-				o.hint(fmt.Sprintf("Converged: %d units are as planned.", len(want)))
+				progress.end()
+				e.hint(fmt.Sprintf("Converged: %s as planned.", countedUnits(len(want))))
 				return nil
 			}
+			progress.say(func() string { return waiting(want, open, units, e.now()) })
 		case ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded):
 			return err
 		}
@@ -43,12 +63,90 @@ func (o *carryOptions) converge(ctx context.Context, s *state, p *plan.Plan) err
 				return ctx.Err()
 			}
 			return stepError{
-				fmt.Errorf("%w within %s: %s", errNotConverged, o.timeout, strings.Join(some(open), "; ")),
+				fmt.Errorf("%w within %s: %s", errNotConverged, timeout, strings.Join(some(open), "; ")),
 				"oprc describe unit ID shows what a unit waits for; oprc get crms shows who is alive.",
 			}
 		case <-tick.C:
 		}
 	}
+}
+
+func countedUnits(n int) string {
+	if n == 1 {
+		return "1 unit is"
+	}
+	return fmt.Sprintf("%d units are", n)
+}
+
+// waiting says how many units are as wanted, and which waits longest.
+func waiting(want map[string]goal, open []string, units []reconcile.Object, now time.Time) string {
+	text := fmt.Sprintf("%d of %d units are as planned", len(want)-len(open), len(want))
+	oldest := time.Time{}
+	slowest := open[0]
+	for _, obj := range units {
+		u, ok := obj.Doc.(*reconcile.UnitView)
+		if !ok {
+			continue
+		}
+		i := slices.IndexFunc(open, func(line string) bool { return strings.HasPrefix(line, u.Unit.ID+" is ") })
+		if i >= 0 && (oldest.IsZero() || u.DispatchedAt.Before(oldest)) {
+			oldest, slowest = u.DispatchedAt, open[i]
+		}
+	}
+	text += ", slowest: " + slowest
+	if !oldest.IsZero() {
+		text += fmt.Sprintf(", sent %s ago", max(now.Sub(oldest), 0).Round(time.Second))
+	}
+	return text
+}
+
+// unitsOfPackages lists the units that the deployments of packages ask for.
+func (s *state) unitsOfPackages(ctx context.Context, packages []string) ([]*reconcile.UnitView, error) {
+	if len(packages) == 0 {
+		return nil, nil
+	}
+	deployments, err := s.List(ctx, oprc.KindDeployment)
+	if err != nil {
+		return nil, err
+	}
+	var classes []string
+	for _, obj := range deployments {
+		if d, ok := obj.Doc.(*reconcile.DeploymentView); ok && slices.Contains(packages, d.Pkg) {
+			classes = append(classes, d.Key)
+		}
+	}
+	return s.unitsOfClasses(ctx, classes)
+}
+
+// unitsOfClasses lists the units that are asked to run of classes.
+func (s *state) unitsOfClasses(ctx context.Context, classes []string) ([]*reconcile.UnitView, error) {
+	all, err := s.List(ctx, oprc.KindUnit)
+	if err != nil {
+		return nil, err
+	}
+	deployed := map[string]bool{}
+	for _, cls := range classes {
+		deployed[cls] = true
+	}
+	var out []*reconcile.UnitView
+	for _, obj := range all {
+		if u, ok := obj.Doc.(*reconcile.UnitView); ok && u.Op == oprc.Deploy && deployed[u.Unit.ClsKey] {
+			out = append(out, u)
+		}
+	}
+	return out, nil
+}
+
+// packagesOf names the packages that a request speaks of.
+func packagesOf(req reconcile.Request) []string {
+	docs, _ := schema.Load(req.Files, req.Strict, req.Package)
+	var names []string
+	for _, d := range docs {
+		if d.Package != nil && d.Name() != "" {
+			names = append(names, d.Name())
+		}
+	}
+	return names
 }
 
 // A goal is what a plan asks of one unit.

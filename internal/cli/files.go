@@ -10,6 +10,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/view"
 )
@@ -93,6 +94,27 @@ func (e *env) save(path string, data []byte, perm os.FileMode) error {
 	}
 	_, err = f.Write(data)
 	return errors.Join(err, f.Close())
+}
+
+// holdsNothing is the error of a request whose files hold no document at all: an
+// unset variable or a wrong path, and hardly what somebody wants done.
+func holdsNothing(req reconcile.Request, p *plan.Plan) error {
+	asked := len(req.Scope.Delete) + len(req.Scope.Restart) + len(req.Scope.Maintain)
+	if len(req.Files) == 0 || asked > 0 || req.Scope.Complete || !p.Empty() || p.Summary.Unchanged > 0 || len(p.Conflicts)+len(p.Kept) > 0 || p.Diagnostics.Err() != nil {
+		return nil
+	}
+	return errNoDocument(len(req.Files))
+}
+
+func errNoDocument(files int) error {
+	what := "the file holds"
+	if files != 1 {
+		what = fmt.Sprintf("the %d files hold", files)
+	}
+	return stepError{
+		fmt.Errorf("%s no package and no environment: %w", what, oprc.ErrNotFound),
+		"oprc init writes a package to start from.",
+	}
 }
 
 // tellFindings prints a plan's findings for a person, on stderr.

@@ -171,6 +171,9 @@ func (s *state) pick(ctx context.Context, kind oprc.Kind, names []string) ([]rec
 func (s *state) find(ctx context.Context, kind oprc.Kind, name string) (reconcile.Object, error) {
 	obj, err := s.Find(ctx, kind, name)
 	if errors.Is(err, oprc.ErrNotFound) {
+		if past := s.deleted(ctx, kind, name); past != nil {
+			return obj, past
+		}
 		next := fmt.Sprintf("oprc get %s lists what the %s has.", plural(kind), s.where)
 		return obj, stepError{err, s.didYouMean(ctx, name, kind) + next}
 	}

@@ -25,6 +25,7 @@ type env struct {
 
 	server, redis, context string // --server, --redis, --context
 	tokenless              bool   // the server gets no token
+	inContext              string // the context that was used, for messages
 	color                  string
 }
 
@@ -71,6 +72,9 @@ func Run(ctx context.Context, p Process) int {
 	}
 	if ctx.Err() != nil {
 		err = interruptedError(context.Cause(ctx), err)
+	}
+	if e.inContext != "" && (unavailable(err) || denied(err)) && !silent(err) {
+		err = inContextError{err, e.inContext}
 	}
 	if err != nil && !silent(err) {
 		_, _ = io.WriteString(e.err, view.Problem(err, nextStep(err)))
@@ -142,8 +146,8 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 			root.AddCommand(c)
 		}
 	}
-	add(groupChange, newValidate(e), newPlan(e), newShow(e), newApply(e), newDelete(e), newUndo(e), newAdopt(e), newEnv(e), newDead(e))
-	add(groupLook, newGet(e), newDescribe(e), newTree(e), newHistory(e), newBlame(e), newEvents(e), newWhy(e), newDiff(e), newSnapshot(e), newInvoke(e), newLogs(e))
+	add(groupChange, newInit(e), newValidate(e), newPlan(e), newShow(e), newApply(e), newDelete(e), newUndo(e), newRollout(e), newAdopt(e), newEnv(e), newDead(e))
+	add(groupLook, newGet(e), newStatus(e), newDescribe(e), newTree(e), newHistory(e), newBlame(e), newEvents(e), newWhy(e), newDiff(e), newSnapshot(e), newExport(e), newInvoke(e), newLogs(e))
 	add(groupRun, daemonCommands(e)...)
 	add(groupTool, newExplain(e), newFmt(e), newConvert(e), newSchema(e), newContext(e), newDoctor(e), newCompletion(e), newVersion(e))
 	root.AddCommand(newMan(e))

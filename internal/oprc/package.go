@@ -295,6 +295,7 @@ type Deployment struct {
 	ShardType      string            `json:"shardType,omitempty"`
 	Assignments    []Assignment      `json:"assignments,omitempty"`
 	Options        map[string]string `json:"options,omitempty"`
+	Restarts       int               `json:"restarts,omitempty"` // catalogue only: how often somebody had its units restarted
 }
 
 // A Member is one participant of a deployment: an environment that can own shards.

@@ -38,6 +38,7 @@ type DeploymentUnit struct {
 	Options        map[string]string    `json:"options,omitempty"`
 	Requirements   *Requirements        `json:"requirements,omitempty"` // of the class
 	Constraints    *Constraints         `json:"constraints,omitempty"`  // of the class
+	Restarts       int                  `json:"restarts,omitempty"`     // another number: start anew what would else go on
 }
 
 // A UnitFunction is a function that the unit's CRM must run; one with a StaticURL runs

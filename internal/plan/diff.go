@@ -223,7 +223,10 @@ func (d *diff) deployment(pkg, key string) {
 	if asked {
 		o.gone = ReasonDisabled
 	}
-	if asked && o.hash == "" && d.affected[pkg] && !d.sameClassAsk(key) {
+	if slices.Contains(d.Scope.Restart, key) {
+		o.otherwise = ReasonRestart
+	}
+	if asked && o.hash == "" && o.otherwise != ReasonRestart && d.affected[pkg] && !d.sameClassAsk(key) {
 		o.otherwise = ReasonInherited
 	}
 	d.object(o)

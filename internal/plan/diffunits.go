@@ -103,7 +103,7 @@ func (d *diff) whyUpdated(u oprc.DeploymentUnit) Reason {
 	if causes[ReasonNew] {
 		causes[ReasonSpec] = true
 	}
-	for _, reason := range []Reason{ReasonSpec, ReasonInherited, ReasonPlacement, ReasonDrift} {
+	for _, reason := range []Reason{ReasonSpec, ReasonInherited, ReasonRestart, ReasonPlacement, ReasonDrift} {
 		if causes[reason] {
 			return reason
 		}

@@ -285,8 +285,14 @@ func (it *intent) own() {
 	slices.Sort(it.conflict)
 }
 
-// maintain adds the live packages of origins that are only looked after.
+// maintain adds the live packages of origins that are only looked after, and of
+// deployments that are restarted.
 func (it *intent) maintain() {
+	for _, key := range it.Scope.Restart {
+		if d, placed := it.Live.Deployments[key]; placed {
+			it.scope[d.Pkg] = true
+		}
+	}
 	for name, rec := range it.Live.Packages {
 		if slices.Contains(it.Scope.Maintain, rec.Origin) {
 			it.scope[name] = true

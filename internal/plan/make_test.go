@@ -844,3 +844,34 @@ func TestBareDeploymentKey(t *testing.T) {
 		t.Errorf("planned again: %d changes, want none", len(p.Changes))
 	}
 }
+
+// A restart gives the units of one deployment another spec, whoever owns its package;
+// what is planned later keeps it.
+func TestRestart(t *testing.T) {
+	l := settled(t, "git:main")
+	restart := plan.Input{Scope: plan.Scope{Origin: oprc.OriginCLI, Restart: []string{"shop.cart"}}}
+	hashes := map[string]bool{l.live.Units["edge"][cartUnit].SpecHash: true}
+	for n := 1; n <= 2; n++ {
+		p := l.must(t, restart)
+		var got []string
+		for _, c := range p.Changes {
+			got = append(got, fmt.Sprintf("%s/%s %s %s", c.Kind, c.Key, c.Actions, c.Reason))
+		}
+		want := []string{"deployment/shop.cart [update] restart", "unit/" + cartUnit + " [update] restart"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("restart %d (-want +got):\n%s", n, diff)
+		}
+		if owner := l.live.Packages["shop"].Origin; owner != "git:main" {
+			t.Errorf("owner is %s", owner)
+		}
+		if hash := l.live.Units["edge"][cartUnit].SpecHash; hashes[hash] {
+			t.Errorf("restart %d: the unit has a specHash that it had before", n)
+		} else {
+			hashes[hash] = true
+		}
+		same := plan.Input{Documents: documents(shop("pay:1")), Scope: plan.Scope{Origin: "git:main", Complete: true}}
+		if p := l.must(t, same); !p.Empty() {
+			t.Errorf("the next plan of the owner is not empty: %v", p.Changes)
+		}
+	}
+}

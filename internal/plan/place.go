@@ -41,14 +41,27 @@ func (a *attempt) place() {
 		}
 		switch {
 		case stays:
-			a.placed[s.key] = *s.current
+			a.placed[s.key] = a.counted(s, *s.current)
 		case !failed:
 			d := out.Deployment
 			d.Key, d.Pkg = s.key, s.pkg
-			a.placed[s.key] = d
+			a.placed[s.key] = a.counted(s, d)
 			room.move(s.current, &d)
 		}
 	}
+}
+
+// counted is a placed deployment with how often it was restarted: a count makes the
+// specs of its units others, and outlives what is planned later.
+func (a *attempt) counted(s stand, d oprc.Deployment) oprc.Deployment {
+	d.Restarts = 0
+	if s.current != nil {
+		d.Restarts = s.current.Restarts
+		if slices.Contains(a.Scope.Restart, s.key) {
+			d.Restarts++
+		}
+	}
+	return d
 }
 
 func (a *attempt) placementInput(s stand, r *room) placement.Input {

@@ -23,6 +23,9 @@ type Scope struct {
 	Maintain []string `json:"maintain,omitempty"`
 	// Delete names packages (and environments, as "environment/NAME") to delete.
 	Delete []string `json:"delete,omitempty"`
+	// Restart names deployments, by class key, whose units are started anew. Whoever owns
+	// their packages, and what those say, stays as it is.
+	Restart []string `json:"restart,omitempty"`
 	// TakeOwnership lets the plan change packages that another origin owns.
 	TakeOwnership bool `json:"takeOwnership,omitempty"`
 }
@@ -170,6 +173,7 @@ const (
 	ReasonDrift     Reason = "drift"
 	ReasonNoReport  Reason = "no-report" // the record is missing or was never dispatched
 	ReasonDisabled  Reason = "disabled"
+	ReasonRestart   Reason = "restart"   // somebody asked for it
 	ReasonOwner     Reason = "ownership" // another origin takes the package over as it is
 	ReasonMoved     Reason = "moved"     // the source has it in another file; nothing else changes
 )

@@ -50,6 +50,7 @@ func Units(d oprc.Deployment, class oprc.Class, functions map[string]oprc.Functi
 				Options:        d.Options,
 				Requirements:   class.Requirements,
 				Constraints:    class.Constraints,
+				Restarts:       d.Restarts,
 			})
 		}
 	}

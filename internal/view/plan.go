@@ -241,6 +241,8 @@ func why(c plan.Change) string {
 		return "was never sent"
 	case plan.ReasonDisabled:
 		return "disabled"
+	case plan.ReasonRestart:
+		return "restart"
 	}
 	return ""
 }
