@@ -324,7 +324,7 @@ func TestTwoWriters(t *testing.T) {
 			}
 		}
 	}()
-	d.ready("main", "False Fight", "p0001.c/0/0@edge", "CRM stubborn", "put back 5 times")
+	d.ready("main", "False Fight", "p0001.c/0/0@edge", "CRM stubborn", "reverted 5 times")
 	sent := c.XInfoStream(t.Context(), commandsOfEdge).Val().EntriesAdded
 	if sent > 7 {
 		t.Errorf("%d commands for one unit", sent)

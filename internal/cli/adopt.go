@@ -18,9 +18,9 @@ func newAdopt(e *env) *cobra.Command {
 	o := &adoptOptions{steerOptions: steerOptions{env: e}}
 	cmd := &cobra.Command{
 		Use:   "adopt PACKAGE --by SOURCE",
-		Short: "Let a source own a package that something else owns",
-		Long: `Hands a package over to a Git source that has it among its files: a package that was
-applied by hand, through the API, or by another source. Where the source's file is the
+		Short: "Make a source the owner of a package",
+		Long: `Makes a Git source the owner of a package that its files define, and that was applied
+by hand, through the API, or by another source. Where the source's file is the
 same as what was applied, only the owner changes, and no unit is touched; else the
 file's version is applied. Waits until the daemon has done it.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),

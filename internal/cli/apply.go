@@ -34,7 +34,7 @@ func (o *carryOptions) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.yes, "yes", "y", false, "delete without asking")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "plan, print, and write nothing")
-	fs.BoolVar(&o.wait, "wait", false, "wait until all units of the plan run, or are gone")
+	fs.BoolVar(&o.wait, "wait", false, "wait until all units of the packages run, and what was deleted is gone")
 	fs.DurationVar(&o.timeout, "timeout", 5*time.Minute, "longest `time` to wait with --wait")
 	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML)
 }
@@ -49,9 +49,9 @@ func newApply(e *env) *cobra.Command {
 	o := &applyOptions{requestOptions: requestOptions{env: e}, carry: carryOptions{env: e}}
 	cmd := &cobra.Command{
 		Use:   "apply -f PATH | apply PLANFILE",
-		Short: "Make live state what the files, or a saved plan, say",
+		Short: "Apply packages from files, or a saved plan",
 		Long: `Plans and applies packages and environments from files, or what a saved plan holds.
-Packages that no file names are left alone.
+Packages that no file defines do not change.
 
 Where somebody else writes at the same time, the request is planned again and
 applied if that removes nothing more than was agreed to. A saved plan is planned
@@ -116,6 +116,9 @@ func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request,
 			return o.refused(req.Files, err, o.mask)
 		}
 		out.Mask = o.mask
+		if err := holdsNothing(req, p); err != nil {
+			return err
+		}
 		return errors.Join(o.tellFindings(req.Files, p.Diagnostics, o.mask), out.Plan(p, ""), o.policy.review(ctx, p, o.actor()), o.held(p))
 	}
 	var p *plan.Plan // as it was reviewed last
@@ -128,6 +131,9 @@ func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request,
 			}
 		}
 		p = now
+		if err := holdsNothing(req, p); err != nil {
+			return err
+		}
 		if err := o.policy.review(ctx, p, o.actor()); err != nil {
 			return err
 		}
@@ -146,6 +152,9 @@ func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request,
 	if err != nil {
 		return o.refused(req.Files, err, o.mask)
 	}
+	if err := s.save(ctx); err != nil {
+		return err
+	}
 	if err := out.Applied(*res); err != nil {
 		return err
 	}
@@ -153,7 +162,7 @@ func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request,
 	if !o.wait {
 		return nil
 	}
-	return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.converge(ctx, s, p) })
+	return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.converge(ctx, s, p, packagesOf(req)) })
 }
 
 // within reports whether all of names are among others.
@@ -166,7 +175,7 @@ func within(names, others []string) bool {
 func (o *carryOptions) tellWaiting(s *state, res *reconcile.Result) {
 	for _, name := range res.Waiting {
 		if res.Summary.Commands.Deploy == 0 {
-			o.hint(fmt.Sprintf("No CRM reports from environment %q: what runs there is told to stop once one does.", name))
+			o.hint(fmt.Sprintf("Environment %q has no active CRM. Its units will be undeployed when a CRM connects.", name))
 			continue
 		}
 		run := o.command("crm", "run", "--env", quote(name))

@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
 func newCompletion(e *env) *cobra.Command {
@@ -55,7 +59,42 @@ func newMan(e *env) *cobra.Command {
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
+			plainStars(root)
 			return doc.GenManTree(root, &doc.GenManHeader{Title: "OPRC", Section: "1", Source: "oprc " + build().Version, Date: &day}, words[0])
 		},
 	}
+}
+
+// plainStars keeps the stars of texts, which a manual page would take for emphasis.
+func plainStars(cmd *cobra.Command) {
+	keep := func(text *string) { *text = strings.ReplaceAll(*text, "*", `\*`) }
+	keep(&cmd.Short)
+	keep(&cmd.Long)
+	each := func(f *pflag.Flag) {
+		keep(&f.Usage)
+		keep(&f.DefValue)
+	}
+	cmd.LocalNonPersistentFlags().VisitAll(each)
+	cmd.PersistentFlags().VisitAll(each)
+	for _, c := range cmd.Commands() {
+		plainStars(c)
+	}
+}
+
+// completePlans offers the ids of plans that sources hold.
+func (e *env) completePlans(cmd *cobra.Command, given []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var out []cobra.Completion
+	err := e.with(cmd.Context(), func(s *state) error {
+		list, err := s.List(cmd.Context(), oprc.KindSource)
+		for _, obj := range list {
+			if src, ok := obj.Doc.(*oprc.SourceStatus); ok && src.PlanID != "" && strings.HasPrefix(src.PlanID, prefix) && len(given) == 0 {
+				out = append(out, cobra.CompletionWithDesc(src.PlanID, "held by source "+src.Name))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return out, cobra.ShellCompDirectiveDefault
 }

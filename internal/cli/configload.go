@@ -155,7 +155,7 @@ func bindConfig(flags *pflag.FlagSet) {
 	flags.Int("port", 8080, "`port` of the REST interface; 0 takes a free one")
 	flags.String("listen", "", "`address` to listen on (default: all where the configuration says who may, else loopback)")
 	flags.String("log-level", "INFO", "`level` of the log: DEBUG, INFO, WARN, ERROR")
-	flags.Duration("interval", time.Minute, "`time` between polls of a source that says nothing else")
+	flags.Duration("interval", time.Minute, "default `time` between polls of a source")
 }
 
 // decodeConfig turns the layers into c; unknown keys and bad values are errors

@@ -12,7 +12,7 @@ import (
 func newContext(e *env) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "context",
-		Short: "Name the places where state is, and choose one",
+		Short: "List, set and choose connections to state",
 		Long: `Contexts give names to servers and Redis instances, in
 $XDG_CONFIG_HOME/oprc/contexts.yaml. Commands use the current one unless --server,
 --redis or --context says otherwise.` + exits(exitOK, exitUsage),
@@ -98,7 +98,7 @@ func newContextUse(e *env) *cobra.Command {
 func newContextDelete(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NAME", Short: "Forget a context",
-		Long:              "Forgets a context. What it points to is left alone." + exits(exitOK, exitError, exitNotFound, exitUsage),
+		Long:              "Forgets a context. What it points to does not change." + exits(exitOK, exitError, exitNotFound, exitUsage),
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: e.completeContexts,
 		RunE: func(_ *cobra.Command, words []string) error {

@@ -124,6 +124,7 @@ that other commands find it.` +
 	fs.StringVar(&o.id, "id", "", "`name` of this CRM, unique in the environment (default: the host's)")
 	fs.Float64Var(&o.availability, "availability", 0, "availability to report, between 0 and 1; 0 reports none")
 	_ = cmd.MarkFlagRequired("env")
+	_ = cmd.RegisterFlagCompletionFunc("env", e.completeNames(oprc.KindEnv))
 	return cmd
 }
 

@@ -20,9 +20,10 @@ const deadLimit = 50 // letters of one environment that are listed
 func newDead(e *env) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "dead",
-		Short: "Look after messages that could not be used",
-		Long: `A command that its CRM, or a report that the package manager, can never use goes to
-the dead letters of its environment with the reason. Nothing waits for it.` + exits(exitOK, exitUsage),
+		Short: "Inspect, retry or delete messages that could not be processed",
+		Long: `Commands that a CRM cannot process, and reports that the control plane cannot process,
+are moved to the dead letters of their environment, with the reason. Nothing waits for
+them.` + exits(exitOK, exitUsage),
 	})
 	cmd.AddCommand(newDeadList(e), newDeadRetry(e), newDeadDrop(e))
 	return cmd
@@ -74,7 +75,7 @@ again. One that was too long to be kept whole can only be dropped.` +
 			return o.with(cmd.Context(), func(s *state) error { return o.retry(cmd.Context(), s, words[0], words[1:]) })
 		},
 	}
-	cmd.Flags().BoolVar(&o.all, "all", false, "all of the environment's that are whole")
+	cmd.Flags().BoolVar(&o.all, "all", false, "retry all complete dead letters of the environment")
 	return cmd
 }
 
@@ -93,7 +94,7 @@ func newDeadDrop(e *env) *cobra.Command {
 			return o.with(cmd.Context(), func(s *state) error { return o.drop(cmd.Context(), s, words[0], words[1:]) })
 		},
 	}
-	cmd.Flags().BoolVar(&o.all, "all", false, "all of the environment's; asks before")
+	cmd.Flags().BoolVar(&o.all, "all", false, "delete all dead letters of the environment; asks first")
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "drop all without asking")
 	return cmd
 }
@@ -165,14 +166,14 @@ func (o *deadOptions) retry(ctx context.Context, s *state, name string, ids []st
 	for i, id := range picked {
 		if err := s.db.RetryDead(ctx, name, id); err != nil {
 			return stepError{
-				fmt.Errorf("%d of %d were put back: %w", i, len(picked), err),
+				fmt.Errorf("%d of %d were retried: %w", i, len(picked), err),
 				fmt.Sprintf("oprc dead list %s shows what is there.", name),
 			}
 		}
 	}
 	o.hint(fmt.Sprintf("Put back into the streams of %s: %d. One that still cannot be used comes back as a new dead letter.", name, len(picked)))
 	if left > 0 {
-		o.hint(fmt.Sprintf("Not whole, so they can only be dropped: %d.", left))
+		o.hint(fmt.Sprintf("%d were stored truncated and cannot be retried; delete them with: oprc dead drop", left))
 	}
 	return nil
 }

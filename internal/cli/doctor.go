@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -30,10 +33,10 @@ func newDoctor(e *env) *cobra.Command {
 	o := &doctorOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check that everything is in order, and say what to do where it is not",
-		Long: `Looks at the state, its Redis, who leads, the environments, the units, the sources and
-the dead letters, and prints one line for each, with the next step where there is
-one. It changes nothing. Warnings do not fail it; what keeps oprc from working does.` +
+		Short: "Check the installation, and show how to mend what is wrong",
+		Long: `Checks the state, its Redis, which daemon leads, the environments, the units, the sources
+and the dead letters, and prints one line for each, with the next step where there is
+one. It changes nothing. Warnings do not change the exit code; errors do.` +
 			exits(exitOK, exitError, exitInvalid, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc doctor
   oprc doctor --redis redis://localhost:6379/0 --config oprc.yaml
@@ -50,6 +53,9 @@ one. It changes nothing. Warnings do not fail it; what keeps oprc from working d
 func (o *doctorOptions) run(ctx context.Context) error {
 	if o.config != "" {
 		c, err := loadConfig(o.config, o.environ, nil)
+		if err == nil {
+			err = o.refusals(c)
+		}
 		o.check("configuration", err, fmt.Sprintf("%s is fine, sources in it: %d", o.config, len(c.Sources)))
 	}
 	o.check("state", o.with(ctx, func(s *state) error { return o.examine(ctx, s) }), "")
@@ -57,6 +63,23 @@ func (o *doctorOptions) run(ctx context.Context) error {
 		return err
 	}
 	return shown{o.failed}
+}
+
+// refusals is all for which serve would not start with a configuration that can be read.
+func (o *doctorOptions) refusals(c Config) error {
+	_, ofSources := o.sources(&gitsource.Hub{}, "git-plan", c.Sources)
+	_, ofNotify := o.notifier(c, slog.New(slog.DiscardHandler))
+	_, ofPolicies := policies(filepath.Dir(o.config), c.Policies)
+	_, ofAddress := c.address(false)
+	_, ofTLS := c.Security.TLS.secure(o.now, slog.New(slog.DiscardHandler))
+	if ofTLS != nil {
+		ofTLS = fmt.Errorf("configuration: security.tls: %w", ofTLS)
+	}
+	files, ofEnvironments := c.EnvironmentFiles()
+	if _, found := offline(files, false, ""); ofEnvironments == nil {
+		ofEnvironments = found.Err()
+	}
+	return errors.Join(ofSources, ofNotify, ofPolicies, ofAddress, ofTLS, ofEnvironments)
 }
 
 // examine asks a state that could be opened.
@@ -144,7 +167,7 @@ func (o *doctorOptions) redisServer(ctx context.Context, s *state) error {
 		it = "one of its masters"
 	}
 	if r.Took > slowRedis {
-		o.warn("redis", answers+", which is slow", "look at its load, and at the way to it")
+		o.warn("redis", answers+", which is slow", "check its load, and the network to it")
 	} else {
 		o.check("redis", nil, answers)
 	}
@@ -155,7 +178,7 @@ func (o *doctorOptions) redisServer(ctx context.Context, s *state) error {
 		o.warn("redis", it+" drops keys when memory runs out: "+r.Evicts, "set maxmemory-policy noeviction")
 	}
 	if r.Leader == "" {
-		o.warn("daemon", "none leads: reports wait, and nothing is put back", "oprc serve --config oprc.yaml")
+		o.warn("daemon", "no daemon is running: reports are not processed and drift is not corrected", "oprc serve --config oprc.yaml")
 	} else {
 		o.check("daemon", nil, r.Leader+" leads")
 	}
@@ -236,7 +259,7 @@ func (o *doctorOptions) units(ctx context.Context, s *state) error {
 		}
 		message := fmt.Sprintf("%s, %d of %d units run", d.Condition, d.Running, d.Units)
 		if d.Drift {
-			message += ", some otherwise than they were told"
+			message += ", some run a different spec than requested"
 		}
 		wrong = append(wrong, warning("deployment "+d.Key, message, "oprc why "+d.Key))
 	}

@@ -18,7 +18,7 @@ func newEnv(e *env) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "env",
 		Aliases: []string{"environment", "environments"},
-		Short:   "Register the places where classes run",
+		Short:   "Register environments, where classes run",
 		Long: `The registry of environments. An environment is served by one or more CRMs; it may
 also be declared in a file ("kind: Environment") beside the packages.` + exits(exitOK, exitUsage),
 	})

@@ -147,6 +147,16 @@ type stepError struct {
 
 func (e stepError) Unwrap() error { return e.error }
 
+// An inContextError names the context by which a place was chosen that cannot be used.
+type inContextError struct {
+	error
+	name string
+}
+
+func (e inContextError) Unwrap() error { return e.error }
+
+func (e inContextError) Error() string { return fmt.Sprintf("context %s: %v", e.name, e.error) }
+
 // nextStep says what a person can do about err, or "".
 func nextStep(err error) string {
 	var step stepError

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/view"
@@ -28,10 +29,12 @@ left over. --without shows what would be if environments were gone. Nothing chan
 			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage),
 		Example: `  oprc explain placement example.record
   oprc explain placement example.record --without edge-1`,
-		Args: args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words[0]) },
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: e.completeNames(oprc.KindDeployment),
+		RunE:              func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words[0]) },
 	}
 	cmd.Flags().StringSliceVar(&o.without, "without", nil, "`environment` to leave out; repeats")
+	_ = cmd.RegisterFlagCompletionFunc("without", e.completeNames(oprc.KindEnv))
 	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML)
 	return cmd
 }

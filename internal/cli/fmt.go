@@ -30,7 +30,7 @@ func newFmt(e *env) *cobra.Command {
 	o := &fmtOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "fmt PATH...",
-		Short: "Bring package files into canonical order and spelling",
+		Short: "Format package files: order and spelling of fields",
 		Long: `Brings the fields of package files into canonical order and spelling. Comments stay
 with what they describe, text that is in order already is not touched, and the meaning
 of the files does not change. "-" formats stdin to stdout. The names of rewritten files

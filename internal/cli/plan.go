@@ -29,7 +29,7 @@ func (o *requestOptions) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	bindFiles(cmd, &o.files)
 	fs.StringVar(&o.pkg, "pkg", "", "`name` for a package that has none")
-	fs.BoolVar(&o.strict, "strict", false, "accept the specification's own fields and spellings alone")
+	fs.BoolVar(&o.strict, "strict", false, "accept only fields and spellings that the specification defines")
 	fs.BoolVar(&o.take, "take-ownership", false, "take over packages that another origin owns")
 	bindMask(cmd, &o.mask)
 }
@@ -157,6 +157,7 @@ func (o *planOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	named := len(req.Files)
 	if req.Files, err = repo.wanted(req.Files); err != nil {
 		return err
 	}
@@ -171,7 +172,10 @@ func (o *planOptions) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if err = ownership(err); err == nil {
+		if err = ownership(err); err == nil && len(req.Files) == named {
+			err = holdsNothing(req, p)
+		}
+		if err == nil {
 			err = o.policy.review(ctx, p, o.actor())
 		}
 		if err == nil {
@@ -270,14 +274,15 @@ func newShow(e *env) *cobra.Command {
 		Use:   "show PLANFILE|PLANID",
 		Short: "Show a saved plan, or one that waits for an approval",
 		Long: `Prints a plan that "oprc plan --out" saved, whether or not live state has moved
-since. A file that was edited is refused. Where there is no such file, and the word
+since. A file that was modified is refused. Where there is no such file, and the word
 is a plan id or its first digits, prints the plan of that id that a source holds.` +
 			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitUsage, exitInterrupted),
 		Example: `  oprc show next.plan
   oprc show next.plan -o markdown
   oprc show 4f0c1d2e3a4b`,
-		Args: args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words[0]) },
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: e.completePlans,
+		RunE:              func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words[0]) },
 	}
 	cmd.Flags().IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
 	bindMask(cmd, &o.mask)

@@ -37,8 +37,8 @@ func newServe(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon: sources, reconciliation, reports, REST",
-		Long: `Runs the daemon on a real Redis: it polls the sources that oprc.yaml names, makes
-each new revision true, takes in what CRMs report, and answers the HTTP API.
+		Long: `Runs the daemon on a real Redis: it polls the sources in oprc.yaml, applies each
+new revision, processes the reports of CRMs, and serves the HTTP API.
 
 Flags win over the environment (OAAS_PM_*, OPRC_REDIS_URL), which wins over the
 configuration file, which wins over the defaults. An unknown key stops the start.

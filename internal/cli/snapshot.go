@@ -30,7 +30,7 @@ func newSnapshot(e *env) *cobra.Command {
 	o := &snapshotOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "snapshot --out FILE",
-		Short: "Take live state down, to plan against elsewhere",
+		Short: "Save live state to a file, to plan offline",
 		Long: `Writes live state to a file that "oprc plan --against FILE" plans on without any
 connection: in the CI of a fork, say, which has no credentials.
 

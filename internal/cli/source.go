@@ -17,10 +17,10 @@ func newSource(e *env) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "source",
 		Aliases: []string{"sources", "src"},
-		Short:   "Steer what the daemon follows",
-		Long: `Looks at the sources that a running daemon follows, and steers them. What is asked
-is written into the state, be it through a server, from which the daemon that leads
-takes it within a second; suspensions and approvals hold while no daemon runs, too.` + exits(exitOK, exitUsage),
+		Short:   "List, reconcile, suspend and approve sources",
+		Long: `Lists the sources of a running daemon and controls them. Requests are stored in Redis,
+also with --server, and the leading daemon handles them within one second. Suspensions
+and approvals are kept while no daemon runs.` + exits(exitOK, exitUsage),
 	})
 	cmd.AddCommand(newSourceList(e), newSourceReconcile(e), newSourceSuspend(e), newSourceResume(e), newSourceApprove(e))
 	return cmd
@@ -78,8 +78,8 @@ func newSourceReconcile(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reconcile NAME",
 		Short: "Look at a source now, and wait for the result",
-		Long: `Asks the daemon to look at a source now, and waits for the receipt of exactly that:
-of a look that began after this command did. It ends with the result's exit code.` +
+		Long: `Has the daemon reconcile a source now, and waits for the result of a reconciliation
+that began after this command did. It ends with that result's exit code.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: "  oprc source reconcile main\n  oprc source reconcile main --timeout 10s -o json | jq -r .receipt.revision",
 		Args:    args(cobra.ExactArgs(1)),
@@ -219,7 +219,7 @@ func newSourceSuspend(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "suspend NAME --reason TEXT",
 		Short: "Leave a source alone for a while",
-		Long: `Makes the daemon leave a source alone: nothing is fetched, applied or healed in its
+		Long: `Pauses a source: nothing is fetched, applied or reverted in its
 name. Who suspended it, why and until when is shown wherever the source is.` +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc source suspend main --reason "release freeze" --for 2h
@@ -230,7 +230,7 @@ name. Who suspended it, why and until when is shown wherever the source is.` +
 		},
 	}
 	o.bind(cmd)
-	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for everybody who wonders")
+	cmd.Flags().StringVar(&o.reason, "reason", "", "`reason`, shown in the status of the source")
 	cmd.Flags().DurationVar(&o.length, "for", 0, "how `long`; without it, until somebody resumes it")
 	_ = cmd.MarkFlagRequired("reason")
 	return cmd
@@ -254,7 +254,7 @@ func newSourceResume(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume NAME",
 		Short: "Follow a suspended source again",
-		Long: "Ends a suspension. The daemon looks at the source within a second." +
+		Long: "Ends a suspension. The daemon reconciles the source within a second." +
 			exits(exitOK, exitError, exitConflict, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -289,8 +289,9 @@ daemon has applied it. The approval is for exactly that plan: if a new commit, o
 anything else, changes what would be done, the new plan is held again. The first
 digits of the id are enough.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
-		Example: "  oprc source list -o wide        # the column HELD has the id\n  oprc source approve 4f0c1d2e3a4b",
-		Args:    args(cobra.ExactArgs(1)),
+		Example:           "  oprc source list -o wide        # the column HELD has the id\n  oprc source approve 4f0c1d2e3a4b",
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: o.completePlans,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.approve(cmd.Context(), s, words[0]) })
 		},

@@ -162,12 +162,12 @@ func (e *env) printJSON(v any) error {
 
 func newAuth(e *env) *cobra.Command {
 	cmd := group(&cobra.Command{
-		Use: "auth", Short: "Show who the server takes you for, and what you may do",
+		Use: "auth", Short: "Show your identity and permissions on the server",
 		Long: "Asks a server (--server, or the current context) about the caller." + exits(exitOK, exitUsage),
 	})
 	cmd.AddCommand(&cobra.Command{
 		Use: "whoami", Short: "Show name, role and limits as JSON",
-		Long: "Prints who the server takes the caller for, as JSON." + exits(exitOK, exitError, exitUnavailable, exitDenied, exitUsage),
+		Long: "Prints the caller's name, role and limits, as JSON." + exits(exitOK, exitError, exitUnavailable, exitDenied, exitUsage),
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return e.with(cmd.Context(), func(s *state) error {

@@ -22,13 +22,13 @@ func newUndo(e *env) *cobra.Command {
 	o := &undoOptions{env: e, carry: carryOptions{env: e}}
 	cmd := &cobra.Command{
 		Use:   "undo PACKAGE",
-		Short: "Put a package back to what it was",
+		Short: "Apply an earlier revision of a package again",
 		Long: `Applies an earlier spec of a package again: the last one that differs, or that of a
-revision. A package that is gone comes back.
+revision. A package that was deleted is created again.
 
-If a Git source owns the package, the commit's version of it is put in quarantine:
-the daemon goes on with everything else, and leaves this package as it was put
-back, until a revision brings another version of it.` +
+If a Git source owns the package, the commit's version of it is quarantined: the daemon
+goes on with all other packages, and does not change this one until a new revision
+brings another version of it.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example:           "  oprc undo shop\n  oprc history shop\n  oprc undo shop --to 3 --wait",
 		Args:              args(cobra.ExactArgs(1)),
@@ -63,6 +63,9 @@ func (o *undoOptions) run(ctx context.Context, s *state, pkg string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.save(ctx); err != nil {
+		return err
+	}
 	if err := out.Applied(res.Result); err != nil {
 		return err
 	}
@@ -73,7 +76,7 @@ func (o *undoOptions) run(ctx context.Context, s *state, pkg string) error {
 	if !o.carry.wait {
 		return nil
 	}
-	return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.carry.converge(ctx, s, p) })
+	return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.carry.converge(ctx, s, p, []string{pkg}) })
 }
 
 // writes returns the writes of a package's record, newest first.

@@ -49,7 +49,7 @@ again: that is remembered in $XDG_CACHE_HOME/oprc/validated.` +
 	fs := cmd.Flags()
 	bindFiles(cmd, &o.files)
 	fs.StringVar(&o.pkg, "pkg", "", "`name` for a package that has none")
-	fs.BoolVar(&o.strict, "strict", false, "accept the specification's own fields and spellings alone")
+	fs.BoolVar(&o.strict, "strict", false, "accept only fields and spellings that the specification defines")
 	fs.BoolVar(&o.live, "live", false, "check against live state")
 	fs.BoolVar(&o.noCache, "no-cache", false, "check files again that were found valid before")
 	fs.IntVar(&o.maxBytes, "max-bytes", view.DefaultMaxBytes, "most `bytes` of markdown")
@@ -66,13 +66,21 @@ func (o *validateOptions) run(ctx context.Context) error {
 	before := o.validated(files)
 	packages, known := before.packages()
 	var found oprc.Diagnostics
+	var nothing error
 	if !known {
-		if packages, found, err = o.check(ctx, files); err != nil {
+		var documents int
+		if documents, packages, found, err = o.check(ctx, files); err != nil {
 			return err
 		}
-		if len(found) == 0 {
+		if documents == 0 && found.Err() == nil {
+			nothing = errNoDocument(len(files))
+		}
+		if len(found) == 0 && nothing == nil {
 			before.remember(packages)
 		}
+	}
+	if nothing != nil && o.output == view.Text { // it says more than "OK: 0 packages"
+		return nothing
 	}
 	out := o.env.output(o.output)
 	out.MaxBytes, out.Mask = o.maxBytes, o.mask
@@ -87,7 +95,7 @@ func (o *validateOptions) run(ctx context.Context) error {
 		}
 		return shown{found.Err()}
 	}
-	return nil
+	return nothing
 }
 
 // offline checks files without live state.
@@ -107,7 +115,7 @@ func (o *validateOptions) surveyed() ([]oprc.File, error) {
 	return dirsource.Survey(o.files, o.in)
 }
 
-func (o *validateOptions) check(ctx context.Context, files []oprc.File) (packages int, found oprc.Diagnostics, err error) {
+func (o *validateOptions) check(ctx context.Context, files []oprc.File) (documents, packages int, found oprc.Diagnostics, err error) {
 	docs, found := offline(files, o.strict, o.pkg)
 	for _, d := range docs {
 		if d.Package != nil {
@@ -117,7 +125,7 @@ func (o *validateOptions) check(ctx context.Context, files []oprc.File) (package
 	if o.live {
 		found, err = o.checkLive(ctx, files)
 	}
-	return packages, found, err
+	return len(docs), packages, found, err
 }
 
 // withFindings returns the files in which something was found, with their content

@@ -22,7 +22,7 @@ func newWhy(e *env) *cobra.Command {
 	o := &whyOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "why [KIND] KEY",
-		Short: "Say what an object waits for, and what to do about it",
+		Short: "Explain why an object is not running, and what to do",
 		Long: `Prints the shortest chain of causes of the state of a package, deployment, unit,
 source or environment: each line is so because of the next. Where something can be
 done the last line is the command.` +
@@ -50,6 +50,9 @@ done the last line is the command.` +
 func (o *whyOptions) run(ctx context.Context, s *state, kind oprc.Kind, key string) error {
 	x, err := reconcile.Why(ctx, s, kind, key, o.now())
 	if errors.Is(err, oprc.ErrNotFound) {
+		if past := s.deleted(ctx, kind, key); past != nil {
+			return past
+		}
 		near := s.didYouMean(ctx, key, oprc.KindPackage, oprc.KindDeployment, oprc.KindUnit, oprc.KindSource, oprc.KindEnv)
 		return stepError{err, near + fmt.Sprintf("It explains packages, deployments, units, sources and environments of the %s: oprc get lists them.", s.where)}
 	}

@@ -212,7 +212,7 @@ func describeFights(contested map[string]bool, live plan.Live) string {
 type fightError struct{ objects string }
 
 func (e *fightError) Error() string {
-	return fmt.Sprintf("two writers: %s; put back %d times within %s, now left alone for that long or until a new revision or `oprc source reconcile`",
+	return fmt.Sprintf("two writers: %s; reverted %d times within %s, now paused for that long or until a new revision or `oprc source reconcile`",
 		e.objects, fightTimes, fightWindow)
 }
 

@@ -81,11 +81,11 @@ func Decode(raw []byte) (*Plan, error) {
 		return nil, err
 	}
 	if got := p.digest(); got != p.ID {
-		return nil, fmt.Errorf("%w plan file: it was edited after planning: its content is %s, it says %s", oprc.ErrInvalid, got, p.ID)
+		return nil, fmt.Errorf("%w plan file: it was modified after planning: its digest is %s, expected %s", oprc.ErrInvalid, got, p.ID)
 	}
 	for _, c := range p.Changes {
 		if c.Before != nil && oprc.DigestBytes(c.Before) != c.Was || (c.After == nil) != (c.Will == "") || c.After != nil && oprc.DigestBytes(c.After) != c.Will {
-			return nil, fmt.Errorf("%w plan file: it was edited after planning: %s is not what its digests say", oprc.ErrInvalid, subject(c.Kind, c.Key))
+			return nil, fmt.Errorf("%w plan file: it was modified after planning: %s does not match its digest", oprc.ErrInvalid, subject(c.Kind, c.Key))
 		}
 	}
 	return p, nil

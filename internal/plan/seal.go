@@ -88,7 +88,7 @@ func (s *signature) verify(message []byte, wanted ed25519.PublicKey) error {
 	case wanted != nil && !bytes.Equal(wanted, s.PublicKey):
 		return errors.New("another key signed it")
 	case !ed25519.Verify(s.PublicKey, message, s.Value):
-		return errors.New("its signature is not true of its content")
+		return errors.New("its signature does not match its content")
 	}
 	return nil
 }

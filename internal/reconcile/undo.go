@@ -106,7 +106,7 @@ func (s Steering) wayBack(ctx context.Context, pkg string, to int64) (wayBack, e
 	}
 	b.entry = entries[i]
 	if b.entry.Digest == b.digest {
-		return b, fmt.Errorf("package %q is as revision %d says already: %w", pkg, b.entry.Rev, oprc.ErrConflict)
+		return b, fmt.Errorf("package %q already has the spec of revision %d: %w", pkg, b.entry.Rev, oprc.ErrConflict)
 	}
 	return b, nil
 }

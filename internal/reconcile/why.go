@@ -164,7 +164,7 @@ func (w *inquiry) kept(s *oprc.SourceStatus, pkg string) bool {
 	switch {
 	case slices.Contains(s.Quarantined, pkg):
 		w.because(oprc.KindSource, s.Name, "at revision "+s.Revision,
-			"package "+pkg+" was put back with undo: it is followed again when a revision changes it", "history", pkg)
+			"package "+pkg+" is quarantined by undo until a new revision changes it", "history", pkg)
 		return true
 	case slices.Contains(s.Kept, pkg), slices.ContainsFunc(s.Findings, func(d oprc.Diagnostic) bool { return d.Package == pkg }):
 		reason := "package " + pkg + " is kept at its last good state"
@@ -250,10 +250,10 @@ func (w *inquiry) moved(d *DeploymentView) {
 		state, reason := string(e.Health), "deployment "+d.Key+" names no environment: while this one is not usable it runs in "+strings.Join(d.TargetEnvs, ", ")
 		switch until := e.RecoveringUntil; {
 		case !until.IsZero():
-			state += ", back since a short time"
+			state += ", recovered recently"
 			reason += ", and returns at " + until.UTC().Format(time.RFC3339) + " if no heartbeat is missed until then"
 		case e.Health == oprc.EnvDown:
-			reason += fmt.Sprintf(", and returns once this one was heard of for %s without a break", oprc.SteadyAfter)
+			reason += fmt.Sprintf(", and returns when this one has sent heartbeats for %s without a gap", oprc.SteadyAfter)
 		default:
 			reason = "" // it will not be long
 		}
@@ -281,7 +281,7 @@ func (w *inquiry) leftBehind(d *DeploymentView) {
 		if e != nil {
 			state = e.Health
 		}
-		w.because(oprc.KindEnv, name, string(state), fmt.Sprintf("units of %s that have to go are left there: %d; they are told once a CRM is back: %s", d.Key, behind[name], why))
+		w.because(oprc.KindEnv, name, string(state), fmt.Sprintf("units of %s that wait to be undeployed: %d; this happens when a CRM reconnects: %s", d.Key, behind[name], why))
 	}
 }
 
@@ -326,7 +326,7 @@ func (w *inquiry) unit(u *UnitView) {
 	c := &w.causes[last]
 	switch {
 	case env == nil || env.Health != oprc.Healthy && env.Health != oprc.Degraded:
-		c.Reason = "nobody carries out what environment " + u.Unit.TargetEnv + " is told; it waits there"
+		c.Reason = "no CRM serves environment " + u.Unit.TargetEnv + "; the command waits there"
 		w.silent(u.Unit.TargetEnv, env)
 	case !u.Settled:
 		c.Reason = fmt.Sprintf("generation %d was sent %s ago, and no report has answered it", u.Generation, w.now.Sub(u.DispatchedAt).Round(time.Second))

@@ -135,7 +135,7 @@ func TestWhy(t *testing.T) {
 		},
 		"undone": {
 			append(shop, source(func(s *oprc.SourceStatus) { s.Quarantined = []string{"shop"} })), "", "shop",
-			[]string{"package shop", "source main at revision abc package shop was put back with undo"},
+			[]string{"package shop", "source main at revision abc package shop is quarantined by undo"},
 			"history shop",
 		},
 		"unreachable": {
@@ -145,12 +145,12 @@ func TestWhy(t *testing.T) {
 		},
 		"moved away from the default": {
 			elsewhere(oprc.EnvDown, time.Time{}), oprc.KindDeployment, "shop.cart",
-			[]string{"deployment shop.cart RUNNING", "environment home DOWN deployment shop.cart names no environment: while this one is not usable it runs in edge, and returns once this one was heard of for 1m0s without a break"},
+			[]string{"deployment shop.cart RUNNING", "environment home DOWN deployment shop.cart names no environment: while this one is not usable it runs in edge, and returns when this one has sent heartbeats for 1m0s without a gap"},
 			"",
 		},
 		"not back yet": {
 			elsewhere(oprc.Healthy, now), oprc.KindDeployment, "shop.cart",
-			[]string{"deployment shop.cart RUNNING", "environment home HEALTHY, back since a short time deployment shop.cart names no environment: while this one is not usable it runs in edge, and returns at 2026-03-01T12:00:00Z"},
+			[]string{"deployment shop.cart RUNNING", "environment home HEALTHY, recovered recently deployment shop.cart names no environment: while this one is not usable it runs in edge, and returns at 2026-03-01T12:00:00Z"},
 			"",
 		},
 		"chosen for an availability, not moved": {
@@ -160,7 +160,7 @@ func TestWhy(t *testing.T) {
 		},
 		"left something behind": {
 			append(demanding(elsewhere(oprc.Healthy, time.Time{})), leftBehind("gone")), oprc.KindDeployment, "shop.cart",
-			[]string{"deployment shop.cart RUNNING", "environment gone UNKNOWN units of shop.cart that have to go are left there: 1; they are told once a CRM is back: it is not registered"},
+			[]string{"deployment shop.cart RUNNING", "environment gone UNKNOWN units of shop.cart that wait to be undeployed: 1; this happens when a CRM reconnects: it is not registered"},
 			"",
 		},
 		"degraded": {

@@ -38,7 +38,7 @@ func (o Output) Applied(r reconcile.Result) error {
 	writeRevs(&b, oprc.KindEnv, r.Environments)
 	writeRevs(&b, oprc.KindPackage, r.Revs)
 	if s.Create+s.Update+s.Delete+s.Commands.Deploy+s.Commands.Undeploy == 0 {
-		return o.print(bold("No changes.") + " Live state is what was asked for (" + count(s.Unchanged, "object") + " compared).\n")
+		return o.print(bold("No changes.") + " Live state matches the request (" + count(s.Unchanged, "object") + " compared).\n")
 	}
 	b.WriteString(bold("Applied: ") + did + "\n")
 	for _, d := range r.Diverged {

@@ -134,7 +134,7 @@ func sourceDetails(d *oprc.SourceStatus) string {
 		kept.add(clean(name), "stays at its last good state")
 	}
 	for _, name := range d.Quarantined {
-		kept.add(clean(name), "was put back by oprc undo, and waits for a revision that changes it")
+		kept.add(clean(name), "quarantined by oprc undo until a new revision changes it")
 	}
 	for _, f := range d.Findings {
 		findings.add(clean(f.String()))

@@ -20,7 +20,7 @@ func (o Output) Placing(p plan.Placing) error {
 	b.WriteString(bold(clean(p.Class)) + "  " + faint(placingFacts(p)) + "\n")
 	b.WriteString(section("Candidates", candidateTable(p)))
 	if len(p.Quorums) > 0 {
-		b.WriteString(section("Q(n): how likely enough of the n worst candidates are up", quorumTable(p)))
+		b.WriteString(section("Q(n): probability that a quorum of the n least available candidates is up", quorumTable(p)))
 	}
 	if p.Replicas > 0 {
 		b.WriteString("\n" + bold("Replicas: ") + strconv.Itoa(p.Replicas) + ". " + sentence(p.Why) + "\n")
@@ -39,7 +39,7 @@ func (o Output) Placing(p plan.Placing) error {
 	}
 	switch {
 	case p.Failed:
-		b.WriteString("\n" + bold("It cannot be placed so.") + "\n")
+		b.WriteString("\n" + bold("This placement is not possible.") + "\n")
 	case p.Changes && len(p.Without) > 0:
 		b.WriteString("\n" + bold("It would move.") + " Nothing was changed.\n")
 	case p.Changes:
