@@ -41,7 +41,7 @@ func (e *env) settle(ctx context.Context, s *state, want map[string]goal, timeou
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	progress := e.progress()
+	progress := e.progress(progressAfter)
 	defer progress.end()
 	var open []string
 	for {

@@ -163,7 +163,11 @@ func (o *planOptions) run(ctx context.Context) error {
 	}
 	o.path = repo.path
 	return o.on(ctx, func(s *state) error {
-		p, err := s.Plan(ctx, req)
+		var p *plan.Plan
+		err := o.during(fmt.Sprintf("planning %d files", len(req.Files)), func() (err error) {
+			p, err = s.Plan(ctx, req)
+			return err
+		})
 		if p == nil {
 			return o.refused(req.Files, err, o.mask)
 		}

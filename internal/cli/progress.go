@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -10,7 +11,8 @@ import (
 // needs none.
 const (
 	progressAfter = time.Second
-	progressEvery = 5 * time.Second // where each is a line that stays
+	progressEvery = 5 * time.Second  // where each is a line that stays
+	lineAfter     = 10 * time.Second // the first of those, of what nobody asked to wait for
 )
 
 // A progress says on stderr how far something is that takes longer than a second: in
@@ -22,7 +24,14 @@ type progress struct {
 	live  bool // a line is shown that is to be written over
 }
 
-func (e *env) progress() *progress { return &progress{env: e, begun: e.now()} }
+// progress begins one whose first line comes after some time, where no terminal is.
+func (e *env) progress(firstLine time.Duration) *progress {
+	p := &progress{env: e, begun: e.now()}
+	if !isTerminal(e.rawErr) {
+		p.begun = p.begun.Add(firstLine - progressAfter)
+	}
+	return p
+}
 
 // say shows a text if it is time to. Only then is it asked for.
 func (p *progress) say(text func() string) {
@@ -56,4 +65,30 @@ func firstColumns(text string) string {
 		return string(r[:most-1]) + "…"
 	}
 	return text
+}
+
+// during does something that may take long, and says meanwhile what it is. It must not
+// write to stderr itself.
+func (e *env) during(what string, do func() error) error {
+	p := e.progress(lineAfter)
+	begun := e.now()
+	done := make(chan struct{})
+	var shown sync.WaitGroup
+	shown.Go(func() {
+		tick := time.NewTicker(pollEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				p.say(func() string { return fmt.Sprintf("%s: %s", what, e.now().Sub(begun).Round(time.Second)) })
+			}
+		}
+	})
+	err := do()
+	close(done)
+	shown.Wait()
+	p.end()
+	return err
 }

@@ -123,6 +123,8 @@ func (o *steerOptions) await(ctx context.Context, s *state, name string, ticket 
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	led, leader := time.Now(), "a server" // one that answers is a daemon
+	progress := o.progress(lineAfter)
+	defer progress.end()
 	for {
 		obj, err := s.Find(ctx, oprc.KindSource, name)
 		if err != nil {
@@ -132,6 +134,7 @@ func (o *steerOptions) await(ctx context.Context, s *state, name string, ticket 
 		if st != nil && st.Receipt != nil && st.Receipt.Ticket >= ticket {
 			return *st.Receipt, nil
 		}
+		progress.say(func() string { return fmt.Sprintf("waiting for source %s%s", name, busyWith(st)) })
 		if s.db != nil {
 			if leader, err = s.db.Leader(ctx); err != nil {
 				return oprc.Receipt{}, err

@@ -69,7 +69,11 @@ func (o *validateOptions) run(ctx context.Context) error {
 	var nothing error
 	if !known {
 		var documents int
-		if documents, packages, found, err = o.check(ctx, files); err != nil {
+		err := o.during(fmt.Sprintf("checking %d files", len(files)), func() (err error) {
+			documents, packages, found, err = o.check(ctx, files)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		if documents == 0 && found.Err() == nil {

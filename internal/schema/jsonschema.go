@@ -234,13 +234,20 @@ func (w *schemaWriter) text(v *value, was map[string]string) node {
 // bare narrows a patterned text to the types whose spellings can match.
 func (v *value) bare(s node) node {
 	types := []string{"string"}
-	matches := func(texts ...string) bool {
-		return slices.ContainsFunc(texts, v.pattern.MatchString)
-	}
-	if matches("1", "0.5", "-1") {
+	switch matches := v.pattern.MatchString; {
+	case !matches("1"):
+	case !matches("0.5"):
+		types = append(types, "integer")
+	default:
 		types = append(types, "number")
 	}
-	if matches("true", "false") {
+	switch matches := v.pattern.MatchString; {
+	case matches("-1") && !matches("-2"): // the word for "unset"
+		s["minimum"], s["not"] = -1, node{"type": "number", "exclusiveMinimum": -1, "exclusiveMaximum": 0}
+	case !matches("-1"):
+		s["minimum"] = 0
+	}
+	if v.pattern.MatchString("true") {
 		types = append(types, "boolean")
 	}
 	s["type"] = types
