@@ -23,15 +23,15 @@ const patience = 10
 // Watch calls wake when what [Read] would return for paths may have changed, once
 // for all changes that are closer together than debounce. It blocks until ctx
 // ends, and then returns nil. Files and directories may be replaced, created and
-// deleted meanwhile, the paths themselves included; but all of them must exist
-// when Watch is called. wake must return soon.
+// deleted meanwhile, the paths themselves and the directories above them included, and
+// symbolic links may point elsewhere; but all of them must exist when Watch is called. wake must return soon.
 func Watch(ctx context.Context, paths []string, debounce time.Duration, wake func()) error {
 	fsw, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch files: %w", err)
 	}
 	defer func() { _ = fsw.Close() }()
-	w := watcher{fsw: fsw}
+	w := watcher{fsw: fsw, links: map[string]string{}}
 	for _, p := range paths {
 		if err := w.addPath(p); err != nil {
 			return err
@@ -42,8 +42,9 @@ func Watch(ctx context.Context, paths []string, debounce time.Duration, wake fun
 
 type watcher struct {
 	fsw   *fsnotify.Watcher
-	roots []string // directories that are read as a whole
-	files []string // files named one by one
+	roots []string          // directories that are read as a whole
+	files []string          // files named one by one
+	links map[string]string // symbolic links to files, and what they lead to
 }
 
 func (w *watcher) addPath(name string) error {
@@ -67,7 +68,67 @@ func (w *watcher) addPath(name string) error {
 	}
 	// Editors replace files: the directory is what lasts.
 	w.files = append(w.files, absolute(name))
+	if err := w.follow(absolute(name)); err != nil {
+		return err
+	}
 	return w.watch(filepath.Dir(absolute(name)))
+}
+
+// follow watches what a file leads to, if it is a symbolic link.
+func (w *watcher) follow(name string) error {
+	real, err := filepath.EvalSymlinks(name)
+	switch {
+	case err != nil:
+		w.links[name] = "" // it leads nowhere now
+		return nil
+	case real == name:
+		delete(w.links, name)
+		return nil
+	}
+	w.links[name] = real
+	return w.watch(filepath.Dir(real))
+}
+
+// followAgain looks where every link leads now.
+func (w *watcher) followAgain() {
+	for name := range w.links {
+		_ = w.follow(name) // what cannot be watched cannot be read either: Read will say so
+	}
+}
+
+// leadsTo reports whether a link leads to name, or through it, as those of a mounted
+// ConfigMap lead through ..data beside them.
+func (w *watcher) leadsTo(name string) bool {
+	for link, real := range w.links {
+		if real == name || filepath.Base(name) == kubernetesData && filepath.Dir(link) == filepath.Dir(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// above watches the directory that name is in, or while that is not there the nearest
+// one above it.
+func (w *watcher) above(name string) error {
+	parent := filepath.Dir(name)
+	for watched := ""; ; {
+		dir := parent
+		for !exists(dir) && dir != filepath.Dir(dir) {
+			dir = filepath.Dir(dir)
+		}
+		if dir == watched {
+			return nil
+		}
+		if err := w.watch(dir); err != nil || dir == parent {
+			return err
+		}
+		watched = dir // what is below may have been made before it was watched
+	}
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
 
 func (w *watcher) addRoot(name string) error {
@@ -96,10 +157,15 @@ func (w *watcher) addTree(dir string) error {
 		return fmt.Errorf("watch %s: %w", dir, err)
 	}
 	for _, e := range entries {
-		if e.IsDir() && !oprc.Hidden(e.Name()) {
-			if err := w.addTree(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
+		var err error
+		switch name := filepath.Join(dir, e.Name()); {
+		case e.IsDir() && !oprc.Hidden(e.Name()):
+			err = w.addTree(name)
+		case e.Type()&fs.ModeSymlink != 0 && oprc.IsPackageFile(e.Name()):
+			err = w.follow(name)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -186,17 +252,36 @@ func (w *watcher) matters(e fsnotify.Event) bool {
 		return false
 	}
 	name := filepath.Clean(e.Name)
+	found := w.leadsTo(name) || w.comesBack(name)
 	for _, f := range w.files {
-		if name == f {
-			return true
+		found = found || name == f
+	}
+	for _, root := range w.roots {
+		found = found || inside(root, name) && w.mattersBelow(root, name, e)
+	}
+	if found {
+		w.followAgain()
+	}
+	return found
+}
+
+// comesBack reports whether name is a directory above a path, which was made or deleted,
+// and watches again what is there.
+func (w *watcher) comesBack(name string) bool {
+	found := false
+	for _, f := range w.files {
+		if name != f && inside(name, f) {
+			found = true
+			_ = w.above(f) // what cannot be watched cannot be read either: Read will say so
 		}
 	}
 	for _, root := range w.roots {
-		if inside(root, name) && w.mattersBelow(root, name, e) {
-			return true
+		if name != root && inside(name, root) {
+			found = true
+			_ = errors.Join(w.above(root), w.addTree(root)) // as above
 		}
 	}
-	return false
+	return found
 }
 
 func (w *watcher) mattersBelow(root, name string, e fsnotify.Event) bool {
@@ -208,18 +293,23 @@ func (w *watcher) mattersBelow(root, name string, e fsnotify.Event) bool {
 	if base == ignore.File {
 		return true
 	}
-	if rel != "." && rel != kubernetesData && oprc.Hidden(base) {
+	if rel != "." && base != kubernetesData && oprc.Hidden(base) {
 		return false
 	}
 	if e.Has(fsnotify.Create) {
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
-			_ = w.addTree(name) // what cannot be watched cannot be read either: Read will say so
+			if base != kubernetesData {
+				_ = w.addTree(name) // what cannot be watched cannot be read either: Read will say so
+			}
 			return true
 		}
 	}
+	if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 && oprc.IsPackageFile(base) {
+		_ = w.follow(name)
+	}
 	// Something without an extension that is gone may have been a directory.
 	isGone := e.Has(fsnotify.Remove | fsnotify.Rename)
-	return rel == "." || rel == kubernetesData || oprc.IsPackageFile(filepath.ToSlash(rel)) ||
+	return rel == "." || base == kubernetesData || oprc.IsPackageFile(filepath.ToSlash(rel)) ||
 		isGone && filepath.Ext(base) == ""
 }
 

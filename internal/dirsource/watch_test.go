@@ -136,6 +136,52 @@ func TestWatchKubernetesMount(t *testing.T) {
 	wantWake(t, wakes, "the mount was updated")
 }
 
+// A ConfigMap may be mounted below the directory that is read, or hold the one file.
+func TestWatchKubernetesMountBelow(t *testing.T) {
+	for name, path := range map[string]string{"of a directory": "pkgs", "of a file": "pkgs/shop/a.yaml"} {
+		tree(t, "pkgs/shop/..1/a.yaml", "pkgs/shop/..2/a.yaml")
+		must(t, os.Symlink("..1", "pkgs/shop/..data"))
+		must(t, os.Symlink("..data/a.yaml", "pkgs/shop/a.yaml"))
+		wakes := watch(t, path)
+		for _, next := range []string{"..2", "..1"} {
+			must(t, os.Symlink(next, "pkgs/shop/..tmp"))
+			must(t, os.Rename("pkgs/shop/..tmp", "pkgs/shop/..data"))
+			wantWake(t, wakes, "the mount was updated, "+name)
+		}
+	}
+}
+
+// An editor that follows a link changes a file somewhere else.
+func TestWatchThroughLinks(t *testing.T) {
+	tree(t, "store/a.yaml", "store/b.yaml", "pkgs/.hidden/c.yaml")
+	must(t, os.Symlink("store/a.yaml", "a.yaml"))
+	must(t, os.Symlink(".hidden/c.yaml", "pkgs/c.yaml"))
+	wakes := watch(t, "a.yaml", "pkgs")
+	write(t, "store/a.yaml", "changed")
+	wantWake(t, wakes, "a write through a link")
+	write(t, "pkgs/.hidden/c.yaml", "changed")
+	wantWake(t, wakes, "a write to a hidden file that a link leads to")
+	must(t, os.Remove("a.yaml"))
+	must(t, os.Symlink("store/b.yaml", "a.yaml"))
+	wantWake(t, wakes, "the link leads elsewhere")
+	write(t, "store/b.yaml", "changed")
+	wantWake(t, wakes, "a write to where it leads now")
+}
+
+// What comes back may do so with the directories above it.
+func TestWatchDirectoriesAboveThatComeBack(t *testing.T) {
+	tree(t, "x/y/pkgs/a.yaml", "v/w/b.yaml")
+	wakes := watch(t, "x/y/pkgs", "v/w/b.yaml")
+	for _, top := range []struct{ dir, file string }{{"x", "x/y/pkgs/a.yaml"}, {"v", "v/w/b.yaml"}} {
+		must(t, os.RemoveAll(top.dir))
+		wantWake(t, wakes, "all of "+top.dir+" went away")
+		write(t, top.file, "back")
+		wantWake(t, wakes, top.file+" came back")
+		write(t, top.file, "changed")
+		wantWake(t, wakes, "a write to "+top.file)
+	}
+}
+
 func TestWatchWakesOnceForABurst(t *testing.T) {
 	tree(t, "pkgs/a.yaml")
 	wakes := watch(t, "pkgs")
