@@ -10,6 +10,7 @@ TESTTIMEOUT ?= 15m
 
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOLANGCI-LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GORELEASER    := github.com/goreleaser/goreleaser/v2@v2.15.1
 SYFT          := github.com/anchore/syft/cmd/syft@v1.38.0
@@ -162,26 +163,56 @@ cue: $(BIN)/cue ## vet the CUE schema, and the examples by it, with the cue comm
 actions: $(BIN)/actionlint ## lint the CI workflows
 	$(BIN)/actionlint
 
+RELEASE_ENV = PATH="$(CURDIR)/$(BIN):$$PATH" RELEASE_COMMIT=$(COMMIT) RELEASE_DATE=$(DATE) RELEASE_TIMESTAMP=$$(git log -1 --format=%ct)
+
 .PHONY: snapshot
 snapshot: $(BIN)/goreleaser $(BIN)/syft ## build all release files into ./dist, publish nothing
-	PATH="$(CURDIR)/$(BIN):$$PATH" RELEASE_COMMIT=$(COMMIT) RELEASE_DATE=$(DATE) RELEASE_TIMESTAMP=$$(git log -1 --format=%ct) \
-	$(BIN)/goreleaser release --snapshot --clean --skip=publish
+	$(RELEASE_ENV) $(BIN)/goreleaser release --snapshot --clean --skip=publish,sign
+
+.PHONY: release
+release: $(BIN)/goreleaser $(BIN)/syft ## build, sign and publish the release of the current tag; for the release workflow
+	$(RELEASE_ENV) $(BIN)/goreleaser release --clean
+
+.PHONY: reproducible
+reproducible: ## build all release files twice and compare their checksums
+	$(MAKE) snapshot && grep -v sbom dist/checksums.txt > build/first.txt
+	$(MAKE) snapshot && grep -v sbom dist/checksums.txt | diff build/first.txt -
+
+IMAGE ?= oprc
+IMAGE_ARGS = -f deploy/Containerfile --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg DATE=$(DATE)
+.PHONY: image
+image: ## build the container image IMAGE:VERSION, with podman or docker
+	@test -n "$(CONTAINERS)" || { echo "neither podman nor docker is installed" >&2; exit 1; }
+	$(CONTAINERS) build $(IMAGE_ARGS) -t $(IMAGE):$(VERSION) .
+
+.PHONY: image-push
+image-push: ## build the image for amd64 and arm64, push it, and print its digest; for the release workflow
+	mkdir -p build
+	docker buildx build $(IMAGE_ARGS) --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) --platform linux/amd64,linux/arm64 \
+		--provenance=false --push -t $(IMAGE):$(VERSION) --metadata-file build/image.json .
+	digest=$$(sed -n 's/.*"containerimage.digest": *"\(sha256:[0-9a-f]*\)".*/\1/p' build/image.json); \
+		test -n "$$digest" && echo "digest=$$digest" >> "$${GITHUB_OUTPUT:-/dev/stdout}"
+
+.PHONY: vulnerabilities
+vulnerabilities: $(BIN)/govulncheck ## look for known vulnerabilities in what is linked
+	$(BIN)/govulncheck ./...
 
 # Called by goreleaser: what the archives and packages carry besides the binary.
 .PHONY: release-files
 release-files:
 	rm -rf build/release
 	mkdir -p build/release/completions build/release/man
-	go build -trimpath -o build/release/oprc ./cmd/oprc
+	CGO_ENABLED=0 go build -trimpath -o build/release/ ./cmd/oprc ./cmd/oprc-crm
 	build/release/oprc completion bash > build/release/completions/oprc.bash
 	build/release/oprc completion zsh > build/release/completions/_oprc
 	build/release/oprc completion fish > build/release/completions/oprc.fish
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) build/release/oprc man build/release/man
 	gzip -9n build/release/man/*
-	rm build/release/oprc
+	.ci/notices build/release/oprc build/release/oprc-crm > build/release/THIRD_PARTY_NOTICES
+	rm build/release/oprc build/release/oprc-crm
 
 .PHONY: tools
-tools: $(addprefix $(BIN)/,gofumpt staticcheck golangci-lint goreleaser syft cue actionlint gremlins) ## install every tool into ./bin
+tools: $(addprefix $(BIN)/,gofumpt staticcheck govulncheck golangci-lint goreleaser syft cue actionlint gremlins) ## install every tool into ./bin
 
 .PHONY: clean
 clean: ## remove what was built, tools included
@@ -199,6 +230,7 @@ $(BIN)/.stamp/$(1)@$(lastword $(subst @, ,$(2))):
 endef
 $(eval $(call tool,gofumpt,$(GOFUMPT)))
 $(eval $(call tool,staticcheck,$(STATICCHECK)))
+$(eval $(call tool,govulncheck,$(GOVULNCHECK)))
 $(eval $(call tool,golangci-lint,$(GOLANGCI-LINT)))
 $(eval $(call tool,goreleaser,$(GORELEASER)))
 $(eval $(call tool,syft,$(SYFT)))
