@@ -163,6 +163,11 @@ cue: $(BIN)/cue ## vet the CUE schema, and the examples by it, with the cue comm
 actions: $(BIN)/actionlint ## lint the CI workflows
 	$(BIN)/actionlint
 
+.PHONY: test-chart
+# go vet would judge all of the API types of Kubernetes first, which takes minutes.
+test-chart: ## lint and render the Helm chart with Helm's own code, in a module of its own
+	cd tools/chart && go test -vet=off -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+
 RELEASE_ENV = PATH="$(CURDIR)/$(BIN):$$PATH" RELEASE_COMMIT=$(COMMIT) RELEASE_DATE=$(DATE) RELEASE_TIMESTAMP=$$(git log -1 --format=%ct)
 
 .PHONY: snapshot
