@@ -19,6 +19,15 @@ func TestConfigurationsOfDeployment(t *testing.T) {
 	}
 }
 
+// A daemon that knows no callers listens on loopback alone, where no probe of Kubernetes
+// reaches it.
+func TestTheDaemonInKubernetesCanBeReached(t *testing.T) {
+	c, err := cli.LoadConfig("../../deploy/kubernetes/oprc.yaml", nil, nil)
+	if err != nil || !c.Security.Required {
+		t.Errorf("security of deploy/kubernetes/oprc.yaml: %+v, %v", c.Security, err)
+	}
+}
+
 // Alerts say what to do next with commands that there are.
 func TestCommandsInAlerts(t *testing.T) {
 	rules, err := os.ReadFile("../../deploy/prometheus/oprc.rules.yml")

@@ -109,6 +109,7 @@ func (p *Plan) Explain() *Plan {
 	a.recall(told.Changes)
 	a.compare(told.Changes)
 	a.markRenames(told.Changes)
+	a.nameCauses(told.Changes)
 	return &told
 }
 

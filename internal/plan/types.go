@@ -197,6 +197,8 @@ type Change struct {
 	Fields     []Field         `json:"fields,omitempty"`
 	// RenamedFrom is the key of a deleted object with the same content.
 	RenamedFrom string `json:"renamedFrom,omitempty"`
+	// Cause says in words what moves it, where that is no change of the plan.
+	Cause string `json:"cause,omitempty"`
 
 	doc   any                  // what the object will be, of its kind's type; nil where it goes
 	where oprc.Locator         // of doc, where it was read from a file

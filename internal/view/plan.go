@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -231,7 +232,7 @@ func why(c plan.Change) string {
 	case plan.ReasonInherited:
 		return "because of a parent, function or required package"
 	case plan.ReasonPlacement:
-		return "placement"
+		return cmp.Or(clean(c.Cause), "placement")
 	case plan.ReasonDrift:
 		return "drift: a CRM runs something else"
 	case plan.ReasonNoReport:

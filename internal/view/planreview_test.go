@@ -158,6 +158,23 @@ func TestInheritedChangesNameTheirCause(t *testing.T) {
 	}
 }
 
+// What moves says which environment is DOWN, not that placement did it.
+func TestMovesNameTheirCause(t *testing.T) {
+	p := &plan.Plan{}
+	for _, at := range []string{"east", "west"} {
+		p.Changes = append(p.Changes, plan.Change{
+			Kind: oprc.KindUnit, Key: oprc.UnitID("shop.Cart", 0, 0, at), Package: "shop", Reason: plan.ReasonPlacement, Cause: "environment east is DOWN",
+			Actions: []plan.Action{map[bool]plan.Action{true: plan.Delete, false: plan.Create}[at == "east"]},
+		})
+	}
+	for _, format := range formats {
+		got := render(t, view.Output{Format: format}, func(o view.Output) error { return o.Plan(p, "") })
+		if !strings.Contains(got, "environment east is DOWN") {
+			t.Errorf("%s: got\n%s", format, got)
+		}
+	}
+}
+
 func TestRenamesSayWhatBecameOfWhat(t *testing.T) {
 	p := &plan.Plan{Changes: []plan.Change{
 		{Kind: oprc.KindClass, Key: "shop.Cart", Package: "shop", Actions: []plan.Action{plan.Create}, Reason: plan.ReasonNew, RenamedFrom: "shop.Basket"},
