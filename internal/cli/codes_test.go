@@ -23,6 +23,9 @@ func TestExplainedCodes(t *testing.T) {
 	for _, doc := range view.Codes() {
 		t.Run(string(doc.Code), func(t *testing.T) {
 			t.Parallel()
+			if doc.Fails == "" {
+				t.Skip("it is about the ledger: no file gives it")
+			}
 			if got := found(t, doc, doc.Fails); !slices.Equal(got, []oprc.Code{doc.Code}) {
 				t.Errorf("the example that fails gives %v", got)
 			}

@@ -220,7 +220,17 @@ func (o *doctorOptions) records(ctx context.Context, s *state) error {
 		}
 		o.warn("records", object+": the record and its digest disagree, or one is lost", next)
 	}
-	if len(damaged) == 0 {
+	misplaced, aside, err := s.db.Strange(ctx)
+	if err != nil {
+		return err
+	}
+	for _, key := range misplaced {
+		o.warn("records", key+" holds a value of another type", "a daemon sets it aside within a tick; without one, delete the key")
+	}
+	for _, key := range aside {
+		o.warn("records", key+" was set aside: under the name without \"damaged\" it was of another type", "look at it, and delete it")
+	}
+	if len(damaged)+len(misplaced)+len(aside) == 0 {
 		o.check("records", nil, "all are what their digests say")
 	}
 	return nil

@@ -22,11 +22,13 @@ type board struct {
 	wanted   map[string]wanted                 // by source: what its files hold
 	kept     map[string]bool                   // by source: packages of it wait for others, or for a correction
 	put      map[string]map[string][]time.Time // by source (or keeper) and object: when it was put back
+	statuses map[string]string                 // by source: digest of its status as it was stored last; "" where that is not known
 }
 
 func newBoard() board {
 	return board{
 		progress: map[string]progress{}, wanted: map[string]wanted{}, claims: map[string][]string{}, kept: map[string]bool{}, put: map[string]map[string][]time.Time{},
+		statuses: map[string]string{},
 	}
 }
 
@@ -44,6 +46,44 @@ func (b *board) report(source string, p progress) bool {
 	was := b.progress[source]
 	b.progress[source] = p
 	return was != p
+}
+
+// stored notes which status of a source was stored last.
+func (b *board) stored(s oprc.SourceStatus) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.statuses[s.Name] = withoutSuspension(s)
+}
+
+// withoutSuspension is the digest of what of a status is stored: suspensions are told from
+// requests.
+func withoutSuspension(s oprc.SourceStatus) string {
+	s.Suspended = nil
+	return oprc.Digest(s)
+}
+
+// missing lists the sources whose stored status is not the one that is there: from now on
+// that is not known.
+func (b *board) missing(there map[string]oprc.SourceStatus) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []string
+	for name, digest := range b.statuses {
+		if digest != "" && withoutSuspension(there[name]) != digest {
+			b.statuses[name] = ""
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// unstored reports whether it is not known what is stored of a source.
+func (b *board) unstored(source string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	digest, known := b.statuses[source]
+	return known && digest == ""
 }
 
 // sent notes that so many units of a source are on their way.

@@ -24,8 +24,9 @@ const (
 type keeperState struct {
 	standing map[string]string // of environments, as placement saw them
 	health   map[string]oprc.Health
-	resend   map[string]map[string]resend // by environment where somebody is alive, and unit
-	answered map[string]uint64            // by environment: the reading in which unanswered commands were sought last
+	resend   map[string]map[string]resend      // by environment where somebody is alive, and unit
+	answered map[string]uint64                 // by environment: the reading in which unanswered commands were sought last
+	heard    map[string]map[string]oprc.Status // the pass before, by environment and unit
 	maintain planned
 	packages map[string]owned // nil before the first pass
 	swept    int64            // token under which sources that are gone were dropped
@@ -78,7 +79,19 @@ func (l *Loop) keep(ctx context.Context) error {
 	}
 }
 
+// mend puts what of the ledger cannot be used out of the way.
+func (l *Loop) mend(ctx context.Context) {
+	keys, err := l.Store.Mend(ctx)
+	for _, key := range keys {
+		l.Log.Warn("a key held a value of another type: it is set aside", "key", key)
+	}
+	if err != nil && ctx.Err() == nil {
+		l.Log.Warn("set aside what holds a value of another type", "error", err)
+	}
+}
+
 func (l *Loop) keepOnce(ctx context.Context, token int64) error {
+	l.mend(ctx)
 	live, err := l.live(ctx, token)
 	if err != nil {
 		return err
@@ -102,7 +115,31 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 		l.watchLedger(live)
 		l.keeper.looked = now
 	}
+	begun, err := l.Store.BeginHistories(ctx, live, l.Now())
+	if err != nil {
+		l.mend(ctx)
+		return err
+	}
+	for _, object := range begun {
+		l.Log.Warn("the history was lost: it begins again", "object", object)
+	}
+	if err := l.restate(ctx); err != nil {
+		return err
+	}
+	defer func() { l.keeper.heard = live.Statuses }()
 	return errors.Join(l.maintain(ctx, live, token), l.redeliver(ctx, live, token), l.forget(ctx, live, token), l.retire(ctx, live, token))
+}
+
+// restate has sources store their status again where it is lost or altered.
+func (l *Loop) restate(ctx context.Context) error {
+	all, err := l.Store.Sources(ctx)
+	if err != nil {
+		return fmt.Errorf("read sources: %w", err)
+	}
+	for _, name := range l.board.missing(all) {
+		l.wake(name, look{})
+	}
+	return nil
 }
 
 // sweep drops, once in each leadership, the status of sources that the configuration
@@ -283,16 +320,25 @@ func (l *Loop) maintain(ctx context.Context, live plan.Live, token int64) error 
 	return nil
 }
 
-// foreign lists the origins of live packages that are no source of ours.
+// foreign lists the origins of live packages that are no source of ours, and of
+// environments whose record has to be written again.
 func (l *Loop) foreign(live plan.Live) []string {
 	ours := map[string]bool{}
 	for _, c := range l.Sources {
 		ours[c.origin()] = true
 	}
 	var origins []string
+	add := func(origin string) {
+		if !ours[origin] && !slices.Contains(origins, origin) {
+			origins = append(origins, origin)
+		}
+	}
 	for _, rec := range live.Packages {
-		if !ours[rec.Origin] && !slices.Contains(origins, rec.Origin) {
-			origins = append(origins, rec.Origin)
+		add(rec.Origin)
+	}
+	for name, env := range live.Environments {
+		if live.Damaged[string(oprc.KindEnv)+"/"+name] {
+			add(env.Origin)
 		}
 	}
 	slices.Sort(origins)

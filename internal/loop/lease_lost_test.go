@@ -72,3 +72,9 @@ func TestRefusedTokenIsDoubted(t *testing.T) {
 		}
 	})
 }
+
+func (l *lossy) Mend(context.Context) ([]string, error) { return nil, nil }
+
+func (l *lossy) BeginHistories(context.Context, plan.Live, time.Time) ([]string, error) {
+	return nil, nil
+}

@@ -55,6 +55,10 @@ type SourceStore interface {
 	// CommandsHeld returns the units whose commands a CRM of env was given and has not
 	// acknowledged, with their generations; except what it seems to have abandoned.
 	CommandsHeld(ctx context.Context, env string) (map[string]int64, error)
+	// Mend sets aside what holds a value of another type where the ledger has a key;
+	// BeginHistories begins histories that are gone anew. Both say what they did.
+	Mend(ctx context.Context) ([]string, error)
+	BeginHistories(ctx context.Context, live plan.Live, now time.Time) ([]string, error)
 	// Forget drops what is kept of units that were undeployed in these generations, and
 	// reported to be gone; what has changed since is left.
 	Forget(ctx context.Context, env string, generations map[string]int64, fence int64) error
@@ -150,6 +154,12 @@ func (l *Loop) lead(ctx context.Context) error {
 	for {
 		l.meet(ctx)
 		token, ok, err := l.Lease.Acquire(ctx, l.Holder, leaseTTL)
+		if had := l.fence.Load(); err == nil && ok && had > 0 && token < had {
+			// Somebody altered the token. Environments refuse it: take a new one.
+			if err = l.Lease.Release(ctx, l.Holder, token); err == nil {
+				token, ok, err = l.Lease.Acquire(ctx, l.Holder, leaseTTL)
+			}
+		}
 		if err == nil && ok && fenced != token {
 			// Where this fails we lead all the same: one environment that cannot be
 			// reached must not hold the others up, and is fenced when it is back.
@@ -163,6 +173,7 @@ func (l *Loop) lead(ctx context.Context) error {
 		case err != nil && ctx.Err() == nil:
 			l.Log.Warn("lease", "error", err)
 			l.fence.Store(0)
+			l.mend(ctx)
 		case err == nil && ok && l.fence.Swap(token) != token:
 			l.Log.Info("leading", "token", token)
 			l.wakeAll(look{poll: true, since: l.Now()})

@@ -29,7 +29,9 @@ func (l *Loop) showPolling(ctx context.Context, s *sourceState, token int64) (do
 		select {
 		case <-ended:
 		case <-late.C:
-			shown = l.Store.PutSource(ctx, busy, nil, token) == nil // the tick itself will notice why not
+			if shown = l.Store.PutSource(ctx, busy, nil, token) == nil; shown { // else the tick itself will notice why not
+				l.board.stored(busy)
+			}
 		}
 	})
 	return func() {

@@ -127,6 +127,9 @@ func (l *Loop) unanswered(ctx context.Context, env string, heard time.Time, live
 		now[id] = before[id]
 		if before[id].generation != d.Generation {
 			now[id] = resend{generation: d.Generation}
+			if l.keeper.heard[env][id].Generation >= d.Generation { // the answer was lost: ask for it at once
+				now[id] = resend{generation: d.Generation, at: l.Now()}
+			}
 		}
 	}
 	if !followed {
@@ -147,6 +150,9 @@ func (l *Loop) recall(ctx context.Context, env string, heard time.Time, waiting 
 		return err
 	}
 	for id, r := range waiting {
+		if !r.at.IsZero() {
+			continue
+		}
 		if r.since = recs[id].DispatchedAt; r.since.Before(heard) {
 			r.since = heard
 		}

@@ -187,13 +187,14 @@ func (s *sourceState) suspension(asked oprc.Requests, now time.Time) *oprc.Suspe
 // put stores the status where it changed.
 func (l *Loop) put(ctx context.Context, s *sourceState, token int64) error {
 	digest := oprc.Digest(s.status)
-	if digest == s.stored {
+	if digest == s.stored && !l.board.unstored(s.c.Name) {
 		return nil
 	}
 	if err := l.Store.PutSource(ctx, s.status, s.refused, token); err != nil {
 		l.outrun(err)
 		return err
 	}
+	l.board.stored(s.status)
 	s.stored, s.refused = digest, nil
 	if s.refusedOf != nil {
 		s.told = s.refusedOf

@@ -48,6 +48,7 @@ const (
 	CodeIdle        Code = "W108" // deployment of what is disabled
 	CodeForeign     Code = "W109" // a document of another system (info)
 	CodeNothing     Code = "W110" // a file without packages and environments
+	CodeDamage      Code = "W111" // a record of the ledger is lost or altered
 )
 
 // Severity orders findings by what they stop.

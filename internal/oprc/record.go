@@ -84,6 +84,8 @@ type HistoryEntry struct {
 	Message string    `json:"message,omitempty"`
 	Error   string    `json:"error,omitempty"`
 	Spec    *Package  `json:"spec,omitempty"`
+	// Environment is the spec where the history is that of an environment.
+	Environment *Environment `json:"environment,omitempty"`
 	// Path is the file that the spec was read from, and Lines are the lines in it that set
 	// the spec's values, in the order of plan.Leaves.
 	Path  string `json:"path,omitempty"`
@@ -95,6 +97,9 @@ const (
 	ActionRefuse = "refuse" // a version that was not applied
 	ActionMove   = "move"   // placements or units changed, the package did not
 )
+
+// ActionRestore is of the first entry of a history that was lost: the record as it was.
+const ActionRestore = "restore"
 
 // Writes returns the entries that wrote the record.
 func Writes(history []HistoryEntry) []HistoryEntry {

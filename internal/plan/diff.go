@@ -60,8 +60,12 @@ func (d *diff) add(c Change) {
 func (d *diff) environments() {
 	for _, e := range d.attempt.environments {
 		name := e.Spec.Name
+		_, asked := d.envDocs[name]
 		if !d.changedEnvs[name] {
-			if _, asked := d.envDocs[name]; asked {
+			switch looksAfter := asked || d.Scope.Complete || len(d.Scope.Maintain) > 0; {
+			case looksAfter && e.Rev > 0 && d.Live.Damaged[subject(oprc.KindEnv, name)]:
+				d.add(Change{Kind: oprc.KindEnv, Key: name, Actions: []Action{Update}, Reason: ReasonDrift, doc: e.Spec})
+			case asked:
 				d.unchanged++
 			}
 			continue

@@ -76,8 +76,6 @@ func (it *intent) refuse(findings oprc.Diagnostics) *Plan { return it.blank(find
 
 // decide compares the attempt with live state.
 func (a *attempt) decide(findings oprc.Diagnostics) *Plan {
-	p := a.blank(findings)
-	p.Kept = a.kept()
 	d := newDiff(a)
 	d.environments()
 	for _, name := range slices.Sorted(maps.Keys(a.planned)) {
@@ -85,6 +83,8 @@ func (a *attempt) decide(findings oprc.Diagnostics) *Plan {
 	}
 	d.units()
 	sortChanges(d.changes)
+	p := a.blank(append(findings, d.damage()...))
+	p.Kept = a.kept()
 	p.Changes = append(p.Changes, d.changes...)
 	p.Base = a.base(d)
 	p.Summary = d.summary()

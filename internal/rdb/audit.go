@@ -68,35 +68,61 @@ func (d *DB) findUnpaired(ctx context.Context, c *catalogue) error {
 	return nil
 }
 
-// restore shows packages whose record is lost as their histories have them, where that is
-// what the digest says: the next plan writes them again.
+// restore shows packages and environments as their histories have them, where the record
+// is lost, or is not what the history says, and the digest is: the next plan writes them
+// again. Two of the three that agree are right.
 func (d *DB) restore(ctx context.Context, c *catalogue) error {
-	var lost []string
 	for of := range c.damaged {
 		kind, name, _ := strings.Cut(of, "/")
-		if _, there := c.packages[name]; oprc.Kind(kind) == oprc.KindPackage && !there {
-			lost = append(lost, name)
+		history, recorded := name, ""
+		switch oprc.Kind(kind) {
+		case oprc.KindPackage:
+			recorded = c.packages[name].Digest
+		case oprc.KindEnv:
+			history = of
+			if rec, there := c.environments[name]; there {
+				recorded = oprc.Digest(rec.Spec)
+			}
+		default:
+			continue // what packages amount to
 		}
-	}
-	for _, name := range lost {
-		entries, err := d.History(ctx, name, 100)
+		entries, err := d.History(ctx, history, 100)
 		if err != nil {
 			return err
 		}
-		digest := c.digests[object(oprc.KindPackage, name)]
-		for _, h := range oprc.Writes(entries) {
-			if h.Spec == nil || h.Digest != digest.Hash || h.Rev != digest.Rev {
-				continue
+		digest := c.digests[of]
+		for i, h := range oprc.Writes(entries) {
+			if i == 0 && h.Digest == recorded {
+				break
 			}
-			rec := oprc.PackageRecord{Spec: *h.Spec, Digest: h.Digest, Rev: h.Rev, Origin: h.Origin, AppliedAt: h.Time, AppliedBy: h.Actor}
-			if h.Commit != "" {
-				rec.Source = &oprc.SourceRef{Name: strings.TrimPrefix(h.Origin, "git:"), Commit: h.Commit}
+			if h.Digest == digest.Hash && h.Rev == digest.Rev && c.take(oprc.Kind(kind), name, h) {
+				break
 			}
-			c.packages[name] = rec
-			break
 		}
 	}
 	return nil
+}
+
+// take shows an object as an entry of its history has it; it returns false where the entry
+// has nothing.
+func (c *catalogue) take(kind oprc.Kind, name string, h oprc.HistoryEntry) bool {
+	var source *oprc.SourceRef
+	if from, is := strings.CutPrefix(h.Origin, "git:"); is && h.Commit != "" {
+		source = &oprc.SourceRef{Name: from, Commit: h.Commit, Path: h.Path}
+	}
+	switch {
+	case kind == oprc.KindPackage && h.Spec != nil:
+		c.packages[name] = oprc.PackageRecord{
+			Spec: *h.Spec, Digest: h.Digest, Rev: h.Rev, Origin: h.Origin, Source: source, AppliedAt: h.Time, AppliedBy: h.Actor,
+		}
+	case kind == oprc.KindEnv && h.Environment != nil:
+		c.environments[name] = oprc.EnvironmentRecord{
+			Spec: *h.Environment, Rev: h.Rev, Origin: h.Origin, Source: source, AppliedAt: h.Time, AppliedBy: h.Actor,
+		}
+	default:
+		return false
+	}
+	return true
 }
 
 // An audit is how far records were compared with their digests.

@@ -1,7 +1,6 @@
 package rdb
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -122,10 +121,10 @@ func (d *DB) readMovedCatalogue(ctx context.Context) (*catalogue, error) {
 		if !whole && attempt <= torn {
 			continue
 		}
-		if err := d.restore(ctx, c); err != nil {
+		if err := d.auditCatalogue(ctx, c, audit); err != nil {
 			return nil, err
 		}
-		if err := d.auditCatalogue(ctx, c, audit); err != nil {
+		if err := d.restore(ctx, c); err != nil {
 			return nil, err
 		}
 		d.cache.keep(c, kept)
@@ -185,7 +184,7 @@ func (d *DB) catalogueMark(ctx context.Context) (mark, error) {
 	if err != nil {
 		return mark{}, d.wrap(ctx, err)
 	}
-	m := mark{ledger: text(answer[0]), format: text(answer[1]), version: cmp.Or(text(answer[2]), "0"), known: int64(len(texts(answer[3])))}
+	m := mark{ledger: text(answer[0]), format: text(answer[1]), version: strconv.FormatInt(parseVersion(text(answer[2])), 10), known: int64(len(texts(answer[3])))}
 	m.digests, _ = answer[4].(int64)
 	m.observed, _ = answer[5].(int64)
 	counts := map[oprc.Kind]int64{}
@@ -251,7 +250,7 @@ func (d *DB) readDigests(ctx context.Context, documents bool) (*catalogue, error
 	for i, kind := range kinds {
 		c.records[kind], _ = answer[4+hashes+i].(int64)
 	}
-	c.version, _ = strconv.ParseInt(text(answer[2]), 10, 64) // 0, as before the first commit, for what nobody wrote
+	c.version = parseVersion(text(answer[2])) // 0, as before the first commit, for what nobody wrote
 	for name, entry := range digests {
 		c.digests[name] = parseDigest(entry)
 	}

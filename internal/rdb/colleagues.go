@@ -19,6 +19,18 @@ func (k Keys) owners(e string) string    { return k.env(e, "owners") }    // HAS
 func (k Keys) leases(e string) string    { return k.env(e, "leases") }    // HASH crm id -> ms of its last sign of life; writer: the CRMs
 func (k Keys) processes(e string) string { return k.env(e, "processes") } // HASH crm id -> name of its process; writer: the CRMs
 
+// signAge is Lua: how many ms ago a sign of life was given. One of the future, or that is
+// no number, was given by nobody.
+const signAge = `
+local t = redis.call("TIME")
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local function age(sign)
+  local at = tonumber(sign or "0") or 0
+  if at > now + 60000 then at = 0 end
+  return now - at
+end
+`
+
 // sign keeps a CRM's lease, and forgets leases that ran out long ago.
 //
 //	KEYS  1 leases  2 processes
@@ -26,19 +38,17 @@ func (k Keys) processes(e string) string { return k.env(e, "processes") } // HAS
 //	      4 ms of silence after which another process may have its name
 //	      -> {1 if this CRM's own lease still held, crm, …} with the colleagues that live;
 //	         {-1, ms since its last sign of life} if another process of that name lives
-var sign = redis.NewScript(`
-local t = redis.call("TIME")
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+var sign = redis.NewScript(signAge + `
 local held = 0
 local all = redis.call("HGETALL", KEYS[1])
 local answer = {0}
 local process = redis.call("HGET", KEYS[2], ARGV[1])
 if ARGV[3] ~= "" and process and process ~= ARGV[3] then
-  local age = now - tonumber(redis.call("HGET", KEYS[1], ARGV[1]) or "0")
+  local age = age(redis.call("HGET", KEYS[1], ARGV[1]))
   if age <= tonumber(ARGV[4]) then return {-1, age} end
 end
 for i = 1, #all, 2 do
-  local age = now - tonumber(all[i + 1])
+  local age = age(all[i + 1])
   if all[i] == ARGV[1] then
     if age <= tonumber(ARGV[2]) then held = 1 end
   elseif age <= tonumber(ARGV[2]) then
@@ -60,13 +70,11 @@ return answer`)
 //	KEYS  1 owners  2 leases
 //	ARGV  1 crm  2 ms after which a lease has run out  3 "1" to spread  4… unit ids
 //	      -> for each unit its owner now
-var own = redis.NewScript(`
-local t = redis.call("TIME")
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+var own = redis.NewScript(signAge + `
 local living = {[ARGV[1]] = true}
 local all = redis.call("HGETALL", KEYS[2])
 for i = 1, #all, 2 do
-  if now - tonumber(all[i + 1]) <= tonumber(ARGV[2]) then living[all[i]] = true end
+  if age(all[i + 1]) <= tonumber(ARGV[2]) then living[all[i]] = true end
 end
 local answer = {}
 for i = 4, #ARGV do

@@ -20,6 +20,23 @@ const (
 	eventsLength  = "10000" // entries
 )
 
+// versions is Lua: the version of the catalogue's slot, and the next one. Where it is no
+// number, the next is the server's time in milliseconds.
+const versions = `
+local function version(key)
+  local is = redis.call("GET", key)
+  if is and string.match(is, "^[1-9]%d*$") and #is < 16 then return is end
+  return "0"
+end
+local function advance(key)
+  if version(key) ~= "0" or not redis.call("GET", key) then return string.format("%.0f", redis.call("INCR", key)) end
+  local t = redis.call("TIME")
+  local next = string.format("%.0f", t[1] * 1000 + math.floor(t[2] / 1000))
+  redis.call("SET", key, next)
+  return next
+end
+`
+
 // commit writes everything if the catalogue's slot is as it was read, and nothing else.
 //
 //	KEYS  1 lease  2 digests  3 packages  4 environments  5 classes  6 functions
@@ -34,7 +51,7 @@ const (
 //	      events    entry
 //	ARGV  last two: length of a history, length of the events
 //	      -> {"done", version}, {"fenced", token}, or {"moved", version now, ledger now}
-var commit = redis.NewScript(`
+var commit = redis.NewScript(versions + `
 local at = 0
 local function take() at = at + 1 return ARGV[at] end
 local function revision(object)
@@ -42,14 +59,14 @@ local function revision(object)
   return entry and string.match(entry, "^%d+") or "0"
 end
 
-local fence, version, ledger = take(), take(), take()
+local fence, decided, ledger = take(), take(), take()
 local new, format, token = take(), take(), take()
 if fence ~= "0" then
   local leads = redis.call("HGET", KEYS[1], "token")
   if leads ~= fence then return {"fenced", leads or "0"} end
 end
-local is, of = redis.call("GET", KEYS[12]) or "0", redis.call("HGET", KEYS[11], "id") or ""
-if version ~= is or ledger ~= of then
+local is, of = version(KEYS[12]), redis.call("HGET", KEYS[11], "id") or ""
+if decided ~= is or ledger ~= of then
   -- The same commit again, whose answer was lost on the way.
   if redis.call("HGET", KEYS[11], "commit") == token then return {"done", is} end
   return {"moved", is, of}
@@ -57,7 +74,7 @@ end
 
 if of == "" then redis.call("HSET", KEYS[11], "id", new, "format", format) end
 redis.call("HSET", KEYS[11], "commit", token)
-local now = string.format("%.0f", redis.call("INCR", KEYS[12]))
+local now = advance(KEYS[12])
 for _ = 1, tonumber(take()) do
   local hash = tonumber(take())
   local field = take()
@@ -83,6 +100,16 @@ for _ = 1, tonumber(take()) do
   redis.call("XADD", KEYS[9], "MAXLEN", "~", ARGV[#ARGV], "*", "event", take())
 end
 return {"done", now}`)
+
+// parseVersion reads a version as the scripts do: what they cannot have written is 0, as
+// before the first commit.
+func parseVersion(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || len(text) >= 16 || n < 0 || strconv.FormatInt(n, 10) != text {
+		return 0
+	}
+	return n
+}
 
 // hashOf is the index in KEYS of the hash that holds a kind.
 var hashOf = map[oprc.Kind]int{
@@ -154,12 +181,12 @@ func movedOn(from int64, to string) error {
 //	ARGV  1 fence, 0 for none  2 version that must still be
 //	      then for each environment: name, observation or "" for none
 //	      -> {"done", version}, {"fenced", token}, or {"moved", version now}
-var observe = redis.NewScript(`
+var observe = redis.NewScript(versions + `
 if ARGV[1] ~= "0" then
   local leads = redis.call("HGET", KEYS[1], "token")
   if leads ~= ARGV[1] then return {"fenced", leads or "0"} end
 end
-local is = redis.call("GET", KEYS[2]) or "0"
+local is = version(KEYS[2])
 if ARGV[2] ~= is then return {"moved", is} end
 local changed = false
 for i = 3, #ARGV, 2 do
@@ -169,7 +196,7 @@ for i = 3, #ARGV, 2 do
   end
 end
 if not changed then return {"done", is} end
-return {"done", string.format("%.0f", redis.call("INCR", KEYS[2]))}`)
+return {"done", advance(KEYS[2])}`)
 
 // Observe records what is observed of environments, nil where one is not there any more,
 // and returns the version that this makes. Where the version is no longer the one given

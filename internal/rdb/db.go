@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -47,7 +48,10 @@ type DB struct {
 	addr  string // of Redis, for messages; never with a password
 	cache catalogueCache
 
-	units audit // under the lock of cache
+	units    audit       // under the lock of cache
+	mistyped atomic.Bool // an answer said so of some key; see Mend
+
+	histories atomic.Int64 // those that were looked for
 
 	discovery discovery
 }

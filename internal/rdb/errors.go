@@ -66,6 +66,10 @@ func (d *DB) wrap(ctx context.Context, err error) error {
 	if denied(err) {
 		return fmt.Errorf("redis at %s: %w: %w", d.addr, ErrDenied, err)
 	}
+	if redis.HasErrorPrefix(err, "WRONGTYPE") {
+		d.mistyped.Store(true)
+		return fmt.Errorf("redis at %s: a key of the ledger holds a value of another type: a daemon sets it aside; oprc doctor names it: %w", d.addr, err)
+	}
 	if cause := refusal(err); cause != "" {
 		return &unavailable{d.addr, cause, errors.Join(noWrites(err), err)}
 	}

@@ -21,5 +21,5 @@ var (
 // DecodeRecords and DecodeStatuses read documents of hashes.
 var (
 	DecodeRecords  = decodeAll[oprc.UnitRecord]
-	DecodeStatuses = decodeAll[oprc.Status]
+	DecodeStatuses = decodeStatuses
 )

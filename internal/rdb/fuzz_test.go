@@ -124,7 +124,7 @@ func FuzzDocuments(f *testing.F) {
 		for _, s := range rdb.DecodeStatuses(docs) {
 			marshals(t, s)
 		}
-		marshals(t, rdb.SortedBeats(docs))
+		marshals(t, rdb.SortedBeats(docs, time.Now()))
 		marshals(t, rdb.ParseUnits(docs))
 		marshals(t, rdb.ParseRuntime("edge", docs))
 		values := map[string]any{name: doc, "event": doc, "fields": doc, "ts": doc, "stream": doc}

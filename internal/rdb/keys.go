@@ -9,25 +9,25 @@ type Keys struct {
 }
 
 // Catalogue. Writer: Commit, unless said otherwise.
-func (k Keys) packages() string          { return k.N + ":{catalog}:packages" }     // HASH name -> PackageRecord
-func (k Keys) classes() string           { return k.N + ":{catalog}:classes" }      // HASH key -> Class
-func (k Keys) functions() string         { return k.N + ":{catalog}:functions" }    // HASH key -> Function
-func (k Keys) deployments() string       { return k.N + ":{catalog}:deployments" }  // HASH key -> Deployment
-func (k Keys) catalogueDigests() string  { return k.N + ":{catalog}:digests" }      // HASH kind/key -> "rev digest blob"
-func (k Keys) environments() string      { return k.N + ":{catalog}:environments" } // HASH name -> EnvironmentRecord
-func (k Keys) sources() string           { return k.N + ":{catalog}:sources" }      // HASH name -> SourceStatus; writer: the loop
-func (k Keys) held() string              { return k.N + ":{catalog}:held" }         // HASH source -> plan that waits for an approval; writer: the loop
-func (k Keys) requests() string          { return k.N + ":{catalog}:requests" }     // HASH verb/name -> SourceRequest, ticket/source -> number; writer: people
-func (k Keys) history(pkg string) string { return k.N + ":{catalog}:history:" + pkg }
-func (k Keys) lease() string             { return k.N + ":{catalog}:lease" }   // HASH holder, token, expires; writer: the leader
-func (k Keys) daemons() string           { return k.N + ":{catalog}:daemons" } // HASH holder -> "ms configuration"; writer: the daemons
-func (k Keys) topic() string             { return k.T + ".{catalog}.ledger" }  // STRING key prefix of the ledger that has the topic prefix; writer: daemons, Open
-func (k Keys) events() string            { return k.T + ".{catalog}.events" }
-func (k Keys) known() string             { return k.N + ":{catalog}:known" }    // SET of environments ever dispatched to or heard of; writer: both
-func (k Keys) ledger() string            { return k.N + ":{catalog}:ledger" }   // HASH id, format, commit (token of the last one); writer: who opens it first, Commit
-func (k Keys) version() string           { return k.N + ":{catalog}:version" }  // STRING, counts what Commit and Observe change
-func (k Keys) observed() string          { return k.N + ":{catalog}:observed" } // HASH env -> Observation; writer: Observe
-func (k Keys) gone() string              { return k.N + ":{catalog}:gone" }     // HASH package/name, environment/name -> revision under which it was deleted
+func (k Keys) packages() string         { return k.N + ":{catalog}:packages" }      // HASH name -> PackageRecord
+func (k Keys) classes() string          { return k.N + ":{catalog}:classes" }       // HASH key -> Class
+func (k Keys) functions() string        { return k.N + ":{catalog}:functions" }     // HASH key -> Function
+func (k Keys) deployments() string      { return k.N + ":{catalog}:deployments" }   // HASH key -> Deployment
+func (k Keys) catalogueDigests() string { return k.N + ":{catalog}:digests" }       // HASH kind/key -> "rev digest blob"
+func (k Keys) environments() string     { return k.N + ":{catalog}:environments" }  // HASH name -> EnvironmentRecord
+func (k Keys) sources() string          { return k.N + ":{catalog}:sources" }       // HASH name -> SourceStatus; writer: the loop
+func (k Keys) held() string             { return k.N + ":{catalog}:held" }          // HASH source -> plan that waits for an approval; writer: the loop
+func (k Keys) requests() string         { return k.N + ":{catalog}:requests" }      // HASH verb/name -> SourceRequest, ticket/source -> number; writer: people
+func (k Keys) history(of string) string { return k.N + ":{catalog}:history:" + of } // STREAM of a package, or of "environment/NAME"
+func (k Keys) lease() string            { return k.N + ":{catalog}:lease" }         // HASH holder, token, expires; writer: the leader
+func (k Keys) daemons() string          { return k.N + ":{catalog}:daemons" }       // HASH holder -> "ms configuration"; writer: the daemons
+func (k Keys) topic() string            { return k.T + ".{catalog}.ledger" }        // STRING key prefix of the ledger that has the topic prefix; writer: daemons, Open
+func (k Keys) events() string           { return k.T + ".{catalog}.events" }
+func (k Keys) known() string            { return k.N + ":{catalog}:known" }    // SET of environments ever dispatched to or heard of; writer: both
+func (k Keys) ledger() string           { return k.N + ":{catalog}:ledger" }   // HASH id, format, commit (token of the last one); writer: who opens it first, Commit
+func (k Keys) version() string          { return k.N + ":{catalog}:version" }  // STRING, counts what Commit and Observe change
+func (k Keys) observed() string         { return k.N + ":{catalog}:observed" } // HASH env -> Observation; writer: Observe
+func (k Keys) gone() string             { return k.N + ":{catalog}:gone" }     // HASH package/name, environment/name -> revision under which it was deleted
 
 func (k Keys) nothing() string { return k.N + ":{catalog}:nothing" } // never there: what Writable asks about
 

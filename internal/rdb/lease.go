@@ -11,23 +11,48 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
+// saneToken is Lua: the server's time in milliseconds, and a token as a number: 0 for one
+// that is a day or more ahead of that time, or no number. A token begins as the time, and
+// grows by one with a change of holder.
+const saneToken = `
+local t = redis.call("TIME")
+local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+local function sane(token)
+  local n = tonumber(token or "0") or 0
+  if n < 0 or n > now + 86400000 then return 0 end
+  return n
+end
+`
+
+// bump is Lua: it counts a counter up, whatever is in it. A counter begins at the time, so
+// that an environment that was retired and is back never has a count that it had before.
+const bump = `
+local function bump(key)
+  local answer = redis.pcall("INCR", key)
+  if type(answer) == "table" or answer == 1 then
+    local t = redis.call("TIME")
+    redis.call("SET", key, string.format("%.0f", t[1] * 1000000 + t[2]))
+  end
+end
+`
+
 // acquire takes the lease if it is free or over, or renews it. Time is the
 // server's. Tokens grow with every change of holder, and because they are not
 // less than the server's clock in milliseconds, also across the loss of all data.
+// What no daemon can have written counts as absent.
 //
 //	KEYS  1 lease
 //	ARGV  1 holder  2 ttl in milliseconds
 //	      -> {1 or 0, token}
-var acquire = redis.NewScript(`
-local t = redis.call("TIME")
-local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+var acquire = redis.NewScript(saneToken + `
 local holder = redis.call("HGET", KEYS[1], "holder") or ""
-local token = tonumber(redis.call("HGET", KEYS[1], "token") or "0")
-local over = tonumber(redis.call("HGET", KEYS[1], "expires") or "0") <= now
+local token = sane(redis.call("HGET", KEYS[1], "token"))
+local expires = tonumber(redis.call("HGET", KEYS[1], "expires") or "0") or 0
+local over = expires <= now or expires > now + 86400000
 if holder ~= "" and holder ~= ARGV[1] and not over then
   return {"0", string.format("%.0f", token)}
 end
-if holder ~= ARGV[1] then token = math.max(token + 1, now) end
+if holder ~= ARGV[1] or token == 0 then token = math.max(token + 1, now) end
 local text = string.format("%.0f", token)
 redis.call("HSET", KEYS[1], "holder", ARGV[1], "token", text,
   "expires", string.format("%.0f", now + tonumber(ARGV[2])))
@@ -67,9 +92,8 @@ func (d *DB) Release(ctx context.Context, holder string, token int64) error {
 //
 //	KEYS  1 fence
 //	ARGV  1 token
-var raise = redis.NewScript(`
-local seen = redis.call("GET", KEYS[1])
-if not seen or tonumber(seen) < tonumber(ARGV[1]) then redis.call("SET", KEYS[1], ARGV[1]) end
+var raise = redis.NewScript(saneToken + `
+if sane(redis.call("GET", KEYS[1])) < tonumber(ARGV[1]) then redis.call("SET", KEYS[1], ARGV[1]) end
 return redis.status_reply("OK")`)
 
 // Fence makes every environment refuse what former leaders still have on the way,

@@ -3,7 +3,10 @@ package rdb
 import (
 	"cmp"
 	"context"
+	"crypto/sha1" //nolint:gosec // see sealStatus
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -232,7 +235,7 @@ func (d *DB) keptOrMoved(ctx context.Context, names []string, got map[string]env
 	out := make(map[string]envReading, len(names))
 	for e, a := range got {
 		s := d.cache.envs[e].envReading
-		s.beats, s.now = sortedBeats(a.beats.Val()), clockOf(a.now)
+		s.beats, s.now = sortedBeats(a.beats.Val(), clockOf(a.now)), clockOf(a.now)
 		out[e] = s
 	}
 	maps.DeleteFunc(d.cache.envs, func(e string, _ keptReading) bool { _, asked := got[e]; return !asked })
@@ -265,7 +268,7 @@ func (d *DB) readMoved(ctx context.Context, names []string, before map[string]en
 	d.cache.readings++
 	for _, e := range names {
 		s := envReading{
-			units: parseUnits(units[e].Val()), statuses: decodeAll[oprc.Status](statuses[e].Val()),
+			units: parseUnits(units[e].Val()), statuses: decodeStatuses(statuses[e].Val()),
 			number: d.cache.readings, damaged: map[string]bool{},
 		}
 		if err := d.sound(ctx, e, &s, records[e].Val(), audit); err != nil {
@@ -337,10 +340,42 @@ func decodeAll[T any](docs map[string]string) map[string]T {
 	return out
 }
 
-func sortedBeats(docs map[string]string) []oprc.Heartbeat {
+// sealStatus is a status as it is kept: with a checksum, as nothing else says what it
+// should be. A CRM reports again on what is not heard any more.
+func sealStatus(s oprc.Status) string {
+	doc := string(oprc.MustCanonical(s))
+	sum := sha1.Sum([]byte(doc)) //nolint:gosec // against accidents, and scripts know no other
+	return fmt.Sprintf(`%s,"sum":"%x"}`, doc[:len(doc)-1], sum)
+}
+
+const sealLength = len(`,"sum":""}`) + 2*sha1.Size
+
+// decodeStatuses decodes statuses. One that was altered counts as never heard.
+func decodeStatuses(docs map[string]string) map[string]oprc.Status {
+	sound := make(map[string]string, len(docs))
+	for id, doc := range docs {
+		body, sum, sealed := strings.Cut(doc[max(0, len(doc)-sealLength):], `,"sum":"`)
+		if sealed && body == "" {
+			is := sha1.Sum([]byte(doc[:len(doc)-sealLength] + "}")) //nolint:gosec // as above
+			if hex.EncodeToString(is[:])+`"}` != sum {
+				continue
+			}
+		}
+		sound[id] = doc
+	}
+	return decodeAll[oprc.Status](sound)
+}
+
+// ahead is how far a heartbeat may be ahead of the clock that stamps them all, as
+// failovers go. One that is further ahead was altered, and counts as never heard.
+const ahead = 24 * time.Hour
+
+func sortedBeats(docs map[string]string, now time.Time) []oprc.Heartbeat {
 	var beats []oprc.Heartbeat
 	for _, b := range decodeAll[oprc.Heartbeat](docs) {
-		beats = append(beats, b)
+		if !b.Time.After(now.Add(ahead)) {
+			beats = append(beats, b)
+		}
 	}
 	slices.SortFunc(beats, func(a, b oprc.Heartbeat) int { return cmp.Compare(a.CRM, b.CRM) })
 	return beats

@@ -43,10 +43,12 @@ func (d *DB) Ack(ctx context.Context, env string, ids ...string) error {
 //	      then for each status: id, old generation, old report id, new generation, new report id, document
 //	      then for each runtime: number of fields and values (0 deletes it), those
 //	      -> ids of statuses that were not as they should be
-var fold = redis.NewScript(`
+var fold = redis.NewScript(bump + `
 local function stored(id)
   local doc = redis.call("HGET", KEYS[1], id)
   if not doc then return 0, "" end
+  local body, sum = string.match(doc, '^(.*),"sum":"(%x+)"}$')
+  if body and redis.sha1hex(body .. "}") ~= sum then return 0, "" end
   local ok, status = pcall(cjson.decode, doc)
   if not ok or type(status) ~= "table" then return 0, "" end
   return tonumber(status["generation"]) or 0, status["reportId"] or ""
@@ -79,7 +81,7 @@ end
 if #lost > 0 then return lost end
 for _, i in ipairs(todo) do redis.call("HSET", KEYS[1], ARGV[i], ARGV[i + 5]) end
 if #todo > 0 then -- else they are there already
-  ` + bumped("KEYS[3]") + `
+  bump(KEYS[3])
   for i = 3, first - 1 do redis.call("XADD", KEYS[2], "*", "event", ARGV[i]) end
 end
 local at = first + 6 * count
@@ -103,7 +105,7 @@ func (d *DB) Fold(ctx context.Context, env string, writes []ingest.StatusWrite, 
 	}
 	for _, w := range writes {
 		w.New.Time = w.New.Time.UTC()
-		args = append(args, w.ID, w.Old.Generation, w.Old.ReportID, w.New.Generation, w.New.ReportID, oprc.MustCanonical(w.New))
+		args = append(args, w.ID, w.Old.Generation, w.Old.ReportID, w.New.Generation, w.New.ReportID, sealStatus(w.New))
 	}
 	for _, rt := range runtimes {
 		keys = append(keys, d.k.runtime(env, rt.ClsKey))
@@ -143,16 +145,17 @@ func (d *DB) Flush(ctx context.Context, env string) error {
 // silent for long: pods come and go under new names.
 //
 //	KEYS  1 crms
-//	ARGV  1 time before which a CRM is forgotten  2… crm, time, document
+//	ARGV  1 time before which a CRM is forgotten  2 time that none can have yet  3… crm, time, document
 //	      times are UTC without the Z, so that text order is time order
 var heartbeat = redis.NewScript(`
 local function time(doc)
   local ok, beat = pcall(cjson.decode, doc or "{}")
-  local ts = ok and type(beat) == "table" and beat["ts"] or ""
+  local ts = ok and type(beat) == "table" and tostring(beat["ts"] or "") or ""
   return (string.gsub(ts, "Z$", ""))
 end
-for i = 2, #ARGV, 3 do
-  if time(redis.call("HGET", KEYS[1], ARGV[i])) <= ARGV[i + 1] then
+for i = 3, #ARGV, 3 do
+  local was = time(redis.call("HGET", KEYS[1], ARGV[i]))
+  if was <= ARGV[i + 1] or was > ARGV[2] then
     redis.call("HSET", KEYS[1], ARGV[i], ARGV[i + 2])
   end
 end
@@ -173,7 +176,7 @@ func (d *DB) Heartbeat(ctx context.Context, env string, beats []oprc.Heartbeat) 
 		return nil
 	}
 	var newest time.Time
-	args := make([]any, 1, 1+3*len(beats))
+	args := make([]any, 2, 2+3*len(beats))
 	for _, b := range beats {
 		b.Time, b.Since = b.Time.UTC(), b.Since.UTC()
 		if b.Time.After(newest) {
@@ -181,7 +184,7 @@ func (d *DB) Heartbeat(ctx context.Context, env string, beats []oprc.Heartbeat) 
 		}
 		args = append(args, b.CRM, sortable(b.Time), oprc.MustCanonical(b))
 	}
-	args[0] = sortable(newest.Add(-forgetCRM))
+	args[0], args[1] = sortable(newest.Add(-forgetCRM)), sortable(newest.Add(ahead))
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	if err := heartbeat.Run(bounded, d.c, []string{d.k.crms(env)}, args...).Err(); err != nil {
@@ -209,5 +212,5 @@ func (d *DB) Beats(ctx context.Context, env string) ([]oprc.Heartbeat, time.Time
 	if err := d.wrap(ctx, err); err != nil {
 		return nil, time.Time{}, err
 	}
-	return sortedBeats(docs.Val()), clockOf(now), nil
+	return sortedBeats(docs.Val(), clockOf(now)), clockOf(now), nil
 }

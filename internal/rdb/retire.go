@@ -11,24 +11,14 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
-// bumped is the script that counts a change of an environment's slot in the counter of that
-// number. A counter begins at the time, so that an environment that was retired and is back
-// never has a count that it had before.
-func bumped(key string) string {
-	return `if redis.call("INCR", ` + key + `) == 1 then
-  local t = redis.call("TIME")
-  redis.call("SET", ` + key + `, string.format("%.0f", t[1] * 1000000 + t[2]))
-end`
-}
-
 // retire deletes all keys of an environment in which nobody is and nothing runs.
 //
 //	KEYS  1 digests  2 leases  3 reports  4 fence  5… all others
 //	ARGV  1 fence  2 ms of silence after which nobody is there
 //	      -> "" done, "busy", else the token that outran the fence
-var retire = redis.NewScript(`
+var retire = redis.NewScript(saneToken + `
 local seen = redis.call("GET", KEYS[4])
-if seen and tonumber(seen) > tonumber(ARGV[1]) then return seen end
+if sane(seen) > tonumber(ARGV[1]) then return seen end
 local t = redis.call("TIME")
 local since = t[1] * 1000 + math.floor(t[2] / 1000) - tonumber(ARGV[2])
 for _, at in ipairs(redis.call("HVALS", KEYS[2])) do

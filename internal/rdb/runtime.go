@@ -213,7 +213,11 @@ func (d *DB) UnitRecordsOf(ctx context.Context, env string, ids []string) (map[s
 
 // StatusesOf returns the statuses of some units; the zero Status is left out.
 func (d *DB) StatusesOf(ctx context.Context, env string, ids []string) (map[string]oprc.Status, error) {
-	return fieldsOf[oprc.Status](ctx, d, d.k.statuses(env), ids)
+	docs, err := d.hashFields(ctx, d.k.statuses(env), ids)
+	if err != nil {
+		return nil, err
+	}
+	return decodeStatuses(docs), nil
 }
 
 func fieldsOf[T any](ctx context.Context, d *DB, hash string, ids []string) (map[string]T, error) {

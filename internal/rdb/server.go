@@ -64,7 +64,7 @@ func (d *DB) Server(ctx context.Context) (Server, error) {
 //	      -> holder or ""
 var holder = redis.NewScript(`
 local t = redis.call("TIME")
-local expires = tonumber(redis.call("HGET", KEYS[1], "expires") or "0")
+local expires = tonumber(redis.call("HGET", KEYS[1], "expires") or "0") or 0
 if expires <= tonumber(t[1]) * 1000 + tonumber(t[2]) / 1000 then return "" end
 return redis.call("HGET", KEYS[1], "holder") or ""`)
 

@@ -19,15 +19,15 @@ import (
 //	ARGV  1 fence, 0 for none
 //	      then for each command: id, type, generation, specHash, revision, ts, unit, record
 //	      -> {"ok", id, generation now, …} with those that were refused, or {"fenced", token}
-var dispatch = redis.NewScript(`
+var dispatch = redis.NewScript(saneToken + bump + `
 if ARGV[1] ~= "0" then
   local seen = redis.call("GET", KEYS[4])
-  if seen and tonumber(seen) > tonumber(ARGV[1]) then return {"fenced", seen} end
+  if sane(seen) > tonumber(ARGV[1]) then return {"fenced", seen} end
   if seen ~= ARGV[1] then redis.call("SET", KEYS[4], ARGV[1]) end
 end
 local function generationOf(doc)
   local ok, decoded = pcall(cjson.decode, doc or "{}")
-  return ok and tonumber(decoded["generation"]) or 0
+  return ok and type(decoded) == "table" and tonumber(decoded["generation"]) or 0
 end
 local function observed(id) return generationOf(redis.call("HGET", KEYS[5], id)) end
 local refused = {"ok"}
@@ -53,7 +53,7 @@ for i = 2, #ARGV, 8 do
     refused[#refused + 1] = string.format("%.0f", recorded)
   end
 end
-if moved then ` + bumped("KEYS[6]") + ` end
+if moved then bump(KEYS[6]) end
 return refused`)
 
 // Dispatch records each unit and queues its command, both or neither. A command
@@ -116,15 +116,15 @@ func appendCommand(args []any, c oprc.Command) []any {
 //	KEYS  1 units  2 digests  3 statuses  4 fence  5 moved
 //	ARGV  1 fence  2… unit id, generation
 //	      -> "" done, else the token that outran the fence
-var forget = redis.NewScript(`
+var forget = redis.NewScript(saneToken + bump + `
 local seen = redis.call("GET", KEYS[4])
-if seen and tonumber(seen) > tonumber(ARGV[1]) then return seen end
-` + bumped("KEYS[5]") + `
+if sane(seen) > tonumber(ARGV[1]) then return seen end
+bump(KEYS[5])
 for i = 2, #ARGV, 2 do
   local id = ARGV[i]
   local digest = redis.call("HGET", KEYS[2], id)
   local ok, status = pcall(cjson.decode, redis.call("HGET", KEYS[3], id) or "{}")
-  if (not digest or digest == ARGV[i + 1] .. " -") and ok and status["condition"] == "DELETED"
+  if (not digest or digest == ARGV[i + 1] .. " -") and ok and type(status) == "table" and status["condition"] == "DELETED"
     and tonumber(status["generation"]) == tonumber(ARGV[i + 1]) then
     for k = 1, 3 do redis.call("HDEL", KEYS[k], id) end
   end
@@ -208,5 +208,5 @@ func (d *DB) Statuses(ctx context.Context, env string) (map[string]oprc.Status, 
 	if err != nil {
 		return nil, d.wrap(ctx, err)
 	}
-	return decodeAll[oprc.Status](docs), nil
+	return decodeStatuses(docs), nil
 }

@@ -47,6 +47,7 @@ func newCommit(p *plan.Plan, live plan.Live, gone map[string]int64, by Actor, no
 			c.History[ch.Key] = w.historyEntry(ch, c.Packages[ch.Key], max(live.Revision(object), gone[object])+1)
 			c.Events = append(c.Events, w.event(ch))
 		case oprc.KindEnv:
+			c.History[object] = w.environmentEntry(ch, c.Environments[ch.Key], max(live.Revision(object), gone[object])+1)
 			c.Events = append(c.Events, w.event(ch))
 		}
 	}
@@ -74,10 +75,29 @@ func (w writing) packageRecord(ch plan.Change, spec oprc.Package, rev int64) opr
 }
 
 func (w writing) environmentRecord(ch plan.Change, spec oprc.Environment, rev int64) oprc.EnvironmentRecord {
-	return oprc.EnvironmentRecord{
+	rec := oprc.EnvironmentRecord{
 		Spec: spec, Rev: rev, Origin: w.p.Scope.Origin, Source: sourceOf(ch, w.p.Scope, w.by),
 		AppliedAt: w.now, AppliedBy: w.by.Name,
 	}
+	if was := w.live.Environments[ch.Key]; ch.Source == nil { // as in packageRecord
+		rec.Origin, rec.Source = cmp.Or(was.Origin, rec.Origin), was.Source
+	}
+	return rec
+}
+
+// environmentEntry is kept to have the record again, if it is lost.
+func (w writing) environmentEntry(ch plan.Change, rec oprc.EnvironmentRecord, rev int64) oprc.HistoryEntry {
+	h := oprc.HistoryEntry{
+		Time: w.now, Rev: rev, PlanID: w.p.ID, Actor: w.by.Name, Origin: cmp.Or(rec.Origin, w.p.Scope.Origin),
+		Commit: w.by.Revision, Message: w.by.Message, Action: string(ch.Actions[0]),
+	}
+	if rec.Rev > 0 {
+		h.Digest, h.Environment = oprc.Digest(rec.Spec), &rec.Spec
+		if ch.Source != nil {
+			h.Path = ch.Source.Path
+		}
+	}
+	return h
 }
 
 func (w writing) historyEntry(ch plan.Change, rec oprc.PackageRecord, rev int64) oprc.HistoryEntry {

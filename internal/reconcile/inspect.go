@@ -3,6 +3,7 @@ package reconcile
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type PackageView struct {
 	oprc.PackageRecord
 	Condition   oprc.Condition    `json:"condition,omitempty"` // worst of its deployments; "" without any
 	Deployments []DeploymentBrief `json:"deployments"`
+	Damaged     []string          `json:"damaged,omitempty"` // its objects whose record is lost or altered, as "<kind>/<key>"
 }
 
 // A DeploymentBrief is a deployment's state in short.
@@ -76,6 +78,7 @@ type UnitView struct {
 type EnvironmentView struct {
 	Name string `json:"name"`
 	oprc.EnvironmentState
+	Damaged []string `json:"damaged,omitempty"` // as in PackageView; its units among them
 }
 
 // A CRMView is a CRM of one environment.
@@ -97,8 +100,22 @@ func pointers[T any](m map[string]T) map[string]any {
 func environments(live plan.Live) map[string]any {
 	out := map[string]any{}
 	for name, st := range live.Environments {
-		out[name] = &EnvironmentView{Name: name, EnvironmentState: st}
+		out[name] = &EnvironmentView{Name: name, EnvironmentState: st, Damaged: damaged(live, func(kind oprc.Kind, key string) bool {
+			return kind == oprc.KindEnv && key == name || kind == oprc.KindUnit && strings.HasSuffix(key, "@"+name)
+		})}
 	}
+	return out
+}
+
+// damaged lists the damaged objects of which of is true.
+func damaged(live plan.Live, of func(kind oprc.Kind, key string) bool) []string {
+	var out []string
+	for object := range live.Damaged {
+		if kind, key, _ := strings.Cut(object, "/"); of(oprc.Kind(kind), key) {
+			out = append(out, object)
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 
@@ -166,7 +183,9 @@ func (in *Inspection) packageView(name string) (*PackageView, bool) {
 	if !there {
 		return nil, false
 	}
-	v := &PackageView{Name: name, PackageRecord: rec, Deployments: []DeploymentBrief{}}
+	v := &PackageView{Name: name, PackageRecord: rec, Deployments: []DeploymentBrief{}, Damaged: damaged(in.live, func(kind oprc.Kind, key string) bool {
+		return kind == oprc.KindPackage && key == name || kind != oprc.KindEnv && strings.HasPrefix(key, name+".")
+	})}
 	for _, key := range in.packages[name] {
 		c := in.conditionOf(key)
 		v.Deployments = append(v.Deployments, DeploymentBrief{Key: key, Condition: c})

@@ -55,7 +55,7 @@ type Commit struct {
 	Functions    map[string]oprc.Function
 	Deployments  map[string]oprc.Deployment
 	Delete       []Ref                        // objects of any of these kinds
-	History      map[string]oprc.HistoryEntry // by package
+	History      map[string]oprc.HistoryEntry // by package, or "environment/NAME"
 	Events       []oprc.Event
 	Fence        int64 // the leader's token; 0: not a leader, do not check
 }

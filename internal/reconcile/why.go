@@ -127,7 +127,7 @@ func (w *inquiry) explain(kind oprc.Kind, key string) bool {
 
 // pkg explains what its source does not carry out; else its worst deployment.
 func (w *inquiry) pkg(p *PackageView) {
-	w.because(oprc.KindPackage, p.Name, fmt.Sprintf("revision %d by %s", p.Rev, cmp.Or(p.AppliedBy, "somebody")), "")
+	w.because(oprc.KindPackage, p.Name, fmt.Sprintf("revision %d by %s", p.Rev, cmp.Or(p.AppliedBy, "somebody")), damage(p.Damaged))
 	if name, ok := strings.CutPrefix(p.Origin, "git:"); ok {
 		for _, s := range w.sources {
 			if s.Name == name && (w.kept(s, p.Name) || w.stopped(s)) {
@@ -145,6 +145,14 @@ func (w *inquiry) pkg(p *PackageView) {
 	if at != nil {
 		w.deployment(at)
 	}
+}
+
+// damage says of records that they are lost or altered; "" where none is.
+func damage(objects []string) string {
+	if len(objects) == 0 {
+		return ""
+	}
+	return "records are lost or altered: " + enumerate(objects) + "; a daemon writes what it can within a tick, oprc doctor says what to do about the rest"
 }
 
 // keptOut explains a package that is not there because its source refuses it.
@@ -356,6 +364,9 @@ func (w *inquiry) health(name string) *EnvironmentView {
 
 func (w *inquiry) environment(e *EnvironmentView) {
 	var reasons, next []string
+	if lost := damage(e.Damaged); lost != "" {
+		reasons, next = append(reasons, lost), []string{"doctor"}
+	}
 	if e.Health == oprc.Degraded {
 		var silent []string
 		for _, b := range e.Beats {
@@ -369,7 +380,7 @@ func (w *inquiry) environment(e *EnvironmentView) {
 	if until := e.RecoveringUntil; !until.IsZero() {
 		reasons = append(reasons, "it was DOWN: computed placements return at "+until.UTC().Format(time.RFC3339)+" if no heartbeat is missed until then")
 	}
-	if e.Health == oprc.Healthy || e.Health == oprc.Degraded {
+	if e.Health == oprc.Healthy || e.Health == oprc.Degraded || len(e.Damaged) > 0 {
 		w.because(oprc.KindEnv, e.Name, string(e.Health), strings.Join(reasons, "; "), next...)
 		return
 	}
