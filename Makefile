@@ -71,10 +71,11 @@ e2e: deps ## run the end-to-end tests alone
 	go test -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./e2e
 
 .PHONY: explore
-explore: deps ## explore interleavings of writers at length: 100,000 in memory, 2,000 on a Redis, 50 pairs of each relation
+explore: deps ## explore interleavings of writers at length: 100,000 in memory, 2,000 on a Redis, 50 pairs of each relation, and damage each key in each way
 	go test -timeout 20m -count=1 $(TESTFLAGS) ./internal/reconcile -run 'Order|Random' -explore.worlds 4000
 	go test -timeout 20m -count=1 $(TESTFLAGS) ./internal/reconcile -run RacesOnRedis -explore.worlds 1340
 	go test -timeout 20m -count=1 $(TESTFLAGS) ./e2e -run 'TestTwo(AtOnce|SavedPlans|PostsAtOnce)|TestFiftyWriters' -pairs 50
+	go test -timeout 30m -count=1 $(TESTFLAGS) ./e2e -run TestEachKeyDamaged -damage.share 1
 
 # The packages that decide, each judged by its own tests alone. A mutant may take 40 times as
 # long as all tests do without one, so that a busy machine kills none.

@@ -18,6 +18,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/rest"
 	"github.com/oaas-platform/oprc/internal/schema"
 )
@@ -166,7 +167,7 @@ func follow(ctx context.Context, db *rdb.DB, show func(oprc.Event) error, rest f
 				return err
 			}
 		}
-		if err != nil && !pause(ctx, time.Second) {
+		if err != nil && !reconcile.Sleep(ctx, time.Second) {
 			return nil
 		}
 	}
@@ -184,18 +185,6 @@ func nextEvents(ctx context.Context, db *rdb.DB, after string) ([]oprc.Event, st
 		after = events[len(events)-1].ID
 	}
 	return events, after, err
-}
-
-// pause waits; false means that ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // HeldPlan is that of Steering, which knows plans by the beginning of their ids.

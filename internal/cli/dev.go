@@ -201,7 +201,7 @@ func (o *devOptions) runCRMs(ctx context.Context, s *state, c Config, handler fu
 				return crm.Run(ctx, options, handler())
 			})
 		}
-		if !pause(ctx, 200*time.Millisecond) {
+		if !reconcile.Sleep(ctx, 200*time.Millisecond) {
 			return g.Wait()
 		}
 	}

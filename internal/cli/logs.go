@@ -173,7 +173,7 @@ func (o *logsOptions) one(ctx context.Context, out *lineWriter, name, file strin
 		if !errors.Is(err, io.EOF) || !o.follow {
 			return false, nil
 		}
-		if !pause(ctx, 200*time.Millisecond) {
+		if !reconcile.Sleep(ctx, 200*time.Millisecond) {
 			return false, nil
 		}
 		was, err1 := f.Stat()

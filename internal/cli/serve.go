@@ -218,7 +218,7 @@ func (o *serveOptions) connect(ctx context.Context, c Config, log *slog.Logger, 
 		}
 		log.Warn("waiting for Redis", "error", err)
 		door.closed(err)
-		if !pause(ctx, time.Second) {
+		if !reconcile.Sleep(ctx, time.Second) {
 			return nil, ctx.Err()
 		}
 	}

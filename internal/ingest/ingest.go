@@ -126,7 +126,7 @@ func (in *Ingest) Run(ctx context.Context) error {
 				delete(reading, env)
 			}
 		}
-		if !sleep(ctx, discoverEvery) {
+		if !reconcile.Sleep(ctx, discoverEvery) {
 			return g.Wait()
 		}
 	}
@@ -169,7 +169,7 @@ func (in *Ingest) runEnv(ctx context.Context, env string) error {
 			}
 			in.Log.Warn("ingest", "env", env, "error", err)
 			count = max(1, count/4) // huge entries are read one by one
-			sleep(ctx, retryAfter)
+			reconcile.Sleep(ctx, retryAfter)
 		}
 	}
 	return nil
@@ -494,16 +494,4 @@ func (b *batch) runtimes(recs map[string]oprc.UnitRecord, now map[string]oprc.St
 		out = append(out, rt) // without partitions: nothing of the class is left here
 	}
 	return out
-}
-
-// sleep waits for d; it returns false at once when ctx ends.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -38,7 +38,8 @@ func (h *listening) heard(now time.Time) bool {
 // placements do not flee from environments whose heartbeats are on their way. What is
 // seen of environments is recorded: whoever decided otherwise decides again.
 func (l *Loop) live(ctx context.Context, token int64) (plan.Live, error) {
-	for try := 1; ; try++ {
+	race := l.Reconciler.Race()
+	for {
 		live, err := l.Reconciler.Ledger.Live(ctx)
 		if err != nil {
 			return live, fmt.Errorf("read live state: %w", err)
@@ -47,7 +48,7 @@ func (l *Loop) live(ctx context.Context, token int64) (plan.Live, error) {
 			live = withoutSilence(live)
 		}
 		live, err = l.Reconciler.Observe(ctx, live, token)
-		if !reconcile.Lost(err) || try == tries {
+		if !reconcile.Lost(err) || !race.Again(ctx) {
 			return live, err
 		}
 	}

@@ -214,9 +214,6 @@ func (l *Loop) say(ctx context.Context, e oprc.Event) {
 	}
 }
 
-// tries is how often a tick plans again when somebody else wrote in between.
-const tries = 3
-
 // A pass is one tick's work on a source.
 type pass struct {
 	look
@@ -246,9 +243,10 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
 	w.step.Revision, w.step.Files = s.rev, s.files
 	l.turn.Lock() // one plan at a time: they would only refuse each other
 	defer l.turn.Unlock()
-	for try := 1; ; try++ {
+	race := l.Reconciler.Race()
+	for {
 		err := l.carry(ctx, s, w)
-		if !errors.Is(err, oprc.ErrConflict) || errors.Is(err, oprc.ErrFenced) || w.step.Result != nil || s.planned.done || try == tries {
+		if !reconcile.Lost(err) || needsSomeone(err) || w.step.Result != nil || s.planned.done || !race.Again(ctx) {
 			return err
 		}
 	}

@@ -51,7 +51,7 @@ type DB struct {
 	units    audit       // under the lock of cache
 	mistyped atomic.Bool // an answer said so of some key; see Mend
 
-	histories atomic.Int64 // those that were looked for
+	histories, runtimes atomic.Int64 // those that were looked for
 
 	discovery discovery
 }

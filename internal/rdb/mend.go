@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -129,6 +130,7 @@ func (d *DB) usualTypes(ctx context.Context) (wrong bool, err error) {
 		keys = append(keys, k.units(e), k.unitDigests(e), k.statuses(e), k.crms(e), k.outbox(e), k.fence(e), k.moved(e), k.owners(e), k.leases(e),
 			k.processes(e), k.commands(e), k.reports(e), k.dead(e))
 	}
+	keys = append(keys, d.someRuntimes()...)
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	types := make([]*redis.StatusCmd, len(keys))
@@ -143,6 +145,31 @@ func (d *DB) usualTypes(ctx context.Context) (wrong bool, err error) {
 		wrong = wrong || is != "" && is != "none" && is != k.typeOf(key)
 	}
 	return wrong, d.wrap(ctx, err)
+}
+
+// someRuntimes are the next keys of class runtimes to look at.
+func (d *DB) someRuntimes() []string {
+	d.cache.mu.Lock()
+	defer d.cache.mu.Unlock()
+	all := map[string]bool{}
+	for env, kept := range d.cache.envs {
+		for id := range kept.units {
+			if cls, _, is := strings.Cut(id, "/"); is {
+				all[d.k.runtime(env, cls)] = true
+			}
+		}
+	}
+	return d.some(slices.Sorted(maps.Keys(all)), &d.runtimes)
+}
+
+// some returns the next of many names, of which so many were looked at.
+func (*DB) some(names []string, looked *atomic.Int64) []string {
+	const slice = 200
+	if len(names) <= slice {
+		return names
+	}
+	first := int(looked.Add(slice)-slice) % len(names)
+	return slices.Concat(names[first:], names[:first])[:slice]
 }
 
 // Strange looks through all keys for those that hold a value of another type than the
@@ -201,9 +228,6 @@ if redis.call("XLEN", KEYS[2]) > 0 or string.sub(digest, 1, #ARGV[2]) ~= ARGV[2]
 redis.call("XADD", KEYS[2], "*", "entry", ARGV[3])
 return 1`)
 
-// historySlice is how many histories are looked for at once.
-const historySlice = 200
-
 // BeginHistories looks for the histories of the next objects of live, and begins those that
 // are gone with what is recorded. It returns the objects.
 func (d *DB) BeginHistories(ctx context.Context, live plan.Live, now time.Time) ([]string, error) {
@@ -218,12 +242,7 @@ func (d *DB) BeginHistories(ctx context.Context, live plan.Live, now time.Time) 
 			entries[of] = oprc.HistoryEntry{Rev: env.Rev, Digest: oprc.Digest(env.Spec), Origin: env.Origin, Actor: env.AppliedBy, Environment: &env.Spec}
 		}
 	}
-	names := slices.Sorted(maps.Keys(entries))
-	if len(names) > historySlice {
-		first := int(d.histories.Add(historySlice)-historySlice) % len(names)
-		names = slices.Concat(names[first:], names[:first])[:historySlice]
-	}
-	gone, err := d.withoutHistory(ctx, names)
+	gone, err := d.withoutHistory(ctx, d.some(slices.Sorted(maps.Keys(entries)), &d.histories))
 	if err != nil {
 		return nil, err
 	}

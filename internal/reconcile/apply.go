@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -102,13 +101,6 @@ func (e *UnfinishedError) Error() string {
 
 func (e *UnfinishedError) Unwrap() error { return e.Err }
 
-const (
-	// persist is how long a request is decided again because others write.
-	persist = 30 * time.Second
-	// The pause after the first lost race, and the longest.
-	firstPause, longestPause = 4 * time.Millisecond, 500 * time.Millisecond
-)
-
 // Apply makes a request true. It decides from live state, checks the conditions and the
 // policies, and commits the decision only if nothing that it rests on has moved; else it
 // decides again. So the accepted requests have an order, and live state is what they make
@@ -117,7 +109,7 @@ const (
 func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by Actor) (*Result, error) {
 	req.Actor = cmp.Or(req.Actor, by.Name)
 	docs, found := r.Load(req.Files, req.Strict, req.Package)
-	give, pause, reviewed := r.Now().Add(persist), firstPause, ""
+	race, reviewed := r.Race(), ""
 	for {
 		live, err := r.live(ctx, by.Fence)
 		if err == nil {
@@ -134,7 +126,8 @@ func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by
 				if err := cond.Review(ctx, p.Explain()); err != nil {
 					return nil, err
 				}
-				reviewed, give = p.ID, r.Now().Add(persist)
+				reviewed = p.ID
+				race.extend()
 			}
 			var res *Result
 			if res, err = r.Carry(ctx, p, live, by); err == nil {
@@ -142,10 +135,9 @@ func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by
 				return res, nil
 			}
 		}
-		if !Lost(err) || !r.Now().Before(give) || !sleep(ctx, pause/2+rand.N(pause)) {
+		if !Lost(err) || !race.Again(ctx) {
 			return nil, cmp.Or(ctx.Err(), err)
 		}
-		pause = min(2*pause, longestPause)
 	}
 }
 
@@ -305,7 +297,7 @@ func created(p *plan.Plan, live plan.Live) []string {
 // state that it saw then.
 func (r *Reconciler) deliver(ctx context.Context, p *plan.Plan, by Actor, now time.Time) (plan.Live, error) {
 	cmds, classes := p.Commands(), p.Classes()
-	give, pause := r.Now().Add(persist), firstPause
+	race := r.Race()
 	for {
 		sent := r.dispatch(ctx, cmds, revisionOf(p, by), by, now)
 		if sent != nil && (!errors.Is(sent, oprc.ErrConflict) || errors.Is(sent, oprc.ErrFenced)) {
@@ -318,10 +310,9 @@ func (r *Reconciler) deliver(ctx context.Context, p *plan.Plan, by Actor, now ti
 		if cmds = live.Unsent(classes); len(cmds) == 0 || len(classes) == 0 {
 			return live, nil
 		}
-		if !r.Now().Before(give) || !sleep(ctx, rand.N(pause)) {
+		if !race.Again(ctx) {
 			return live, errors.Join(sent, &oprc.ConflictError{Reason: "others keep sending to the same units", Objects: slices.Sorted(maps.Keys(cmds))})
 		}
-		pause = min(2*pause, longestPause)
 	}
 }
 
@@ -394,17 +385,5 @@ func (res *Result) note(docs []oprc.Document, live plan.Live) {
 		} else if written && !there {
 			res.New = append(res.New, d.Name())
 		}
-	}
-}
-
-// sleep waits for d; it returns false at once when ctx ends.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // eventReader is what a hub asks of the state.
@@ -104,7 +105,7 @@ func (h *hub) read(ctx context.Context, ended chan<- struct{}) {
 	for ctx.Err() == nil {
 		events, err := h.from.WatchEvents(ctx, after, watchBlock)
 		if err != nil {
-			wait(ctx, watchAgain)
+			reconcile.Sleep(ctx, watchAgain)
 			continue
 		}
 		if len(events) > 0 && ctx.Err() == nil {

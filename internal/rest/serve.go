@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
 // closing is the key of the context that ends when the server begins to stop.
@@ -24,7 +26,7 @@ func untilClosing(ctx context.Context, grace time.Duration) (context.Context, co
 		return ctx, cancel
 	}
 	stop := context.AfterFunc(stops, func() {
-		wait(ctx, grace)
+		reconcile.Sleep(ctx, grace)
 		cancel()
 	})
 	return ctx, func() { stop(); cancel() }
@@ -89,16 +91,4 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, secure *tls.Conf
 		return fmt.Errorf("stop http: %w", err)
 	}
 	return nil
-}
-
-// wait waits; false means that ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
