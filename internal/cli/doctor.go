@@ -67,7 +67,7 @@ func (o *doctorOptions) run(ctx context.Context) error {
 
 // refusals is all for which serve would not start with a configuration that can be read.
 func (o *doctorOptions) refusals(c Config) error {
-	_, ofSources := o.sources(&gitsource.Hub{}, "git-plan", c.Sources)
+	_, ofSources := o.env.sources(&gitsource.Hub{}, "git-plan", c.Sources)
 	_, ofNotify := o.notifier(c, slog.New(slog.DiscardHandler))
 	_, ofPolicies := policies(filepath.Dir(o.config), c.Policies)
 	_, ofAddress := c.address(false)
