@@ -279,8 +279,7 @@ func (p *patient) suffer(t *testing.T, key string, harm damage) {
 	if err := harm.do(t.Context(), p.c, key); err != nil {
 		t.Fatal(err)
 	}
-	const tick = 20 * time.Second // four looks of a daemon on a busy machine
-	if is := p.healed(t, tick); is != "" {
+	if is := p.healed(t, patience); is != "" {
 		plan, why, remarks := p.observe(t)
 		t.Logf("not healed: %s", is)
 		if strings.Contains(plan, "No changes") || !strings.Contains(why, "because") && !strings.Contains(why, "oprc why") || slices.Equal(remarks, p.usual) {

@@ -58,7 +58,7 @@ func TestRefusedTokenIsDoubted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &lossy{}
 		l := &loop.Loop{
-			Reconciler: &reconcile.Reconciler{Ledger: store}, Lease: store, Store: store, Holder: "test",
+			Reconciler: &reconcile.Reconciler{Ledger: store, Now: time.Now}, Lease: store, Store: store, Holder: "test",
 			Sources: []loop.SourceConfig{{Name: "files", Source: unreachable{}, Interval: time.Second}},
 			Now:     time.Now, Log: slog.New(slog.DiscardHandler),
 		}

@@ -90,7 +90,7 @@ func (e *deafEnv) dispatched(id string) {
 func (e *deafEnv) lead(t *testing.T, d time.Duration, change ...func(*loop.Loop)) {
 	t.Helper()
 	loop := &loop.Loop{
-		Reconciler: &reconcile.Reconciler{Ledger: e}, Lease: e, Store: e, Holder: "test",
+		Reconciler: &reconcile.Reconciler{Ledger: e, Now: time.Now}, Lease: e, Store: e, Holder: "test",
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {
