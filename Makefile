@@ -55,6 +55,12 @@ test-containers: ## run the tests of the container driver; installs Podman when 
 	@.ci/deps-containers
 	go test -tags containers -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./crm/docker
 
+.PHONY: alerts
+alerts: ## try the alerts of deploy/prometheus; installs promtool when missing
+	@.ci/deps-alerts
+	promtool check rules deploy/prometheus/oprc.rules.yml
+	promtool test rules deploy/prometheus/oprc.test.yml
+
 # Images for examples/, made here from scratch: there is no registry that has them.
 CONTAINERS ?= $(shell command -v podman || command -v docker)
 .PHONY: example-images

@@ -36,3 +36,6 @@ func Quote(s string) string { return quote(s) }
 
 // Redacted is redacted.
 func Redacted(s string) string { return redacted(s) }
+
+// NewBurst is how webhooks wake a source.
+func NewBurst(wake func() error) (call func() error) { return (&burst{wake: wake}).call }

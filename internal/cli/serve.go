@@ -122,11 +122,15 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 			d.loop.Peers = s.db
 			d.server.Preview = o.preview(s, c)
 			notifier.Sent = metrics.Notified
+			metrics.Expect(names(sources), notify.Types())
 			d.loop.Observe = func(st loop.Step) {
 				logStep(log, st)
-				if outcome, ok := notify.OutcomeOf(st, o.now()); ok {
+				if outcome, ok := notify.Begun(st, o.now()); ok {
 					notifier.Tell(outcome)
 				}
+			}
+			d.loop.Settled = func(st loop.Step, ready oprc.SourceCondition) {
+				notifier.Tell(notify.OutcomeOf(st, ready, o.now()))
 			}
 			if err := d.hooks(ctx, o.env, s.db, c.Sources, log); err != nil {
 				return err
@@ -162,6 +166,14 @@ func besides(ctx context.Context, serve func(context.Context) error, work func(c
 		return work(ctx, end)
 	})
 	return g.Wait()
+}
+
+func names(sources []loop.SourceConfig) []string {
+	out := make([]string, len(sources))
+	for i, sc := range sources {
+		out[i] = sc.Name
+	}
+	return out
 }
 
 // listen opens the port of the API.

@@ -33,6 +33,7 @@ func (l *Loop) resume(ctx context.Context, s *sourceState) error {
 	if known {
 		s.status = s.c.takeUp(was)
 	}
+	s.shown = s.readiness()
 	if s.status.ID == "" {
 		s.status.ID = s.c.identity(l.Now())
 	}

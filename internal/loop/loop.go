@@ -84,8 +84,11 @@ type Loop struct {
 	Log          *slog.Logger
 	Observe      func(Step) // may be nil
 	Ticked       func(Tick) // may be nil
-	Resend       Resend
-	Resent       func(env string, commands int) // commands that nobody had answered; may be nil
+	// Settled is called with the last step of a source whose condition Ready is stored as
+	// another than before: in status, reason, revision or held plan. It may be nil.
+	Settled func(Step, oprc.SourceCondition)
+	Resend  Resend
+	Resent  func(env string, commands int) // commands that nobody had answered; may be nil
 
 	turn   sync.Mutex
 	fence  atomic.Int64

@@ -118,6 +118,8 @@ type daemon struct {
 	// configure changes the loop before it runs; may be nil.
 	configure func(*loop.Loop)
 	loads     atomic.Int64 // of files
+	// settled is called with what the loop says of stored conditions; may be nil.
+	settled func(loop.Step, oprc.SourceCondition)
 }
 
 // overwrite changes a package's record as a person with a Redis client could.
@@ -158,6 +160,7 @@ func (d *daemon) start(change ...func(*loop.SourceConfig)) {
 		Reconciler: d.rec, Sources: append([]loop.SourceConfig{c}, d.others...), Lease: d.db, Store: d.db, Holder: "test",
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}
+	d.loop.Settled = d.settled
 	if d.store != nil {
 		d.loop.Store = d.store
 	}

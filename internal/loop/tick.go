@@ -22,6 +22,7 @@ type sourceState struct {
 	token       int64 // of the leadership under which status was taken up
 	status      oprc.SourceStatus
 	stored      string // digest of the status as it was put last
+	shown       readiness
 	rev         Revision
 	files       []oprc.File
 	reading     *reading
@@ -121,7 +122,33 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) er
 			Type: "source", Key: s.c.Name, From: before.Reason, To: ready.Reason, Commit: ready.Revision, Message: ready.Message,
 		})
 	}
-	return l.put(ctx, s, token)
+	if err := l.put(ctx, s, token); err != nil {
+		return err
+	}
+	l.settled(s, step)
+	return nil
+}
+
+// A readiness is what others know of a source once it is stored.
+type readiness struct {
+	status                   bool
+	reason, revision, planID string
+}
+
+func (s *sourceState) readiness() readiness {
+	c := s.condition("Ready")
+	return readiness{c.Status, c.Reason, c.Revision, s.status.PlanID}
+}
+
+// settled tells of a source's condition Ready where it is another than was stored before,
+// by this process or by another: so that a restart repeats nothing, and what went by
+// itself is told as well.
+func (l *Loop) settled(s *sourceState, step Step) {
+	was := s.shown
+	s.shown = s.readiness()
+	if l.Settled != nil && was != s.shown {
+		l.Settled(step, s.condition("Ready"))
+	}
 }
 
 // schedule says when the source is looked at next: at its interval or, where

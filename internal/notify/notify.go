@@ -1,7 +1,7 @@
 // Package notify tells others what became of a commit: forges as a commit status,
 // anybody else with a signed webhook.
 //
-//	Step of the loop -> Outcome -> queue of each target -> HTTP, until it is taken
+//	stored condition of a source that became another -> Outcome -> queue of each target -> HTTP, until it is taken
 package notify
 
 import (
@@ -46,33 +46,48 @@ type Outcome struct {
 	Time     time.Time    `json:"ts"`
 }
 
-// OutcomeOf says what a step of the loop tells of a revision; ok is false where it
-// tells nothing.
-func OutcomeOf(st loop.Step, now time.Time) (o Outcome, ok bool) {
-	o = Outcome{Source: st.Source, Revision: st.Revision.ID, Author: st.Revision.Author, Time: now.UTC()}
+// Begun is the outcome of a step that has a plan to carry out; ok is false for any other.
+func Begun(st loop.Step, now time.Time) (o Outcome, ok bool) {
+	p := st.Plan
+	if st.Err != nil || st.Result != nil || p == nil || p.Empty() || p.Diagnostics.Err() != nil || len(p.Conflicts) > 0 {
+		return Outcome{}, false
+	}
+	o = outcome(st, now)
+	o.State, o.Reason, o.Message = Pending, "Applying", "being carried out"
+	return o, true
+}
+
+// OutcomeOf is what a source's condition Ready, which became another, says of its
+// revision. st is the step that led to it.
+func OutcomeOf(st loop.Step, ready oprc.SourceCondition, now time.Time) Outcome {
+	o := outcome(st, now)
+	o.Revision, o.Reason, o.Message = cmp.Or(o.Revision, ready.Revision), ready.Reason, ready.Message
+	switch {
+	case ready.Status && st.Result != nil:
+		s := o.Summary
+		o.State = Success
+		o.Message = fmt.Sprintf("%d created, %d updated, %d deleted; %d commands", s.Create, s.Update, s.Delete, s.Commands.Deploy+s.Commands.Undeploy)
+	case ready.Status:
+		o.State, o.Message = Success, "nothing to change"
+	case ready.Reason == "Unreachable":
+		o.State, o.Revision = Error, st.Revision.ID // what was read before is none the worse
+	case ready.Reason == "ApplyFailed":
+		o.State = Error
+	default:
+		o.State = Failure
+	}
+	if st.Err != nil {
+		o.Message = st.Err.Error()
+	}
+	return o
+}
+
+func outcome(st loop.Step, now time.Time) Outcome {
+	o := Outcome{Source: st.Source, Revision: st.Revision.ID, Author: st.Revision.Author, Time: now.UTC()}
 	if p := st.Plan; p != nil {
 		o.PlanID, o.Summary = p.ID, p.Summary
 	}
-	switch {
-	case st.Err != nil:
-		o.State, o.Reason, o.Message = Error, loop.ReasonOf(st.Err), st.Err.Error()
-		for _, kind := range []error{oprc.ErrInvalid, oprc.ErrHeld, oprc.ErrDenied, oprc.ErrConflict} {
-			if errors.Is(st.Err, kind) {
-				o.State = Failure
-			}
-		}
-	case st.Result != nil:
-		s := o.Summary
-		o.State, o.Reason = Success, "Applied"
-		o.Message = fmt.Sprintf("%d created, %d updated, %d deleted; %d commands", s.Create, s.Update, s.Delete, s.Commands.Deploy+s.Commands.Undeploy)
-	case st.Plan == nil, st.Plan.Diagnostics.Err() != nil, len(st.Plan.Conflicts) > 0:
-		return o, false // more is to come
-	case st.Plan.Empty():
-		o.State, o.Reason, o.Message = Success, "Applied", "nothing to change"
-	default:
-		o.State, o.Reason, o.Message = Pending, "Applying", "being carried out"
-	}
-	return o, true
+	return o
 }
 
 // same reports whether two outcomes say the same of one revision.
@@ -237,7 +252,7 @@ func post(req *http.Request) error {
 	case res.StatusCode < 300:
 		return nil
 	case res.StatusCode == http.StatusTooManyRequests, res.StatusCode == http.StatusServiceUnavailable:
-		if after, err := time.ParseDuration(cmp.Or(res.Header.Get("Retry-After"), "x") + "s"); err == nil && after > 0 && after <= giveUpAfter {
+		if after, err := time.ParseDuration(cmp.Or(res.Header.Get("Retry-After"), "x") + "s"); err == nil && after >= time.Second && after <= giveUpAfter {
 			return &backoff.RetryAfterError{Duration: after}
 		}
 		return failure

@@ -163,11 +163,15 @@ func TestWebhookIsSigned(t *testing.T) {
 func TestTriedAgainUntilItIsTaken(t *testing.T) {
 	f := newForge(t, 500, 503, 429)
 	f.retry = "0"
+	began := time.Now()
 	d := newDesk(t, notify.Options{Type: "github", URL: f.URL, Repository: "https://x/a/b", Token: "t"})
 	d.Tell(notify.Outcome{Source: "main", Revision: commit, State: notify.Success})
 	eventually(t, []string{"github true"}, func() []string { d.mu.Lock(); defer d.mu.Unlock(); return d.sent })
 	if n := len(f.seen()); n != 4 {
 		t.Errorf("%d requests, want 4", n)
+	}
+	if took := time.Since(began); took < 500*time.Millisecond {
+		t.Errorf("four tries within %s: Retry-After 0 made a hot loop", took)
 	}
 }
 
@@ -224,26 +228,52 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
-func TestOutcomeOf(t *testing.T) {
-	changes := &plan.Plan{ID: "p", Changes: []plan.Change{{}}, Summary: plan.Summary{Create: 2, Commands: plan.CommandCounts{Deploy: 3}}}
-	bad := &plan.Plan{Diagnostics: oprc.Diagnostics{{Code: "E002", Severity: oprc.SeverityError}}}
+func TestBegun(t *testing.T) {
+	changes := &plan.Plan{ID: "p", Changes: []plan.Change{{}}}
+	bad := &plan.Plan{Changes: []plan.Change{{}}, Diagnostics: oprc.Diagnostics{{Code: "E002", Severity: oprc.SeverityError}}}
 	for name, tc := range map[string]struct {
 		step loop.Step
-		want string // "" : nothing is told
+		want bool
 	}{
-		"planned":                 {loop.Step{Plan: changes}, "pending Applying being carried out"},
-		"applied":                 {loop.Step{Plan: changes, Result: &reconcile.Result{}}, "success Applied 2 created, 0 updated, 0 deleted; 3 commands"},
-		"nothing to do":           {loop.Step{Plan: &plan.Plan{}}, "success Applied nothing to change"},
-		"findings are still told": {loop.Step{Plan: bad}, ""},
-		"invalid":                 {loop.Step{Plan: bad, Err: bad.Diagnostics.Err()}, "failure InvalidPackages E002: "},
-		"held":                    {loop.Step{Err: fmt.Errorf("plan x: %w", oprc.ErrHeld)}, "failure ApprovalNeeded plan x: held"},
-		"not signed":              {loop.Step{Err: oprc.ErrUnverified}, "failure VerificationFailed not verified"},
-		"tried again":             {loop.Step{Err: errors.New("no space")}, "error ApplyFailed no space"},
+		"planned":       {loop.Step{Plan: changes}, true},
+		"applied":       {loop.Step{Plan: changes, Result: &reconcile.Result{}}, false},
+		"nothing to do": {loop.Step{Plan: &plan.Plan{}}, false},
+		"with findings": {loop.Step{Plan: bad}, false},
+		"failed":        {loop.Step{Plan: changes, Err: oprc.ErrHeld}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, ok := notify.OutcomeOf(tc.step, time.Now())
-			if got := fmt.Sprintf("%s %s %s", o.State, o.Reason, o.Message); ok != (tc.want != "") || ok && got != tc.want {
-				t.Errorf("got %q %v, want %q", got, ok, tc.want)
+			if o, ok := notify.Begun(tc.step, time.Now()); ok != tc.want || ok && o.State != notify.Pending {
+				t.Errorf("got %+v %v, want %v", o, ok, tc.want)
+			}
+		})
+	}
+}
+
+func TestOutcomeOf(t *testing.T) {
+	changes := &plan.Plan{ID: "p", Changes: []plan.Change{{}}, Summary: plan.Summary{Create: 2, Commands: plan.CommandCounts{Deploy: 3}}}
+	rev := loop.Revision{ID: "b"}
+	not := func(reason string) oprc.SourceCondition {
+		return oprc.SourceCondition{Reason: reason, Message: "kept", Revision: "a"}
+	}
+	good := oprc.SourceCondition{Status: true, Reason: "Applied", Revision: "b"}
+	for name, tc := range map[string]struct {
+		step  loop.Step
+		ready oprc.SourceCondition
+		want  string
+	}{
+		"applied":     {loop.Step{Revision: rev, Plan: changes, Result: &reconcile.Result{}}, good, "b success Applied 2 created, 0 updated, 0 deleted; 3 commands"},
+		"in sync":     {loop.Step{Revision: rev, Plan: &plan.Plan{}}, good, "b success Applied nothing to change"},
+		"recovered":   {loop.Step{}, good, "b success Applied nothing to change"},
+		"invalid":     {loop.Step{Revision: rev, Err: errors.New("E002")}, not("InvalidPackages"), "b failure InvalidPackages E002"},
+		"held":        {loop.Step{Revision: rev, Plan: changes, Result: &reconcile.Result{}, Err: oprc.ErrHeld}, not("ApprovalNeeded"), "b failure ApprovalNeeded held"},
+		"taken over":  {loop.Step{}, not("ApprovalNeeded"), "a failure ApprovalNeeded kept"},
+		"unreachable": {loop.Step{Err: errors.New("no route")}, not("Unreachable"), " error Unreachable no route"},
+		"tried again": {loop.Step{Revision: rev, Err: errors.New("no space")}, not("ApplyFailed"), "b error ApplyFailed no space"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := notify.OutcomeOf(tc.step, tc.ready, time.Now())
+			if got := fmt.Sprintf("%s %s %s %s", o.Revision, o.State, o.Reason, o.Message); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
 	}

@@ -22,6 +22,7 @@ type Metrics struct {
 
 	mu           sync.Mutex // one scrape at a time fills the gauges
 	up           prometheus.Gauge
+	writable     prometheus.Gauge
 	packages     prometheus.Gauge
 	deployments  *prometheus.GaugeVec
 	units        *prometheus.GaugeVec
@@ -51,6 +52,7 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10},
 		}, []string{"route", "method", "code"}),
 		up:           gauge("oprc_state_up", "1 if the state could be read for this scrape."),
+		writable:     gauge("oprc_state_writable", "1 if Redis took writes at this scrape."),
 		packages:     gauge("oprc_packages", "Packages in the catalogue."),
 		drift:        gauge("oprc_drift_objects", "Units that a CRM reports otherwise than they were dispatched."),
 		deployments:  gauges("oprc_deployments", "Deployments by condition.", "condition"),
@@ -77,11 +79,36 @@ func NewMetrics() *Metrics {
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.duration,
-		m.up, m.packages, m.drift, m.deployments, m.units, m.environments, m.crms, m.inflight,
+		m.up, m.writable, m.packages, m.drift, m.deployments, m.units, m.environments, m.crms, m.inflight,
 		m.git, m.notified, m.lag, m.resent, m.leading, m.differing,
 	)
 	m.registry.MustRegister(m.sources.collectors()...)
+	for _, op := range []string{"list", "fetch"} {
+		atZero(m.git, op)
+	}
+	for _, after := range []string{"wake", "commit"} {
+		m.sources.toCommand.WithLabelValues(after)
+	}
 	return m
+}
+
+// atZero makes a counter of results exist before the first of them: the increase from
+// nothing to 1 is none to Prometheus, and no alert would see the first failure.
+func atZero(c *prometheus.CounterVec, labels ...string) {
+	for _, err := range []error{nil, context.Canceled} {
+		c.WithLabelValues(append(labels, outcome(err))...)
+	}
+}
+
+// Expect makes the counters of sources, and of kinds of notifications, exist from the
+// start.
+func (m *Metrics) Expect(sources, notifications []string) {
+	for _, name := range sources {
+		m.sources.expect(name)
+	}
+	for _, kind := range notifications {
+		atZero(m.notified, kind)
+	}
 }
 
 func gauge(name, help string) prometheus.Gauge {
@@ -158,6 +185,11 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
 	m.up.Set(1)
+	m.writable.Set(1)
+	if a.Ready != nil {
+		degraded, err := a.Ready(ctx)
+		m.writable.Set(truth(err == nil && degraded == ""))
+	}
 	if err := m.fill(ctx, a.Control); err != nil {
 		m.up.Set(0)
 		a.Log.Warn("metrics", "error", err)
@@ -230,6 +262,8 @@ func (m *Metrics) count(o reconcile.Object) {
 	switch doc := o.Doc.(type) {
 	case *reconcile.EnvironmentView:
 		m.environments.WithLabelValues(doc.Name, string(doc.Health)).Set(1)
+		m.resent.WithLabelValues(doc.Name) // there from the start
+		m.lag.WithLabelValues(doc.Name)
 	case *oprc.SourceStatus:
 		for _, c := range doc.Conditions {
 			m.sources.condition.WithLabelValues(doc.Name, c.Type).Set(truth(c.Status))

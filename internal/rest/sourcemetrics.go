@@ -60,6 +60,14 @@ func (s *sourceMetrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{s.duration, s.revision, s.toRunning, s.toCommand, s.pruned, s.read, s.condition}
 }
 
+func (s *sourceMetrics) expect(source string) {
+	s.pruned.WithLabelValues(source)
+	s.read.WithLabelValues(source)
+	for _, result := range []string{"unchanged", "error", "applied"} {
+		s.duration.WithLabelValues(source, result)
+	}
+}
+
 // Tick counts one look at a source.
 func (m *Metrics) Tick(t loop.Tick) {
 	s := &m.sources
@@ -93,7 +101,7 @@ func (m *Metrics) Tick(t loop.Tick) {
 
 // applied counts what a tick changed.
 func (s *sourceMetrics) applied(t loop.Tick) {
-	pruned := s.pruned.WithLabelValues(t.Source) // there from the first tick on
+	pruned := s.pruned.WithLabelValues(t.Source)
 	if t.Plan == nil {
 		return
 	}
