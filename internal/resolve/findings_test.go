@@ -52,7 +52,7 @@ func TestFindings(t *testing.T) {
 			},
 		},
 		"E005 and E006 references that could mean two things": {
-			[]string{`{'name':'q','functions':[{'name':'f',` + task + `}],'classes':[{'name':'c'}]}`,
+			[]string{`{'name':'q','functions':[{'name':'f',` + task + `}],'classes':[{'name':'c','functions':[{'function':'.f'}]}]}`,
 				`{'name':'p','functions':[{'name':'q.f',` + task + `}],'classes':[{'name':'q.c'},{'name':'d','parents':['q.c'],'functions':[
 				{'name':'a','function':'q.f'},{'name':'b','function':'.q.f'},{'name':'c','function':'p.q.f'}]}]}`},
 			[]string{

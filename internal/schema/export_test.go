@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,6 +108,9 @@ func TestJSONSchemaAgreesWithValidate(t *testing.T) {
 			red := compiled.Validate(instance)
 			_, found := schema.Load([]oprc.File{{Path: "x.json", Data: text}}, false, "")
 			wrong := found.Err()
+			if derived := func(d oprc.Diagnostic) bool { return strings.Contains(d.Hint, "it is derived") }; wrong != nil && !slices.ContainsFunc(found.Errors(), func(d oprc.Diagnostic) bool { return !derived(d) }) {
+				continue // that a key agrees with the names is more than a schema can say
+			}
 			count[[2]bool{red == nil, wrong == nil}]++
 			if (red == nil) != (wrong == nil) {
 				t.Errorf("%s, %s: JSON Schema says %v, validate says %v", file, m.change, red, found.Errors())
