@@ -446,7 +446,7 @@ func TestForgedPlanFiles(t *testing.T) {
 		doc := f.open()
 		f.save(strings.ReplaceAll(forgedNext, "shop:2", "shop:3"))
 		doc.in("plan")["planId"] = f.id
-		f.refused(3, []string{"edited", f.id}, f.seal(doc, nil))
+		f.refused(3, []string{"modified", f.id}, f.seal(doc, nil))
 		doc["plan"] = f.open()["plan"] // all of it
 		f.refused(4, []string{"function/shop.f", "unit/shop.C/0/0@e"}, f.seal(doc, nil))
 	})
@@ -494,13 +494,13 @@ func (f *forger) signatures(t *testing.T) {
 	}
 	named := read(stranger)
 	named.in("signature")["publicKey"] = []byte(approvedBy)
-	g.refused(3, []string{"signature", "not true"}, write(t, g.home, "forged.plan", string(core.MustCanonical(named))), "--verify-key", key)
+	g.refused(3, []string{"signature", "does not match"}, write(t, g.home, "forged.plan", string(core.MustCanonical(named))), "--verify-key", key)
 	forged := g.open()
 	forged.swap(t, "shop:2", "evil:1")
 	moved := read(g.seal(forged, mine))
 	moved["signature"] = read(g.seal(g.open(), mine))["signature"]
-	g.refused(3, []string{"signature", "not true"}, write(t, g.home, "forged.plan", string(core.MustCanonical(moved))), "--verify-key", key)
-	g.refused(3, []string{"signature", "not true"}, filepath.Join(g.home, "forged.plan"))
+	g.refused(3, []string{"signature", "does not match"}, write(t, g.home, "forged.plan", string(core.MustCanonical(moved))), "--verify-key", key)
+	g.refused(3, []string{"signature", "does not match"}, filepath.Join(g.home, "forged.plan"))
 }
 
 // A plan that nobody forged is refused where the world is another by now, and applied
