@@ -47,8 +47,6 @@ type Reports interface {
 	Bury(ctx context.Context, env string, e oprc.ReportEntry, reason string) error
 	// Trim drops entries that nobody has pending.
 	Trim(ctx context.Context, env string) error
-	// Leave says that env's reports are not read any more.
-	Leave(ctx context.Context, env string)
 }
 
 // A StatusWrite replaces one status by another.
@@ -155,7 +153,6 @@ func (in *Ingest) listed(ctx context.Context, env string) bool {
 }
 
 func (in *Ingest) runEnv(ctx context.Context, env string) error {
-	defer in.Reports.Leave(context.WithoutCancel(ctx), env)
 	count := firstBatch
 	for batch := 0; ctx.Err() == nil; batch++ {
 		next, err := in.step(ctx, env, count)

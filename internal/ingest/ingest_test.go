@@ -270,5 +270,3 @@ func TestIngestWakesTheLoopOnDriftAndHealth(t *testing.T) {
 		})
 	}
 }
-
-func (b *inbox) Leave(context.Context, string) {}

@@ -3,7 +3,6 @@ package rdb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -82,31 +81,6 @@ func (d *DB) Retire(ctx context.Context, env string, fence int64) (done bool, er
 		return false, fenced(fence, answer)
 	}
 	return true, nil
-}
-
-// Leave gives a connection up that a reader of env's reports has held: the pool would keep
-// it for good.
-func (d *DB) Leave(ctx context.Context, env string) {
-	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	node, err := d.clientOf(bounded, d.k.reports(env))
-	if err != nil {
-		return
-	}
-	conn := node.Conn()
-	_ = conn.Do(bounded, "quit").Err() // Redis closes it, the pool notices when it is next to be used
-	_ = conn.Close()
-}
-
-// clientOf is the client of the node that has a key.
-func (d *DB) clientOf(ctx context.Context, key string) (*redis.Client, error) {
-	switch c := d.c.(type) {
-	case *redis.ClusterClient:
-		return c.MasterForKey(ctx, key)
-	case *redis.Client:
-		return c, nil
-	}
-	return nil, fmt.Errorf("client of an unknown kind: %T", d.c)
 }
 
 // DeadLetters counts the dead letters of an environment.
