@@ -25,7 +25,7 @@ type Config struct {
 	Port       int            `koanf:"port"`
 	Listen     string         `koanf:"listen"` // address, with or without a port; "": all, or loopback where callers are not known
 	Limits     LimitsConfig   `koanf:"limits"`
-	MaxUnits   plan.MaxUnits     `koanf:"maxUnits"` // that packages may ask for
+	MaxUnits   plan.MaxUnits  `koanf:"maxUnits"` // that packages may ask for
 	LogLevel   slog.Level     `koanf:"logLevel"`
 	CRMEnabled bool           `koanf:"crmEnabled"` // false: nothing is dispatched
 	Interval   time.Duration  `koanf:"interval"`   // between polls of a source that says nothing else
