@@ -411,3 +411,17 @@ func (c *chaos) tell(generations int64) {
 	c.t.Logf("commands %d, taken away by a thief %d, sent again %d; duplicates absorbed: %d commands by the SDK, %d calls by the world; %d outdated commands dropped",
 		commands, c.stolen.Load(), commands-generations, events[crm.EventRepeated], repeated, events[crm.EventStale])
 }
+
+// names lists a directory.
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}

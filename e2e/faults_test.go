@@ -377,20 +377,6 @@ func chaosClient(t *testing.T, redisURL string) *redis.Client {
 	return c
 }
 
-// names lists a directory.
-func names(t *testing.T, dir string) []string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, e := range entries {
-		out = append(out, e.Name())
-	}
-	return out
-}
-
 // nothingPending waits until every command and report is acknowledged.
 func nothingPending(t *testing.T, limit time.Duration, c redis.UniversalClient) {
 	t.Helper()

@@ -322,19 +322,23 @@ func TestForgedPlanFiles(t *testing.T) {
 	}{
 		"foreign image": {
 			func(t *testing.T, d planDoc) { d.swapDecided(t, "shop:2", "evil:1") },
-			4, []string{"function/shop.f", "unit/shop.C/0/0@e"},
+			4,
+			[]string{"function/shop.f", "unit/shop.C/0/0@e"},
 		},
 		"undeploy of another package": {
 			func(_ *testing.T, d planDoc) { d.add("unit", "other.K/0/0@e", "other", foreign) },
-			4, []string{"unit/other.K/0/0@e"},
+			4,
+			[]string{"unit/other.K/0/0@e"},
 		},
 		"deletion left out": {
 			func(t *testing.T, d planDoc) { d.drop(t, "function", "shop.old") },
-			4, []string{"function/shop.old"},
+			4,
+			[]string{"function/shop.old"},
 		},
 		"deletion that leaves orphans": {
 			func(_ *testing.T, d planDoc) { d.add("package", "lib", "lib", map[string]any{"name": "lib"}) },
-			4, []string{"package/lib"},
+			4,
+			[]string{"package/lib"},
 		},
 		"deletion that leaves orphans, asked for": {
 			func(_ *testing.T, d planDoc) {
@@ -342,92 +346,112 @@ func TestForgedPlanFiles(t *testing.T) {
 				d.in("plan", "scope")["delete"] = []any{"lib"}
 				d.add("package", "lib", "lib", map[string]any{"name": "lib"})
 			},
-			4, []string{"lib"},
+			4,
+			[]string{"lib"},
 		},
 		"origin of a source": {
 			func(_ *testing.T, d planDoc) {
 				d.in("request", "scope")["origin"], d.in("plan", "scope")["origin"] = "git:x", "git:x"
 			},
-			9, []string{"git:x"},
+			9,
+			[]string{"git:x"},
 		},
 		"origin in the decision": {
 			func(_ *testing.T, d planDoc) { d.in("plan", "scope")["origin"] = "git:x" },
-			4, []string{"scope", "git:x"},
+			4,
+			[]string{"scope", "git:x"},
 		},
 		"scope widened": {
 			func(_ *testing.T, d planDoc) {
 				d.in("request", "scope")["complete"], d.in("plan", "scope")["complete"] = true, true
 			},
-			9, []string{"all of cli"},
+			9,
+			[]string{"all of cli"},
 		},
 		"ownership taken": {
 			func(_ *testing.T, d planDoc) {
 				d.in("request", "scope")["takeOwnership"], d.in("plan", "scope")["takeOwnership"] = true, true
 			},
-			4, []string{"request", "something else"},
+			4,
+			[]string{"request", "something else"},
 		},
 		"ownership taken in the request": {
 			func(_ *testing.T, d planDoc) { d.in("request", "scope")["takeOwnership"] = true },
-			4, []string{"scope", "takeOwnership"},
+			4,
+			[]string{"scope", "takeOwnership"},
 		},
 		"another ledger named": {
 			func(_ *testing.T, d planDoc) { d.in("plan")["ledger"] = "ANOTHER" },
-			4, []string{"another ledger", "ANOTHER"},
+			4,
+			[]string{"another ledger", "ANOTHER"},
 		},
 		"no ledger named": {
 			func(_ *testing.T, d planDoc) { delete(d.in("plan"), "ledger") },
-			4, []string{"ledger"},
+			4,
+			[]string{"ledger"},
 		},
 		"other documents": {
 			func(t *testing.T, d planDoc) { d.swap(t, "shop:2", "evil:1") },
-			4, []string{"function/shop.f", "unit/shop.C/0/0@e"},
+			4,
+			[]string{"function/shop.f", "unit/shop.C/0/0@e"},
 		},
 		"other documents, nothing else to do": {
 			func(t *testing.T, d planDoc) { d.swap(t, "\nclasses", "\ndisabled: true\nclasses") },
-			4, []string{"shop"},
+			4,
+			[]string{"shop"},
 		},
 		"other decision": {
 			func(t *testing.T, d planDoc) { d.change(t, "unit", "shop.C/0/0@e")["reason"] = "placement" },
-			4, []string{"unit/shop.C/0/0@e", "placement"},
+			4,
+			[]string{"unit/shop.C/0/0@e", "placement"},
 		},
 		"another package's change": {
 			func(t *testing.T, d planDoc) { d.change(t, "function", "shop.new")["package"] = "other" },
-			4, []string{"function/shop.new"},
+			4,
+			[]string{"function/shop.new"},
 		},
 		"findings left out": {
 			func(_ *testing.T, d planDoc) { d.in("plan")["diagnostics"] = []any{} },
-			4, []string{"found now", "W104"},
+			4,
+			[]string{"found now", "W104"},
 		},
 		"finding made harmless": {
 			func(_ *testing.T, d planDoc) {
 				all, _ := d.in("plan")["diagnostics"].([]any)
 				all[0].(map[string]any)["severity"] = "info"
 			},
-			4, []string{"W104", "info", "warning"},
+			4,
+			[]string{"W104", "info", "warning"},
 		},
 		"package kept back": {
 			func(_ *testing.T, d planDoc) { d.in("plan")["kept"] = []any{"other"} },
-			4, []string{"kept", "other"},
+			4,
+			[]string{"kept", "other"},
 		},
 		"conflict hidden": {
 			func(_ *testing.T, d planDoc) { d.in("plan")["conflicts"] = []any{"package/lib: owned by git:x"} },
-			4, []string{"package/lib"},
+			4,
+			[]string{"package/lib"},
 		},
 		"desired of another plan": {
 			func(_ *testing.T, d planDoc) { d.in("plan")["desired"] = core.Digest("x") },
-			4, []string{"request", "something else"},
+			4,
+			[]string{"request", "something else"},
 		},
 		"packages that are broken kept back": {
 			func(_ *testing.T, d planDoc) { d.in("request")["keepGoing"] = true },
-			4, []string{"request", "something else"},
+			4,
+			[]string{"request", "something else"},
 		},
 		"a later format": {
 			func(_ *testing.T, d planDoc) { d["formatVersion"] = "3.0" },
-			3, []string{"3.0", "2.x", "plan again"},
+			3,
+			[]string{"3.0", "2.x", "plan again"},
 		},
 		"an older format": {
 			func(_ *testing.T, d planDoc) { d["formatVersion"] = "1.0" },
-			3, []string{"1.0", "2.x", "plan again"},
+			3,
+			[]string{"1.0", "2.x", "plan again"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

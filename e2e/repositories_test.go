@@ -11,8 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,23 +70,6 @@ func (d *daemonProcess) ready(name, want string, words ...string) core.SourceSta
 		return "no condition"
 	})
 	return s
-}
-
-// peakMemory is the most that the daemon's process ever had resident, in MiB.
-func (d *daemonProcess) peakMemory() int {
-	d.t.Helper()
-	if runtime.GOOS != "linux" {
-		return 0
-	}
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	kib, err := strconv.Atoi(regexp.MustCompile(`VmHWM:\s*(\d+) kB`).FindStringSubmatch(string(data))[1])
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return kib >> 10
 }
 
 // A hostile is a repository on a server and a daemon that follows it.

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -79,4 +82,21 @@ func TestFiveThousandChangedPackages(t *testing.T) {
 	if after > 1024 {
 		t.Errorf("the daemon took %d MiB", after)
 	}
+}
+
+// peakMemory is the most that the daemon's process ever had resident, in MiB.
+func (d *daemonProcess) peakMemory() int {
+	d.t.Helper()
+	if runtime.GOOS != "linux" {
+		return 0
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	kib, err := strconv.Atoi(regexp.MustCompile(`VmHWM:\s*(\d+) kB`).FindStringSubmatch(string(data))[1])
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return kib >> 10
 }

@@ -118,7 +118,10 @@ func TestNamesAreLabelsAndDiffer(t *testing.T) {
 		{"shop.cart/01@edge"},
 		{strings.Repeat("long.", 60) + "/0/0@edge", "a"},
 		{strings.Repeat("long.", 60) + "/0/0@edge", "b"},
-		{"9/0/0@edge"}, {""}, {"..."}, {"ü"},
+		{"9/0/0@edge"},
+		{""},
+		{"..."},
+		{"ü"},
 	} {
 		name := workload.Name(parts...)
 		if !label.MatchString(name) {

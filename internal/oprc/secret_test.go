@@ -17,8 +17,10 @@ func TestSecretsOfADocumentAreHidden(t *testing.T) {
 		{`{"config":{"token":{"of":"canary","and":["canary"]}}}`, `{"config":{"token":"***"}}`},
 		{`{"override":{"apiKey":"canary"},"bodyTemplate":{"a":{"secret":"canary"}}}`, `{"bodyTemplate":{"a":{"secret":"***"}},"override":{"apiKey":"***"}}`},
 		{`{"keySpecs":[{"name":"k"}],"token":"shown: not in a user's map"}`, ""},
-		{`{"env":{"key":"shown","K":{"secretKeyRef":{"name":"n","key":"password"}},"DB_PASSWORD":{"secretKeyRef":{"key":"k","name":"n"}}}}`,
-			`{"env":{"DB_PASSWORD":{"secretKeyRef":{"key":"k","name":"n"}},"K":{"secretKeyRef":{"key":"password","name":"n"}},"key":"shown"}}`},
+		{
+			`{"env":{"key":"shown","K":{"secretKeyRef":{"name":"n","key":"password"}},"DB_PASSWORD":{"secretKeyRef":{"key":"k","name":"n"}}}}`,
+			`{"env":{"DB_PASSWORD":{"secretKeyRef":{"key":"k","name":"n"}},"K":{"secretKeyRef":{"key":"password","name":"n"}},"key":"shown"}}`,
+		},
 		{`{"url":"https://user:canary@git.example/x?access_token=canary&a=b"}`, `{"url":"https://user:***@git.example/x?access_token=***&a=b"}`},
 		{`{"url":"https://canary@git.example/x"}`, `{"url":"https://***@git.example/x"}`},
 		{`{"url":"ssh://git@git.example/x and a@b"}`, ""},

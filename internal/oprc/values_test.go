@@ -195,10 +195,10 @@ func TestDiagnosticsAsText(t *testing.T) {
 	if got := all.Errors(); !cmp.Equal(got, Diagnostics{d, bare}) {
 		t.Errorf("errors: %v", got)
 	}
-	if got := (Locator)(nil).At("/name"); got != (Position{}) {
+	if got := Locator(nil).At("/name"); got != (Position{}) {
 		t.Errorf("got %v", got)
 	}
-	if got := (Locator)(func(p string) Position { return Position{File: p} }).At("/name"); got.File != "/name" {
+	if got := Locator(func(p string) Position { return Position{File: p} }).At("/name"); got.File != "/name" {
 		t.Errorf("got %v", got)
 	}
 }
@@ -217,8 +217,12 @@ func TestConflictsAsText(t *testing.T) {
 // Everything that a decision reads of an environment makes another observation.
 func TestObservations(t *testing.T) {
 	seen := []Observation{
-		{Health: Healthy}, {Health: EnvDown}, {Health: Healthy, Availability: .9}, {Health: Healthy, Recovering: true},
-		{Health: Healthy, Units: new(0)}, {Health: Healthy, Units: new(3)},
+		{Health: Healthy},
+		{Health: EnvDown},
+		{Health: Healthy, Availability: .9},
+		{Health: Healthy, Recovering: true},
+		{Health: Healthy, Units: new(0)},
+		{Health: Healthy, Units: new(3)},
 	}
 	said := []string{"HEALTHY", "DOWN", "HEALTHY, availability 0.9", "HEALTHY, recovering", "HEALTHY, at most 0 units", "HEALTHY, at most 3 units"}
 	for i, o := range seen {
@@ -318,7 +322,8 @@ func TestHeardSinceTheFirst(t *testing.T) {
 func TestRequestsForSources(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	r := Requests{Asked: []SourceRequest{
-		{Verb: VerbApprove, Name: "main", PlanID: "p"}, {Verb: VerbSuspend, Name: "other", Reason: "holidays"},
+		{Verb: VerbApprove, Name: "main", PlanID: "p"},
+		{Verb: VerbSuspend, Name: "other", Reason: "holidays"},
 		{Verb: VerbSuspend, Name: "main", By: "ann", Until: now},
 	}}
 	if a, ok := r.Find(VerbSuspend, "main"); !ok || a.By != "ann" {

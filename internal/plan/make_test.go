@@ -591,15 +591,18 @@ func TestPlanOfAnEnvironmentSaysWhatItBreaks(t *testing.T) {
 		want []string
 	}{
 		"the replicas reach less": {
-			pinned, oprc.Environment{Name: "edge", Availability: 0.9},
+			pinned,
+			oprc.Environment{Name: "edge", Availability: 0.9},
 			[]string{"W105 /availability env-edge.yaml: shop.cart: 1 replica reaches availability 0.9, below the target 0.98"},
 		},
 		"the target cannot be reached any more": {
-			computed, oprc.Environment{Name: "edge", Availability: 0.9},
+			computed,
+			oprc.Environment{Name: "edge", Availability: 0.9},
 			[]string{"E010 /availability env-edge.yaml: shop.cart: availability 0.98 cannot be reached over 1 environment: the best is 0.9 with 1 replica; it stays as it was placed"},
 		},
 		"the availability is not declared any more": {
-			pinned, oprc.Environment{Name: "edge"},
+			pinned,
+			oprc.Environment{Name: "edge"},
 			[]string{"W105 /availability env-edge.yaml: shop.cart: availability 0.98 is asked, but that of environment \"edge\" is not known"},
 		},
 		"still enough":                {pinned, oprc.Environment{Name: "edge", Availability: 0.985}, nil},
@@ -609,7 +612,8 @@ func TestPlanOfAnEnvironmentSaysWhatItBreaks(t *testing.T) {
 		"one of many that are chosen": {anywhere, oprc.Environment{Name: "edge", Availability: 0.985}, nil},
 		"broken as before": {
 			asks(oprc.Deployment{Key: ".cart", PartitionCount: 1, ReplicaCount: 1, TargetEnvs: []string{"cloud"}}),
-			oprc.Environment{Name: "cloud", Availability: 0.5, Labels: map[string]string{"zone": "eu"}}, nil,
+			oprc.Environment{Name: "cloud", Availability: 0.5, Labels: map[string]string{"zone": "eu"}},
+			nil,
 		},
 		"labels are not read": {pinned, oprc.Environment{Name: "edge", Availability: 0.99, Labels: map[string]string{"zone": "eu"}}, nil},
 	} {

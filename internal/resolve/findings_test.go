@@ -52,9 +52,11 @@ func TestFindings(t *testing.T) {
 			},
 		},
 		"E005 and E006 references that could mean two things": {
-			[]string{`{'name':'q','functions':[{'name':'f',` + task + `}],'classes':[{'name':'c','functions':[{'function':'.f'}]}]}`,
+			[]string{
+				`{'name':'q','functions':[{'name':'f',` + task + `}],'classes':[{'name':'c','functions':[{'function':'.f'}]}]}`,
 				`{'name':'p','functions':[{'name':'q.f',` + task + `}],'classes':[{'name':'q.c'},{'name':'d','parents':['q.c'],'functions':[
-				{'name':'a','function':'q.f'},{'name':'b','function':'.q.f'},{'name':'c','function':'p.q.f'}]}]}`},
+				{'name':'a','function':'q.f'},{'name':'b','function':'.q.f'},{'name':'c','function':'p.q.f'}]}]}`,
+			},
 			[]string{
 				"p E005 /classes/1/functions/0/function: function 'q.f' could be 'p.q.f' of this package, or 'q.f' of another (write '.q.f' for the one of this package; to use the other, rename one of the two)",
 				"p E006 /classes/1/parents/0: class 'q.c' could be 'p.q.c' of this package, or 'q.c' of another (write '.q.c' for the one of this package; to use the other, rename one of the two)",

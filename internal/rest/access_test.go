@@ -223,7 +223,8 @@ func TestOpenIDConnect(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = provider.Shutdown() })
 	grants := []rest.Grant{
-		{Claim: "*", Role: rest.Viewer}, {Claim: "devs", Role: rest.Editor, Limits: rest.Limits{Packages: []string{"shop"}}},
+		{Claim: "*", Role: rest.Viewer},
+		{Claim: "devs", Role: rest.Editor, Limits: rest.Limits{Packages: []string{"shop"}}},
 		{Claim: "ops", Role: rest.Approver},
 	}
 	w := newWorld(t, func(s *rest.Server) {

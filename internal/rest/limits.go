@@ -55,9 +55,8 @@ func (b Bounds) orDefault() Bounds {
 
 // callers counts the requests of each caller. It forgets those that have been quiet.
 type callers struct {
-	mu   sync.Mutex
-	by   map[string]*rate.Limiter
-	full time.Time // when it was looked through last
+	mu sync.Mutex
+	by map[string]*rate.Limiter
 }
 
 // rememberedCallers is how many callers are counted before those that are quiet are

@@ -109,9 +109,15 @@ func (a *api) table() []route {
 		kind oprc.Kind
 		doc  any
 	}{
-		{"/packages", oprc.KindPackage, OPackage{}}, {"/classes", oprc.KindClass, OClass{}}, {"/functions", oprc.KindFunction, OFunction{}},
-		{"/deployments", oprc.KindDeployment, OClassDeployment{}}, {"/units", oprc.KindUnit, reconcile.UnitView{}}, {"/cr", oprc.KindRuntime, oprc.ClassRuntime{}},
-		{"/environments", oprc.KindEnv, OEnvironment{}}, {"/crms", oprc.KindCRM, reconcile.CRMView{}}, {"/sources", oprc.KindSource, oprc.SourceStatus{}},
+		{"/packages", oprc.KindPackage, OPackage{}},
+		{"/classes", oprc.KindClass, OClass{}},
+		{"/functions", oprc.KindFunction, OFunction{}},
+		{"/deployments", oprc.KindDeployment, OClassDeployment{}},
+		{"/units", oprc.KindUnit, reconcile.UnitView{}},
+		{"/cr", oprc.KindRuntime, oprc.ClassRuntime{}},
+		{"/environments", oprc.KindEnv, OEnvironment{}},
+		{"/crms", oprc.KindCRM, reconcile.CRMView{}},
+		{"/sources", oprc.KindSource, oprc.SourceStatus{}},
 	} {
 		key := "/{key}"
 		if l.kind == oprc.KindUnit || l.kind == oprc.KindCRM {

@@ -135,7 +135,9 @@ func sarifRuleOf(c oprc.Code) sarifRule {
 		if doc.Code == c {
 			help := doc.Fix + "\n\nThis gives " + string(c) + ":\n\n" + indent(doc.Fails) + "\n\nThis does not:\n\n" + indent(doc.Passes)
 			return sarifRule{
-				string(c), sarifText{Text: doc.Title}, sarifText{Text: doc.Means},
+				string(c),
+				sarifText{Text: doc.Title},
+				sarifText{Text: doc.Means},
 				sarifText{Text: help, Markdown: doc.Fix + "\n\nThis gives " + string(c) + ":\n\n" + fenced("yaml", doc.Fails) + "\nThis does not:\n\n" + fenced("yaml", doc.Passes)},
 			}
 		}
