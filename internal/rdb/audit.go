@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -128,8 +129,10 @@ func (c *catalogue) take(kind oprc.Kind, name string, h oprc.HistoryEntry) bool 
 // An audit is how far records were compared with their digests.
 type audit struct {
 	last    time.Time
-	cursors map[string]uint64 // by hash of records
-	found   map[string]string // digest that was wrong, by hash of records and key
+	cursors map[string]uint64            // by hash of records
+	sums    map[string]map[uint64]string // of slices of the round before, by hash and cursor
+	next    map[string]map[uint64]string // of this round
+	found   map[string]string            // digest that was wrong, by hash of records and key
 }
 
 const (
@@ -141,6 +144,7 @@ const (
 func (a *audit) due(now time.Time) bool {
 	if a.cursors == nil {
 		a.cursors, a.found = map[string]uint64{}, map[string]string{}
+		a.sums, a.next = map[string]map[uint64]string{}, map[string]map[uint64]string{}
 	}
 	if !a.last.IsZero() && now.Sub(a.last) < auditEvery && !now.Before(a.last) {
 		return false
@@ -149,34 +153,51 @@ func (a *audit) due(now time.Time) bool {
 	return true
 }
 
-// compare returns a slice of records with their digests.
+// compare returns a slice of records with their digests and statuses, unless they are as
+// their sum says. An audit that finds nothing new costs next to nothing on the way.
 //
-//	KEYS  1 records  2 digests
-//	ARGV  1 cursor  2 how many  3 what comes before a record's key in the digests
-//	      -> next cursor, then for each record: key, record, digest or ""
+//	KEYS  1 records  2 digests  3 statuses; the records again where there are none
+//	ARGV  1 cursor  2 how many  3 what comes before a record's key in the digests  4 sum, or ""
+//	      -> next cursor, sum, and if that is another: for each record key, record, digest or "", status or ""
 var compare = redis.NewScript(`
 local slice = redis.call("HSCAN", KEYS[1], ARGV[1], "COUNT", ARGV[2])
-local out = {slice[1]}
+local all = {}
 for i = 1, #slice[2], 2 do
-  out[#out + 1] = slice[2][i]
-  out[#out + 1] = slice[2][i + 1]
-  out[#out + 1] = redis.call("HGET", KEYS[2], ARGV[3] .. slice[2][i]) or ""
+  local key = slice[2][i]
+  all[#all + 1] = key
+  all[#all + 1] = slice[2][i + 1]
+  all[#all + 1] = redis.call("HGET", KEYS[2], ARGV[3] .. key) or ""
+  all[#all + 1] = KEYS[3] ~= KEYS[1] and redis.call("HGET", KEYS[3], key) or ""
 end
+local sum = redis.sha1hex(table.concat(all, " "))
+local out = {slice[1], sum}
+if sum == ARGV[4] then return out end
+for i = 1, #all do out[i + 2] = all[i] end
 return out`)
 
-// slice compares the next slice of a hash of records with their digests.
-func (d *DB) slice(ctx context.Context, a *audit, records, digests, prefix string, agrees func(key, record, digest string) bool) error {
+// A look is one record as it is: whether it agrees with its digest.
+type look func(key, record, digest, status string) (agrees bool)
+
+// slice looks at the next slice of a hash of records, unless it is as it was.
+func (d *DB) slice(ctx context.Context, a *audit, records, digests, statuses, prefix string, at look) error {
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	answer, err := compare.Run(bounded, d.c, []string{records, digests}, a.cursors[records], auditSlice, prefix).StringSlice()
+	cursor := a.cursors[records]
+	answer, err := compare.Run(bounded, d.c, []string{records, digests, statuses}, cursor, auditSlice, prefix, a.sums[records][cursor]).StringSlice()
 	if err != nil {
 		return d.wrap(ctx, err)
 	}
 	if a.cursors[records], err = strconv.ParseUint(answer[0], 10, 64); err != nil {
 		return fmt.Errorf("%s: %w", records, err)
 	}
-	for record := range slices.Chunk(answer[1:], 3) {
-		if of := records + " " + record[0]; agrees(record[0], record[1], record[2]) {
+	if a.next[records] == nil {
+		a.next[records] = map[uint64]string{}
+	}
+	if a.next[records][cursor] = answer[1]; a.cursors[records] == 0 {
+		a.sums[records], a.next[records] = a.next[records], nil
+	}
+	for record := range slices.Chunk(answer[2:], 4) {
+		if of := records + " " + record[0]; at(record[0], record[1], record[2], record[3]) {
 			delete(a.found, of)
 		} else {
 			a.found[of] = record[2]
@@ -185,21 +206,25 @@ func (d *DB) slice(ctx context.Context, a *audit, records, digests, prefix strin
 	return nil
 }
 
-// auditCatalogue compares the next slice of each kind if that is due, and adds what was
-// found so far to the damage that c shows.
-func (d *DB) auditCatalogue(ctx context.Context, c *catalogue, due bool) error {
-	a := &d.cache.audit
+// auditCatalogue looks at the next slice of each kind. It reports whether the digests
+// there are others than those that were read, though no counter says so.
+func (d *DB) auditCatalogue(ctx context.Context, c *catalogue) (moved bool, err error) {
 	for kind, hash := range d.k.recordHashes() {
-		if !due {
-			continue
-		}
-		err := d.slice(ctx, a, hash, d.k.catalogueDigests(), string(kind)+"/", func(key, record, digest string) bool {
-			return agrees(kind, key, record, parseDigest(digest))
+		err := d.slice(ctx, &d.cache.audit, hash, d.k.catalogueDigests(), hash, string(kind)+"/", func(key, record, entry, _ string) bool {
+			digest := parseDigest(entry)
+			moved = moved || digest != c.digests[object(kind, key)]
+			return agrees(kind, key, record, digest)
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
+	return moved, nil
+}
+
+// showFound adds what audits found so far to the damage that c shows.
+func (d *DB) showFound(c *catalogue) {
+	a := &d.cache.audit
 	for of, digest := range a.found {
 		hash, key, _ := strings.Cut(of, " ")
 		for kind, records := range d.k.recordHashes() {
@@ -213,7 +238,6 @@ func (d *DB) auditCatalogue(ctx context.Context, c *catalogue, due bool) error {
 			}
 		}
 	}
-	return nil
 }
 
 // agrees reports whether a record of the catalogue is what its digest says.
@@ -230,7 +254,7 @@ func agrees(kind oprc.Kind, key, record string, digest oprc.ObjectDigest) bool {
 }
 
 // unitAgrees is agrees for a unit's record.
-func unitAgrees(_, record, digest string) bool {
+func unitAgrees(_, record, digest, _ string) bool {
 	var rec oprc.UnitRecord
 	if json.Unmarshal([]byte(record), &rec) != nil {
 		return false
@@ -282,11 +306,28 @@ func (d *DB) pairUnits(ctx context.Context, env string, s *envReading) error {
 	return err
 }
 
-// auditUnits is auditCatalogue for the units of an environment.
-func (d *DB) auditUnits(ctx context.Context, env string, s *envReading) error {
-	if err := d.slice(ctx, &d.units, d.k.units(env), d.k.unitDigests(env), "", unitAgrees); err != nil {
-		return err
+// auditUnits is auditCatalogue for the units of an environment, and their statuses.
+func (d *DB) auditUnits(ctx context.Context, env string, s envReading) (moved bool, err error) {
+	err = d.slice(ctx, &d.units, d.k.units(env), d.k.unitDigests(env), d.k.statuses(env), "", func(id, record, digest, status string) bool {
+		was := decodeStatuses(map[string]string{"": status})[""]
+		moved = moved || s.units[id] != parseUnits(map[string]string{"": digest})[""] || !reflect.DeepEqual(was, s.statuses[id])
+		return unitAgrees(id, record, digest, status)
+	})
+	return moved, err
+}
+
+// foundIn reports whether audits found damage in an environment.
+func (a *audit) foundIn(units string) bool {
+	for of := range a.found {
+		if strings.HasPrefix(of, units+" ") {
+			return true
+		}
 	}
+	return false
+}
+
+// showFoundUnits is showFound for the units of an environment.
+func (d *DB) showFoundUnits(env string, s *envReading) {
 	for of, digest := range d.units.found {
 		hash, id, _ := strings.Cut(of, " ")
 		if hash != d.k.units(env) {
@@ -298,7 +339,6 @@ func (d *DB) auditUnits(ctx context.Context, env string, s *envReading) error {
 			delete(d.units.found, of)
 		}
 	}
-	return nil
 }
 
 // Damage compares every record with its digest, and lists the objects, "<kind>/<key>", of
@@ -318,16 +358,16 @@ func (d *DB) auditAll(ctx context.Context) error {
 	d.cache.whole, d.cache.envs = nil, nil
 	d.cache.audit.due(time.Now())
 	d.units.due(time.Now())
-	whole := func(a *audit, records, digests, prefix string, agrees func(key, record, digest string) bool) error {
+	whole := func(a *audit, records, digests, prefix string, at look) error {
 		for first := true; first || a.cursors[records] != 0; first = false {
-			if err := d.slice(ctx, a, records, digests, prefix, agrees); err != nil {
+			if err := d.slice(ctx, a, records, digests, records, prefix, at); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	for kind, hash := range d.k.recordHashes() {
-		err := whole(&d.cache.audit, hash, d.k.catalogueDigests(), string(kind)+"/", func(key, record, digest string) bool {
+		err := whole(&d.cache.audit, hash, d.k.catalogueDigests(), string(kind)+"/", func(key, record, digest, _ string) bool {
 			return agrees(kind, key, record, parseDigest(digest))
 		})
 		if err != nil {

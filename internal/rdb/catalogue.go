@@ -26,6 +26,8 @@ type catalogueCache struct {
 	ledger      string     // the cache ends with it
 	whole       *catalogue // the last reading, until its slot moves
 	envs        map[string]keptReading
+	server      string // run ids of the servers that were read from
+	connects    int64  // connections that had been made then
 	readings    uint64 // counts what was read anew
 	packages    map[string]cached[oprc.PackageRecord]
 	deployments map[string]cached[oprc.Deployment]
@@ -93,12 +95,16 @@ func (k *catalogueCache) inTurn(read func() error) error {
 }
 
 func (d *DB) readMovedCatalogue(ctx context.Context) (*catalogue, error) {
+	if err := d.sameServer(ctx); err != nil {
+		return nil, err
+	}
 	audit, kept := d.cache.audit.due(time.Now()), d.cache.whole
-	if kept != nil && !audit {
-		switch at, err := d.catalogueMark(ctx); {
-		case err != nil:
+	if kept != nil {
+		stays, err := d.stays(ctx, kept, audit)
+		if err != nil {
 			return nil, err
-		case at == kept.mark():
+		}
+		if stays {
 			return kept, nil
 		}
 	}
@@ -121,15 +127,66 @@ func (d *DB) readMovedCatalogue(ctx context.Context) (*catalogue, error) {
 		if !whole && attempt <= torn {
 			continue
 		}
-		if err := d.auditCatalogue(ctx, c, audit); err != nil {
-			return nil, err
+		if audit && kept == nil {
+			if _, err := d.auditCatalogue(ctx, c); err != nil {
+				return nil, err
+			}
 		}
+		d.showFound(c)
 		if err := d.restore(ctx, c); err != nil {
 			return nil, err
 		}
 		d.cache.keep(c, kept)
 		return c, nil
 	}
+}
+
+// stays reports whether the catalogue is as it was read last: by its counter, and where an
+// audit is due by the next slices of its records.
+func (d *DB) stays(ctx context.Context, kept *catalogue, audit bool) (bool, error) {
+	at, err := d.catalogueMark(ctx)
+	if err != nil {
+		return false, err
+	}
+	moved := at != kept.mark()
+	if audit {
+		altered, err := d.auditCatalogue(ctx, kept)
+		if err != nil {
+			return false, err
+		}
+		moved = moved || altered
+	}
+	return !moved && len(d.cache.audit.found) == 0, nil
+}
+
+// sameServer lets a reading keep nothing if another Redis, or one that was started again,
+// answers: counters mean nothing there. It asks when there are new connections.
+func (d *DB) sameServer(ctx context.Context) error {
+	connects := d.connects.Load()
+	if connects == d.cache.connects {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var ids []string
+	err := EachMaster(bounded, d.c, func(ctx context.Context, c *redis.Client) error {
+		info, err := c.InfoMap(ctx, "server").Result()
+		mu.Lock()
+		defer mu.Unlock()
+		ids = append(ids, info["Server"]["run_id"])
+		return err
+	})
+	slices.Sort(ids)
+	now := strings.Join(ids, " ")
+	if err != nil || now != d.cache.server { // who may not ask takes it for another one
+		d.cache.whole, d.cache.envs = nil, nil
+	}
+	if err = d.wrap(ctx, err); errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+		return err
+	}
+	d.cache.connects, d.cache.server = connects, now
+	return nil
 }
 
 // keep numbers a reading: like the one before if they are the same. Damage has to be looked

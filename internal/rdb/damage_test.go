@@ -25,10 +25,14 @@ func TestDamageIsShown(t *testing.T) {
 			[]string{"class/shop.record", "deployment/shop.record", "environment/edge", "function/shop.pay", "package/shop"},
 		},
 		"a class's digest": {[]any{"HDEL", catalog + "digests", "class/shop.record"}, []string{"class/shop.record"}},
-		"packages":         {[]any{"DEL", catalog + "packages"}, []string{"package/shop"}},
-		"classes":          {[]any{"DEL", catalog + "classes"}, []string{"class/shop.record"}},
-		"a class":          {[]any{"HSET", catalog + "classes", "shop.record", `{"_key":"shop.record","disabled":true}`}, []string{"class/shop.record"}},
-		"a deployment":     {[]any{"HDEL", catalog + "deployments", "shop.record"}, []string{"deployment/shop.record"}},
+		"an altered digest": {
+			[]any{"HSET", catalog + "digests", "class/shop.record", "7 abc -"}, []string{"class/shop.record"},
+		},
+		"an altered unit's digest": {[]any{"HSET", env + "digests", id, "1 abc"}, []string{"unit/" + id}},
+		"packages":                 {[]any{"DEL", catalog + "packages"}, []string{"package/shop"}},
+		"classes":                  {[]any{"DEL", catalog + "classes"}, []string{"class/shop.record"}},
+		"a class":                  {[]any{"HSET", catalog + "classes", "shop.record", `{"_key":"shop.record","disabled":true}`}, []string{"class/shop.record"}},
+		"a deployment":             {[]any{"HDEL", catalog + "deployments", "shop.record"}, []string{"deployment/shop.record"}},
 		"an environment": {
 			[]any{"HSET", catalog + "environments", "edge", `{"spec":{"name":"edge","availability":0.1},"rev":1}`}, []string{"environment/edge"},
 		},

@@ -53,22 +53,29 @@ type DB struct {
 
 	histories, runtimes atomic.Int64 // those that were looked for
 
+	connects atomic.Int64 // connections that were made so far
+
 	discovery discovery
 }
 
 // Open connects to Redis and makes sure, in under four seconds, that it answers.
 // If it does not, the error is an [ErrUnavailable] that names the address.
 func Open(ctx context.Context, o Options) (*DB, error) {
-	c, addr, err := Client(o)
+	where, err := parseURL(o)
 	if err != nil {
 		return nil, err
 	}
+	quietClient()
 	d := &DB{
-		c:     c,
 		k:     o.Keys.orDefault(),
 		group: cmp.Or(o.Group, "package-manager"),
-		addr:  addr,
+		addr:  display(where),
 	}
+	where.OnConnect = func(context.Context, *redis.Conn) error {
+		d.connects.Add(1)
+		return nil
+	}
+	d.c = redis.NewUniversalClient(where)
 	if err := d.identify(ctx); err != nil {
 		_ = d.c.Close()
 		return nil, err

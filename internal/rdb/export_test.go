@@ -23,3 +23,6 @@ var (
 	DecodeRecords  = decodeAll[oprc.UnitRecord]
 	DecodeStatuses = decodeStatuses
 )
+
+// AuditEvery is the pause between two looks at slices of records.
+const AuditEvery = auditEvery

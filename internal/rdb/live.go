@@ -76,6 +76,7 @@ type envReading struct {
 	beats    []oprc.Heartbeat
 	now      time.Time       // by the clock that stamped the heartbeats
 	number   uint64          // of the reading of units and statuses
+	runs     int             // units that are to run
 	damaged  map[string]bool // units whose record and digest disagree
 }
 
@@ -87,7 +88,7 @@ func (s envReading) over() bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(slices.Collect(maps.Values(s.units)), oprc.UnitDigest.Runs)
+	return s.runs == 0
 }
 
 // state is what placement sees of the environment.
@@ -115,11 +116,7 @@ func (s envReading) state(rec oprc.EnvironmentRecord) oprc.EnvironmentState {
 	if reported != nil {
 		state.Availability = *reported
 	}
-	for _, u := range s.units {
-		if u.Runs() {
-			state.Units++
-		}
-	}
+	state.Units = s.runs
 	return state
 }
 
@@ -186,8 +183,8 @@ func (a envAnswers) mark() envMark {
 	return envMark{a.moved.Val(), a.records.Val(), a.units.Val(), a.statuses.Val()}
 }
 
-// readEnvironments reads the slots of environments: all of those that moved, and each of
-// them when an audit is due, for no counter shows what somebody alters by hand.
+// readEnvironments reads the slots of environments: all of those that moved. No counter
+// shows what somebody alters by hand: for that, slices are looked at now and then.
 func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]envReading, error) {
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
@@ -222,10 +219,19 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 // keptOrMoved reads the environments that moved since their last reading, and keeps the
 // others.
 func (d *DB) keptOrMoved(ctx context.Context, names []string, got map[string]envAnswers) (map[string]envReading, error) {
-	audit := d.units.due(time.Now()) || len(d.units.found) > 0
+	audit := d.units.due(time.Now())
 	var moved []string
 	for _, e := range names {
-		if kept, ok := d.cache.envs[e]; audit || !ok || kept.at != got[e].mark() || len(kept.damaged) > 0 {
+		kept, ok := d.cache.envs[e]
+		stays := ok && kept.at == got[e].mark() && len(kept.damaged) == 0
+		if ok && audit {
+			altered, err := d.auditUnits(ctx, e, kept.envReading)
+			if err != nil {
+				return nil, err
+			}
+			stays = stays && !altered
+		}
+		if !stays || d.units.foundIn(d.k.units(e)) {
 			moved = append(moved, e)
 		}
 	}
@@ -271,7 +277,8 @@ func (d *DB) readMoved(ctx context.Context, names []string, before map[string]en
 			units: parseUnits(units[e].Val()), statuses: decodeStatuses(statuses[e].Val()),
 			number: d.cache.readings, damaged: map[string]bool{},
 		}
-		if err := d.sound(ctx, e, &s, records[e].Val(), audit); err != nil {
+		_, seen := d.cache.envs[e]
+		if err := d.sound(ctx, e, &s, records[e].Val(), audit && !seen); err != nil {
 			delete(d.cache.envs, e)
 			return err
 		}
@@ -292,8 +299,11 @@ func (d *DB) sound(ctx context.Context, env string, s *envReading, records int64
 		}
 	}
 	if audit {
-		return d.auditUnits(ctx, env, s)
+		if _, err := d.auditUnits(ctx, env, *s); err != nil {
+			return err
+		}
 	}
+	d.showFoundUnits(env, s)
 	return nil
 }
 
@@ -306,10 +316,15 @@ func (s envReading) same(as envReading) bool {
 // remember shows a unit whose record was lost as undeployed at the generation that
 // a CRM last reported on. Otherwise it would start again at 1, and that CRM would
 // take its commands for old ones.
-func (s envReading) remember() {
+func (s *envReading) remember() {
 	for id, st := range s.statuses {
 		if st.Generation > s.units[id].Generation {
 			s.units[id] = oprc.UnitDigest{Generation: st.Generation}
+		}
+	}
+	for _, u := range s.units {
+		if u.Runs() {
+			s.runs++
 		}
 	}
 }

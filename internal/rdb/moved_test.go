@@ -1,15 +1,20 @@
 package rdb_test
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/rdb"
+	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
 
 // A reading that keeps what has not moved is what somebody reads who keeps nothing,
@@ -62,4 +67,62 @@ func TestReadingsKeepWhatHasNotMoved(t *testing.T) {
 			before = kept
 		}
 	})
+}
+
+// A ledger at rest costs a daemon its counters: nothing is read again, audits or not. What
+// somebody alters past all scripts shows all the same.
+func TestAtRestNothingIsReadAgain(t *testing.T) {
+	url := servers.Empty(t, rdbtest.Kinds[0])
+	db, ctx := open(t, url), t.Context()
+	if err := write(t, db, shop()); err != nil {
+		t.Fatal(err)
+	}
+	dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1))
+	const id = "shop.record/0/0@edge"
+	if _, err := db.Fold(ctx, "edge", []ingest.StatusWrite{{ID: id, New: oprc.Status{Generation: 1, ReportID: "1-1", Condition: oprc.Running}}}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	client, _ := raw(t, url).(*redis.Client)
+	first := must(db.Live(ctx))(t)
+	for range 3 { // whoever reads first looks at the records once
+		time.Sleep(rdb.AuditEvery)
+		must(db.Live(ctx))(t)
+	}
+	before := calls(t, client, "hgetall")
+	readings := 0
+	for end := time.Now().Add(2*rdb.AuditEvery + time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if live := must(db.Live(ctx))(t); live.Reading != first.Reading {
+			t.Fatalf("reading %d follows %d", live.Reading, first.Reading)
+		}
+		readings++
+	}
+	if got := calls(t, client, "hgetall") - before; got != readings { // the heartbeats
+		t.Errorf("%d hashes were read whole in %d readings", got, readings)
+	}
+	if err := client.HSet(ctx, "oaas_pm:{env:edge}:status", id, `{"generation":1,"reportId":"1-1","condition":"DOWN"}`).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if must(db.Live(ctx))(t).Statuses["edge"][id].Condition == oprc.Down {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("a status that was altered by hand does not show")
+		}
+	}
+}
+
+// calls is how often Redis ran a command.
+func calls(t *testing.T, c *redis.Client, command string) int {
+	t.Helper()
+	all, err := c.InfoMap(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _, _ := strings.Cut(strings.TrimPrefix(all["Commandstats"]["cmdstat_"+command], "calls="), ",")
+	count, err := strconv.Atoi(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return count
 }
