@@ -161,15 +161,14 @@ func (a *audit) due(now time.Time) bool {
 //	      -> next cursor, sum, and if that is another: for each record key, record, digest or "", status or ""
 var compare = redis.NewScript(`
 local slice = redis.call("HSCAN", KEYS[1], ARGV[1], "COUNT", ARGV[2])
-local all = {}
+local all, sum = {}, ""
 for i = 1, #slice[2], 2 do
-  local key = slice[2][i]
-  all[#all + 1] = key
-  all[#all + 1] = slice[2][i + 1]
-  all[#all + 1] = redis.call("HGET", KEYS[2], ARGV[3] .. key) or ""
-  all[#all + 1] = KEYS[3] ~= KEYS[1] and redis.call("HGET", KEYS[3], key) or ""
+  local key, record = slice[2][i], slice[2][i + 1]
+  local digest = redis.call("HGET", KEYS[2], ARGV[3] .. key) or ""
+  local status = KEYS[3] ~= KEYS[1] and redis.call("HGET", KEYS[3], key) or ""
+  sum = redis.sha1hex(sum .. key .. " " .. record .. " " .. digest .. " " .. status)
+  for _, text in ipairs({key, record, digest, status}) do all[#all + 1] = text end
 end
-local sum = redis.sha1hex(table.concat(all, " "))
 local out = {slice[1], sum}
 if sum == ARGV[4] then return out end
 for i = 1, #all do out[i + 2] = all[i] end

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/redis/go-redis/v9"
@@ -125,4 +126,20 @@ func calls(t *testing.T, c *redis.Client, command string) int {
 		t.Fatal(err)
 	}
 	return count
+}
+
+// The embedded Redis takes what a slice of many records asks of its scripts, too.
+func TestAuditsOfManyRecordsOnTheEmbeddedRedis(t *testing.T) {
+	db := open(t, "redis://"+miniredis.RunT(t).Addr())
+	if err := write(t, db, shop()); err != nil {
+		t.Fatal(err)
+	}
+	var all []oprc.Command
+	for i := range 500 {
+		all = append(all, command(unit("shop.record", i, 0, "edge"), oprc.Deploy, 1))
+	}
+	dispatch(t, db, "edge", all...)
+	if live := must(db.Live(t.Context()))(t); len(live.Units["edge"]) != len(all) || len(live.Damaged) != 0 {
+		t.Errorf("%d units, damaged: %v", len(live.Units["edge"]), live.Damaged)
+	}
 }
