@@ -55,6 +55,12 @@ test-containers: ## run the tests of the container driver; installs Podman when 
 	@.ci/deps-containers
 	go test -tags containers -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./crm/docker
 
+.PHONY: test-kubernetes
+test-kubernetes: ## run the tests of the Kubernetes drivers against a real API server; installs etcd and builds Kubernetes when missing
+	@.ci/deps
+	@.ci/deps-kubernetes
+	go test -tags kubernetes -p 1 -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./crm/kubernetes/...
+
 .PHONY: alerts
 alerts: ## try the alerts of deploy/prometheus; installs promtool when missing
 	@.ci/deps-alerts
@@ -117,7 +123,7 @@ fmt-check: $(BIN)/gofumpt
 
 .PHONY: vet
 vet:
-	go vet -tags endurance,containers ./...
+	go vet -tags endurance,containers,kubernetes ./...
 
 .PHONY: cross
 cross:

@@ -77,6 +77,14 @@ const (
 	OpUndeploy = oprc.Undeploy
 )
 
+// What readers of an object's replicas may rely on.
+const (
+	NoConsistency    = oprc.ConsistencyNone
+	ReadYourWrite    = oprc.ReadYourWrite
+	BoundedStaleness = oprc.BoundedStaleness
+	Strong           = oprc.Strong
+)
+
 // Who may call a binding.
 const (
 	Public   = oprc.Public   // anybody
@@ -138,6 +146,14 @@ type Resumer interface {
 	// last deployed by. It is called once, before any Deploy or Undeploy: units
 	// that run as they should are then left as they are.
 	Resume(ctx context.Context, adopt func(Command, State) Reporter) error
+}
+
+// A Releaser is a handler whose workloads are the same whichever CRM of the environment
+// has the unit.
+type Releaser interface {
+	// Release is called instead of Undeploy for a unit that a colleague has now: the
+	// handler must write nothing for it any more, and its workloads go on.
+	Release(ctx context.Context, c Command) error
 }
 
 // Options say who the CRM is and where it works.

@@ -169,10 +169,14 @@ func (r *runner) attemptOnce(ctx context.Context, s *slot) (wait time.Duration, 
 	}
 	var st State
 	var err error
-	if t.Type == oprc.Deploy && !t.foreign {
-		st, err = r.h.Deploy(ctx, t.Command, t.report)
-	} else {
+	releaser, releases := r.h.(Releaser)
+	switch {
+	case t.foreign && releases:
+		err = releaser.Release(ctx, t.Command)
+	case t.foreign || t.Type == oprc.Undeploy:
 		err = r.h.Undeploy(ctx, t.Command)
+	default:
+		st, err = r.h.Deploy(ctx, t.Command, t.report)
 	}
 	return r.finish(ctx, s, t, st.normal(), err)
 }

@@ -33,7 +33,7 @@ var (
 // arrows: room -> rooms that it may import. A room that is missing here is an error.
 var arrows = map[string][]string{
 	"cmd/oprc":           {"internal/cli"},
-	"cmd/oprc-crm":       {"crm", "crm/docker"}, // the one program that links engines' libraries
+	"cmd/oprc-crm":       {"crm", "crm/docker", "crm/kubernetes"}, // the one program that links engines' libraries
 	"internal/oprc":      {},
 	"internal/resolve":   {"internal/oprc"},
 	"internal/placement": {"internal/oprc"},
@@ -53,6 +53,7 @@ var arrows = map[string][]string{
 	"internal/cli":       slices.Concat(inward, adapters, []string{"schema", "crm"}),
 	"crm":                {"internal/oprc", "internal/rdb"},
 	"crm/docker":         {"crm"},
+	"crm/kubernetes":     {"crm", "internal/oprc"},
 	"schema":             {},
 	"examples":           {}, // functions that a user can copy: the standard library only
 	"e2e":                {},
@@ -97,9 +98,17 @@ var homes = map[string][]string{
 	"go.yaml.in/yaml":                       {"internal/schema", "internal/view", "internal/cli"},
 	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "internal/loop", "internal/ingest", "internal/notify", "crm"},
 	"golang.org/x/time":                     {"internal/gitsource", "internal/rest"},
-	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve", "crm"},
+	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve", "crm", "crm/kubernetes"},
 	"k8s.io/apimachinery/pkg/labels":        {"internal/cli"},
 	"k8s.io/client-go/util/jsonpath":        {"internal/view"},
+	"k8s.io/apimachinery/pkg/api/errors":    {"crm/kubernetes"},
+	"k8s.io/apimachinery/pkg/apis/meta":     {"crm/kubernetes"},
+	"k8s.io/apimachinery/pkg/runtime":       {"crm/kubernetes"},
+	"k8s.io/apimachinery/pkg/watch":         {"crm/kubernetes"},
+	"k8s.io/client-go/dynamic":              {"crm/kubernetes"},
+	"k8s.io/client-go/rest":                 {"crm/kubernetes"},
+	"k8s.io/client-go/tools":                {"crm/kubernetes"},
+	"k8s.io/client-go/util/workqueue":       {"crm/kubernetes"},
 }
 
 // Calls that only some rooms may make: the clock, the environment, the root
@@ -252,7 +261,7 @@ func TestOprcLinksNoEngine(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, dep := range strings.Fields(string(out)) {
-		if under(dep, "github.com/moby/moby") || under(dep, "k8s.io/client-go/kubernetes") || under(dep, "k8s.io/client-go/rest") || under(dep, module+"/crm/docker") {
+		if under(dep, "github.com/moby/moby") || under(dep, "k8s.io/client-go/dynamic") || under(dep, "k8s.io/client-go/rest") || under(dep, module+"/crm/docker") || under(dep, module+"/crm/kubernetes") {
 			t.Errorf("oprc links %s, which belongs into oprc-crm", dep)
 		}
 	}

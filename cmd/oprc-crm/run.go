@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/crm"
 	"github.com/oaas-platform/oprc/crm/docker"
+	"github.com/oaas-platform/oprc/crm/kubernetes"
 	"github.com/oaas-platform/oprc/crm/workload"
 )
 
@@ -22,9 +24,16 @@ type runOptions struct {
 	secrets string
 	publish string
 	drain   bool
+	user    string
 	docker  docker.Options
+	kube    kubernetes.Options
+	taints  []string // that pods bear
+	create  bool     // the namespace
 	log     *slog.Logger
 }
+
+// drivers are what --driver knows.
+var drivers = []string{"docker", "kubernetes"}
 
 func newRun() *cobra.Command {
 	o := &runOptions{}
@@ -36,29 +45,40 @@ sends heartbeats until it is stopped. Workloads outlive it, and are adopted by i
 next run under the same --id.
 
 The Redis URL can be given as OPRC_REDIS_URL, so that no password stands in the list
-of processes. The container engine is that of DOCKER_HOST unless --host names one.`,
-		Example: `  oprc-crm run --driver docker --env edge --redis redis://localhost:6379 --secrets /etc/oprc/secrets
+of processes.
+
+docker runs each function as a container of the engine of DOCKER_HOST, or of --host.
+
+kubernetes runs each function as a Deployment and a Service, or as a Knative Service
+where it is written for Knative; in the namespace oprc-ENV, or in --namespace. The
+cluster is that of KUBECONFIG, of --kubeconfig, or the one it runs in. Secrets are
+those of the namespace. Several CRMs with different ids share an environment. The
+rights that it needs are in deploy/kubernetes/crm.`,
+		Example: `  oprc-crm run --driver kubernetes --env cloud --redis redis://localhost:6379 --create-namespace
+  oprc-crm run --driver kubernetes --env cloud --pull-secret registry --node-selector pool=functions --toleration dedicated=functions:NoSchedule
+  oprc-crm run --driver docker --env edge --redis redis://localhost:6379 --secrets /etc/oprc/secrets
   oprc-crm run --driver docker --env edge --host unix:///run/podman/podman.sock`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&o.driver, "driver", "", "what carries units out: docker")
+	fs.StringVar(&o.driver, "driver", "", "what carries units out: docker or kubernetes")
 	fs.StringVar(&o.crm.Env, "env", "", "`name` of the environment to serve")
 	fs.StringVar(&o.crm.ID, "id", "", "`name` of this CRM, unique in the environment and the same after a restart (default: the host's)")
 	fs.StringVar(&o.crm.Redis, "redis", "", "Redis `URL` (default: OPRC_REDIS_URL)")
 	fs.StringVar(&o.crm.Database, "database", "", "key `prefix` (default: oaas_pm)")
 	fs.StringVar(&o.crm.Topic, "topic", "", "stream `prefix` (default: oaas.pm)")
 	fs.Float64Var(&o.crm.Availability, "availability", 0, "availability to report, between 0 and 1; 0 reports none")
-	fs.StringVar(&o.secrets, "secrets", "", "`directory` with a file NAME/KEY for each key of a secret")
-	fs.BoolVar(&o.drain, "drain", false, "stop the workloads when this program is asked to end")
+	fs.StringVar(&o.secrets, "secrets", "", "docker: `directory` with a file NAME/KEY for each key of a secret")
+	fs.BoolVar(&o.drain, "drain", false, "docker: stop the workloads when this program is asked to end")
 	fs.StringVar(&o.docker.Host, "host", "", "docker: `address` of the container engine")
 	fs.StringVar(&o.publish, "publish-address", "127.0.0.1", "docker: IP `address` at which ports are published")
-	fs.StringVar(&o.docker.User, "user", "", "docker: `UID[:GID]` for images that name no user (default: 65532:65532)")
-	fs.BoolVar(&o.docker.Writable, "writable", false, "docker: let containers write to their root file system")
-	fs.StringSliceVar(&o.docker.Capabilities, "capability", nil, "docker: Linux `capability` that containers keep; repeatable")
+	fs.StringVar(&o.user, "user", "", "`UID[:GID]` of containers (default: 65532:65532); docker uses it for images that name none, and for kubernetes \"image\" means the image's own")
+	fs.BoolVar(&o.docker.Writable, "writable", false, "let containers write to their root file system")
+	fs.StringSliceVar(&o.docker.Capabilities, "capability", nil, "Linux `capability` that containers keep; repeatable")
 	fs.StringVar(&o.docker.Credentials, "credentials", "", "docker: `file` with registry credentials (default: ~/.docker/config.json)")
 	fs.DurationVar(&o.docker.Patience.Linger, "linger", 0, "docker: `time` for which a replaced container still answers (default 5s)")
+	o.bindKubernetes(cmd)
 	_ = cmd.MarkFlagRequired("driver")
 	_ = cmd.MarkFlagRequired("env")
 	return cmd
@@ -81,8 +101,10 @@ func (o *runOptions) run(ctx context.Context) error {
 	switch o.driver {
 	case "docker":
 		return o.runDocker(ctx)
+	case "kubernetes":
+		return o.runKubernetes(ctx)
 	}
-	return fmt.Errorf("--driver %s: known is docker", o.driver)
+	return fmt.Errorf("--driver %s: known are %s", o.driver, strings.Join(drivers, ", "))
 }
 
 func (o *runOptions) runDocker(ctx context.Context) error {
@@ -90,7 +112,7 @@ func (o *runOptions) runDocker(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--publish-address: %w", err)
 	}
-	o.docker.Publish, o.docker.Env, o.docker.CRM = publish, o.crm.Env, o.crm.ID
+	o.docker.Publish, o.docker.Env, o.docker.CRM, o.docker.User = publish, o.crm.Env, o.crm.ID, o.user
 	o.docker.Secrets, o.docker.Logger = workload.SecretDir(o.secrets), o.log
 	d, err := docker.New(ctx, o.docker)
 	if err != nil {

@@ -36,12 +36,12 @@ type driverOptions struct {
 
 func (o *driverOptions) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&o.driver, "driver", "sim", "what carries units out: sim pretends to, process runs local commands, docker runs containers (by oprc-crm)")
+	fs.StringVar(&o.driver, "driver", "sim", "what carries units out: sim pretends to, process runs local commands, docker runs containers, kubernetes Deployments (both by oprc-crm)")
 	fs.StringVar(&o.images, "images", "", "`file` that maps images to local commands, for --driver process")
 	fs.StringVar(&o.secrets, "secrets", "", "`directory` with a file NAME/KEY for each key of a secret that environment variables refer to")
 	fs.DurationVar(&o.sim.StartDelay, "start-delay", 300*time.Millisecond, "`time` that sim takes to start a unit")
 	fs.Float64Var(&o.sim.FailRate, "fail-rate", 0, "`share` of starts that fail in sim, from 0 to 1")
-	completeValues(cmd, "driver", "sim", "process", "docker")
+	completeValues(cmd, "driver", "sim", "process", "docker", "kubernetes")
 	_ = cmd.MarkFlagFilename("images", "json")
 }
 
@@ -51,12 +51,12 @@ func (o *driverOptions) handlers(e *env) (func() crm.Handler, error) {
 	switch o.driver {
 	case "sim":
 		return func() crm.Handler { return sim.New(o.sim) }, nil
-	case "docker":
+	case "docker", "kubernetes":
 		_, err := findCRMProgram()
 		return nil, err
 	case "process":
 	default:
-		return nil, usagef("--driver %s: known are sim, process and docker", o.driver)
+		return nil, usagef("--driver %s: known are sim, process, docker and kubernetes", o.driver)
 	}
 	if o.images == "" {
 		return nil, usagef("--driver process needs --images FILE, which maps images to local commands")
@@ -96,9 +96,9 @@ func newCRMRun(e *env) *cobra.Command {
 		Long: `Runs a CRM: it joins the environment's commands, carries them out by its driver,
 reports, and sends heartbeats until it is stopped.
 
-The drivers sim and process are part of oprc. The driver docker is started as the
-program oprc-crm, found beside oprc or on the PATH; what follows -- goes to it
-(oprc-crm run --help lists its flags).
+The drivers sim and process are part of oprc. The drivers docker and kubernetes are
+those of the program oprc-crm, found beside oprc or on the PATH; what follows -- goes
+to it (oprc-crm run --help lists its flags).
 
 A CRM keeps its id over a restart. While another process has it, the second one ends
 with a conflict.
@@ -109,10 +109,11 @@ that other commands find it.` +
 		Example: `  oprc crm run --env local
   oprc crm run --env cloud-1 --redis redis://localhost:6379 --start-delay 2s --fail-rate 0.1
   oprc crm run --env local --driver process --images examples/images.json
-  oprc crm run --env edge --driver docker --secrets /etc/oprc/secrets -- --publish-address 10.0.0.5`,
+  oprc crm run --env edge --driver docker --secrets /etc/oprc/secrets -- --publish-address 10.0.0.5
+  oprc crm run --env cloud --driver kubernetes -- --create-namespace --pull-secret registry`,
 		Args: func(cmd *cobra.Command, words []string) error {
-			if dash := cmd.ArgsLenAtDash(); len(words) > 0 && (dash != 0 || o.driver != "docker") {
-				return usagef("%s takes no arguments; what follows -- is for --driver docker", cmd.CommandPath())
+			if dash := cmd.ArgsLenAtDash(); len(words) > 0 && (dash != 0 || o.driver == "sim" || o.driver == "process") {
+				return usagef("%s takes no arguments; what follows -- is for the drivers of oprc-crm", cmd.CommandPath())
 			}
 			return nil
 		},

@@ -55,7 +55,10 @@ func (e *env) runExternal(ctx context.Context, o driverOptions, c crm.Options, m
 	}
 	args := []string{
 		"run", "--driver", o.driver, "--env", c.Env, "--id", c.ID, "--database", c.Database, "--topic", c.Topic,
-		"--availability", strconv.FormatFloat(c.Availability, 'g', -1, 64), "--secrets", o.secrets,
+		"--availability", strconv.FormatFloat(c.Availability, 'g', -1, 64),
+	}
+	if o.secrets != "" {
+		args = append(args, "--secrets", o.secrets)
 	}
 	cmd := exec.CommandContext(ctx, program, append(args, more...)...) //nolint:gosec // it is our own
 	cmd.Env = append(e.environ, "OPRC_REDIS_URL="+c.Redis)

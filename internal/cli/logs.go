@@ -112,14 +112,15 @@ func (o *logsOptions) followers(units []*reconcile.UnitView) []func(context.Cont
 	return all
 }
 
-// wants reports whether a replica is of the function that is asked for: its name says
-// so.
+// wants reports whether a replica is of the function that is asked for: its name has
+// the end of the name that is made of unit and function, which differs for each.
 func (o *logsOptions) wants(u *reconcile.UnitView, replica string) bool {
 	if o.function == "" {
 		return true
 	}
 	return slices.ContainsFunc(u.Unit.Functions, func(f oprc.UnitFunction) bool {
-		return f.Key == o.function && strings.Contains(replica, strings.TrimSuffix(process.LogName(u.Unit.ID, f.Key), ".log"))
+		name := strings.TrimSuffix(process.LogName(u.Unit.ID, f.Key), ".log")
+		return f.Key == o.function && strings.Contains(replica, name[strings.LastIndexByte(name, '-'):])
 	})
 }
 
