@@ -46,8 +46,8 @@ test: deps ## run all tests; installs redis-server, redis-tools, python3-redis, 
 	go test -p 3 -parallel 4 -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
 
 .PHONY: test-endurance
-test-endurance: deps ## run the long end-to-end tests: processes killed at random, failovers under load, a CRM away for a day, thousands of packages
-	go test -tags endurance -parallel 4 -timeout 20m -count=1 $(TESTFLAGS) ./e2e -run "^($$(git grep -l '^//go:build endurance' -- 'e2e/*_test.go' | xargs sed -n 's/^func \(Test[A-Za-z0-9]*\)(.*/\1/p' | paste -sd '|' -))$$"
+test-endurance: deps ## run the long tests: processes killed at random, failovers under load, a CRM away for a day, thousands of packages, a CRM written in Bash
+	go test -tags endurance -p 2 -parallel 4 -timeout 20m -count=1 $(TESTFLAGS) ./e2e ./crm/crmtest -run "^($$(git grep -l '^//go:build endurance' -- '*_test.go' | xargs sed -n 's/^func \(Test[A-Za-z0-9]*\)(.*/\1/p' | paste -sd '|' -))$$"
 
 .PHONY: test-containers
 test-containers: ## run the tests of the container driver; installs Podman when missing

@@ -85,17 +85,6 @@ func pythonWithRedis(t *testing.T) string {
 	return ""
 }
 
-func TestShell(t *testing.T) {
-	t.Parallel()
-	for _, program := range []string{"bash", "redis-cli"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Fatalf("%v: install it (apt-get install bash redis-tools)", err)
-		}
-	}
-	url := rdbtest.Server(t)
-	crmtest.Test(t, crmtest.Options{Redis: url, Start: startChild(t, "bash", "../../docs/crm/crm.sh", url, "conformance", "sh"), Patience: patience})
-}
-
 // The examples are short enough to be read.
 func TestExamplesAreShort(t *testing.T) {
 	t.Parallel()

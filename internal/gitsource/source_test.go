@@ -138,22 +138,6 @@ func glob(t *testing.T, pattern string) []string {
 	return names
 }
 
-func TestMirrorIsReplacedAfterManyFetches(t *testing.T) {
-	w := newWork(t)
-	w.commit("a.yaml", "0")
-	o := gitsource.Options{URL: w.Serve(t).URL, CacheDir: t.TempDir()}
-	s := open(t, o)
-	for i := range 53 {
-		w.commit("a.yaml", fmt.Sprint("name: v", i))
-		if got := read(t, s); got["a.yaml"] != fmt.Sprint("name: v", i) {
-			t.Fatalf("commit %d: got %v", i, got)
-		}
-	}
-	if n := len(glob(t, filepath.Join(o.CacheDir, "*", "objects/pack/*.pack"))); n > 10 {
-		t.Errorf("the mirror has %d packs after 53 fetches, want a few", n)
-	}
-}
-
 func TestRefs(t *testing.T) {
 	w := newWork(t)
 	one := w.commit("a.yaml", "1")
