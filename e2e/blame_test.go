@@ -159,7 +159,7 @@ func TestBlameIsGitBlame(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	r := &reconcile.Reconciler{Ledger: db, Reader: db, Load: schema.Load, Now: time.Now}
+	r := &reconcile.Reconciler{Ledger: db, Load: schema.Load, Now: time.Now}
 	repo.Commit("first")
 	apply := func() {
 		head := strings.Split(repo.Git("log", "-1", "--format=%H%n%an%n%s"), "\n")

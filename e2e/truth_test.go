@@ -19,7 +19,7 @@ import (
 // to be what one of them after the other would have left; what that is, the same program
 // shows on a ledger of its own.
 
-var pairs = flag.Int("pairs", 2, "pairs of each relation for TestTwoAtOnce")
+var pairs = flag.Int("pairs", 1, "pairs of each relation for TestTwoAtOnce")
 
 // A skew is a world and two changes of it, each of which is right by itself.
 type skew struct{ base, a, b string }
