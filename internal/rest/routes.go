@@ -288,6 +288,10 @@ func (a *api) eventRoutes() []route {
 			method: "GET", path: "/watch", name: "watch", says: "Sends what happens, as it happens: Server-Sent Events, or a WebSocket on upgrade.", role: Viewer,
 			query: append(filters, since), answers: "", media: "text/event-stream", bad: []int{400, 410}, lasts: true, serve: a.watch,
 		},
+		{
+			method: "GET", path: "/topology", name: "getTopology", says: "Lists deployed classes with the condition of each replica.", role: Viewer,
+			query: topologyParams(), answers: topologyPage{}, bad: []int{304, 400}, serve: a.topology,
+		},
 	}
 }
 
