@@ -27,7 +27,7 @@ const module = "github.com/oaas-platform/oprc"
 var (
 	pure     = []string{"internal/oprc", "internal/resolve", "internal/placement", "internal/plan"}
 	inward   = append(slices.Clone(pure), "internal/reconcile", "internal/loop", "internal/ingest")
-	adapters = []string{"internal/schema", "internal/rdb", "internal/gitsource", "internal/dirsource", "internal/notify", "internal/rest", "internal/view", "internal/embedded"}
+	adapters = []string{"internal/schema", "internal/rdb", "internal/gitsource", "internal/dirsource", "internal/notify", "internal/rest", "internal/view", "internal/embedded", "internal/console"}
 )
 
 // arrows: room -> rooms that it may import. A room that is missing here is an error.
@@ -49,6 +49,7 @@ var arrows = map[string][]string{
 	"internal/dirsource": append(slices.Clone(inward), "internal/ignore"),
 	"internal/rest":      inward,
 	"internal/view":      inward,
+	"internal/console":   append(slices.Clone(inward), "internal/view"), // docs/adr/0058: a plan looks the same everywhere
 	"internal/embedded":  inward,
 	"internal/cli":       slices.Concat(inward, adapters, []string{"schema", "crm"}),
 	"crm":                {"internal/oprc", "internal/rdb"},
