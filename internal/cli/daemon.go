@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/oaas-platform/oprc/internal/console"
 	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/loop"
@@ -34,6 +36,11 @@ type daemon struct {
 	loop   *loop.Loop
 	ingest *ingest.Ingest
 	server *rest.Server
+}
+
+// site is the HTTP API, with the console at /.
+func (d *daemon) site() http.Handler {
+	return (&console.Console{API: d.server.Handler(), Now: d.server.Now, Log: d.server.Log}).Handler()
 }
 
 func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *slog.Logger, metrics *rest.Metrics) (*daemon, error) {

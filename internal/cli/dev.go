@@ -111,7 +111,7 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 	d.loop.Observe = screen.step
 	o.banner(s, listener, src)
 	err = d.run(ctx,
-		func(ctx context.Context) error { return rest.Serve(ctx, listener, d.server.Handler(), nil) },
+		func(ctx context.Context) error { return rest.Serve(ctx, listener, d.site(), nil) },
 		s.embedded.Run,
 		func(ctx context.Context) error { return watch(ctx, func() { d.loop.Wake(src.Name) }) },
 		func(ctx context.Context) error { return follow(ctx, s.db, screen.event, screen.rest) },
@@ -134,7 +134,8 @@ const devSource = "dev"
 
 func (o *devOptions) banner(s *state, l net.Listener, src loop.SourceConfig) {
 	_, _ = fmt.Fprintf(o.err, `source   %s
-api      http://%s
+console  http://%s/
+api      http://%[2]s/api
 redis    %s (embedded, for development)
 state    %s
 Press Ctrl-C to stop. In another terminal: oprc get deployments

@@ -135,7 +135,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 			if err := d.hooks(ctx, o.env, s.db, c.Sources, log); err != nil {
 				return err
 			}
-			door.open(d.server.Handler())
+			door.open(d.site())
 			log.Info("serving", "address", listener.Addr().String(), "redis", s.db.Addr(), "sources", len(sources))
 			err = d.run(ctx, append(d.watchers(sources, log), notifier.Run)...)
 			end() // requests that still run need s
