@@ -37,16 +37,16 @@ func (f filter) none() bool { return f == filter{} }
 func (f filter) candidates(kind oprc.Kind, keys []string) []string {
 	begins := ""
 	switch {
-	case kind != oprc.KindUnit:
+	case kind != oprc.KindUnit && kind != oprc.KindClass && kind != oprc.KindFunction:
 		return keys
-	case f.class != "":
+	case kind == oprc.KindUnit && f.class != "":
 		begins = f.class + "/"
 	case f.pkg != "":
 		begins = f.pkg + "."
 	}
 	out := []string{}
 	for _, key := range keys {
-		if strings.HasPrefix(key, begins) && (f.env == "" || strings.HasSuffix(key, "@"+f.env)) {
+		if strings.HasPrefix(key, begins) && (kind != oprc.KindUnit || f.env == "" || strings.HasSuffix(key, "@"+f.env)) {
 			out = append(out, key)
 		}
 	}
