@@ -3,10 +3,12 @@ package console
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
@@ -166,4 +168,16 @@ func (v *visit) postAs(path string, body any) error {
 		return fmt.Errorf("encode request: %w", err)
 	}
 	return v.ask(http.MethodPost, path, v.record(), "application/json", raw, nil)
+}
+
+// together runs parts of a page at once: the API reads the state one time for all who ask
+// at the same time.
+func together(parts ...func() error) error {
+	errs := make([]error, len(parts))
+	var all sync.WaitGroup
+	for i, part := range parts {
+		all.Go(func() { errs[i] = part() })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }

@@ -55,12 +55,11 @@ func (d *detail) fact(label string, c cell) {
 }
 
 // table adds a table that has rows.
-func (d *detail) table(title string, t table, err error) error {
-	if err == nil && len(t.Rows) > 0 {
+func (d *detail) table(title string, t table) {
+	if len(t.Rows) > 0 {
 		t.Title, t.Pager = title, pager{Total: t.Pager.Total, To: t.Pager.To}
 		d.Tables = append(d.Tables, t)
 	}
-	return err
 }
 
 const lastEvents = 12
@@ -84,28 +83,29 @@ func packageDetail(v *visit, key string) (d detail, err error) {
 	for _, name := range p.Spec.Required {
 		d.fact("Needs", to("packages", name))
 	}
-	if d.Why, err = v.near(key, "").why(oprc.KindPackage, key); err != nil {
-		return d, err
-	}
 	of := url.Values{"package": {key}, "limit": {"25"}}
-	for _, part := range []struct {
-		title string
-		rows  func(*visit, url.Values) (table, error)
-	}{{"Deployments", deploymentRows}, {"Classes", classRows}, {"Functions", functionRows}} {
-		t, err := part.rows(v, of)
-		if err := d.table(part.title, t, err); err != nil {
-			return d, err
-		}
-	}
-	if d.Past, err = v.past(key); err != nil {
+	var deployments, classes, functions table
+	undo := false
+	err = together(
+		func() (err error) { d.Why, err = v.near(key, "").why(oprc.KindPackage, key); return err },
+		func() (err error) { deployments, err = deploymentRows(v, of); return err },
+		func() (err error) { classes, err = classRows(v, of); return err },
+		func() (err error) { functions, err = functionRows(v, of); return err },
+		func() (err error) { d.Past, err = v.past(key); return err },
+		func() (err error) { d.Events, err = v.lastEvents(url.Values{"package": {key}}, lastEvents); return err },
+		func() error { undo = v.may("undo", "package", key); return nil },
+	)
+	if err != nil {
 		return d, err
 	}
+	d.table("Deployments", deployments)
+	d.table("Classes", classes)
+	d.table("Functions", functions)
 	d.Links = []cell{link("Inheritance and requirements", "/ui/graph?package="+url.QueryEscape(key)), link("All units", "/ui/units?package="+url.QueryEscape(key))}
-	if v.may("undo", "package", key) {
+	if undo {
 		d.Acts = append(d.Acts, offer{"Undo…", "/ui/act/undo?name=" + url.QueryEscape(key)})
 	}
-	d.Events, err = v.lastEvents(url.Values{"package": {key}}, lastEvents)
-	return d, err
+	return d, nil
 }
 
 func classDetail(v *visit, key string) (d detail, err error) {
@@ -123,7 +123,7 @@ func classDetail(v *visit, key string) (d detail, err error) {
 	for _, b := range c.Functions {
 		bindings.Rows = append(bindings.Rows, []cell{text(b.Name), to("functions", oprc.Abs(c.Pkg, b.Function)), text(string(b.Access)), yes(b.Immutable, "immutable")})
 	}
-	_ = d.table("Bindings", bindings, nil)
+	d.table("Bindings", bindings)
 	d.Links = []cell{link("Inheritance", "/ui/graph?package="+url.QueryEscape(c.Pkg))}
 	if c.Condition != "" {
 		d.Links = append(d.Links, link("Deployment", pathOf("deployments", key)))
@@ -160,16 +160,18 @@ func deploymentDetail(v *visit, key string) (d detail, err error) {
 		d.fact("Environment", to("environments", env))
 	}
 	d.fact("Drift", yes(dep.Drift, "a CRM runs another spec"))
-	if d.Why, err = v.near(dep.Pkg, key).why(oprc.KindDeployment, key); err != nil {
+	var units table
+	err = together(
+		func() (err error) { d.Why, err = v.near(dep.Pkg, key).why(oprc.KindDeployment, key); return err },
+		func() (err error) { units, err = unitRows(v, url.Values{"class": {key}, "limit": {"100"}}); return err },
+		func() (err error) { d.Events, err = v.lastEvents(url.Values{"class": {key}}, lastEvents); return err },
+	)
+	if err != nil {
 		return d, err
 	}
-	t, err := unitRows(v, url.Values{"class": {key}, "limit": {"100"}})
-	if err := d.table("Units", t, err); err != nil {
-		return d, err
-	}
+	d.table("Units", units)
 	d.Links = []cell{link("Why here: the arithmetic of its placement", pathOf("placement", key)), link("On the map", "/ui/topology?class="+url.QueryEscape(key))}
-	d.Events, err = v.lastEvents(url.Values{"class": {key}}, lastEvents)
-	return d, err
+	return d, nil
 }
 
 func unitDetail(v *visit, key string) (d detail, err error) {
@@ -204,7 +206,7 @@ func unitDetail(v *visit, key string) (d detail, err error) {
 	for _, peer := range u.Unit.Peers {
 		peers.Rows = append(peers.Rows, []cell{number(peer.ReplicaID), to("environments", peer.Env), yes(peer.Primary, "primary")})
 	}
-	_ = d.table("Other replicas of the partition", peers, nil)
+	d.table("Other replicas of the partition", peers)
 	return d, nil
 }
 
@@ -226,19 +228,21 @@ func environmentDetail(v *visit, key string) (d detail, err error) {
 	if !e.RecoveringUntil.IsZero() {
 		d.fact("Recovering until", text(e.RecoveringUntil.UTC().Format(time.RFC3339)))
 	}
-	if d.Why, err = v.near("", "").why(oprc.KindEnv, key); err != nil {
+	var crms table
+	err = together(
+		func() (err error) { d.Why, err = v.near("", "").why(oprc.KindEnv, key); return err },
+		func() (err error) { crms, err = crmRows(v, url.Values{"env": {key}, "limit": {"100"}}); return err },
+		func() (err error) { d.Events, err = v.lastEvents(url.Values{"env": {key}}, lastEvents); return err },
+	)
+	if err != nil {
 		return d, err
 	}
-	t, err := crmRows(v, url.Values{"env": {key}, "limit": {"100"}})
-	if err := d.table("CRMs", t, err); err != nil {
-		return d, err
-	}
+	d.table("CRMs", crms)
 	d.Links = []cell{
 		link("Units here", "/ui/units?env="+url.QueryEscape(key)), link("Classes here", "/ui/topology?env="+url.QueryEscape(key)),
 		link("Dead letters", "/ui/dead?env="+url.QueryEscape(key)),
 	}
-	d.Events, err = v.lastEvents(url.Values{"env": {key}}, lastEvents)
-	return d, err
+	return d, nil
 }
 
 func crmDetail(v *visit, key string) (d detail, err error) {
@@ -291,7 +295,7 @@ func sourceDetail(v *visit, key string) (d detail, err error) {
 		}
 		conditions.Rows = append(conditions.Rows, []cell{text(c.Type), text(is), text(c.Reason), text(c.Message), when(c.Since)})
 	}
-	_ = d.table("Conditions", conditions, nil)
+	d.table("Conditions", conditions)
 	d.Acts = v.sourceActs(st)
 	return d, nil
 }

@@ -105,40 +105,47 @@ const (
 func (s *server) overview(v *visit) error {
 	var p overviewPage
 	var ill classes
-	if err := v.get("/topology", url.Values{"unwell": {"true"}, "limit": {strconv.Itoa(explained)}}, &ill); err != nil {
-		return err
-	}
-	p.Conditions, p.Deployments = tallies(ill.Conditions)
 	n := v.near("", "")
-	envs, err := n.List(v.r.Context(), oprc.KindEnv)
+	var envs, sources []reconcile.Object
+	err := together(
+		func() error {
+			return v.get("/topology", url.Values{"unwell": {"true"}, "limit": {strconv.Itoa(explained)}}, &ill)
+		},
+		func() (err error) { envs, err = n.environments(); return err },
+		func() (err error) { sources, err = n.sources(); return err },
+		func() (err error) { p.Events, err = v.lastEvents(nil, lastChanges); return err },
+	)
 	if err != nil {
 		return err
 	}
+	n.everywhere = map[oprc.Kind][]reconcile.Object{oprc.KindEnv: envs, oprc.KindSource: sources}
+	p.Conditions, p.Deployments = tallies(ill.Conditions)
 	for _, o := range envs {
 		if e, ok := o.Doc.(*reconcile.EnvironmentView); ok {
 			p.Environments = append(p.Environments, cardOf(*e, v.now))
 		}
-	}
-	sources, err := n.List(v.r.Context(), oprc.KindSource)
-	if err != nil {
-		return err
 	}
 	for _, o := range sources {
 		if st, ok := o.Doc.(*oprc.SourceStatus); ok {
 			p.Sources = append(p.Sources, stateOf(*st))
 		}
 	}
-	for _, c := range ill.Items {
-		u := unwell{ClassTopology: c}
-		if e, err := n.of(c.Package, c.Class).why(oprc.KindDeployment, c.Class); err == nil && e != nil {
-			u.Causes = slices.DeleteFunc(e.Causes, func(c reconcile.Cause) bool { return c.Reason == "" })
+	p.Unwell = make([]unwell, len(ill.Items))
+	explain := make([]func() error, len(ill.Items))
+	for i, c := range ill.Items {
+		p.Unwell[i].ClassTopology = c
+		explain[i] = func() error {
+			e, err := n.of(c.Package, c.Class).why(oprc.KindDeployment, c.Class)
+			if err == nil && e != nil {
+				p.Unwell[i].Causes = slices.DeleteFunc(e.Causes, func(c reconcile.Cause) bool { return c.Reason == "" })
+			}
+			return err
 		}
-		p.Unwell = append(p.Unwell, u)
 	}
-	p.MoreUnwell = ill.Total - len(ill.Items)
-	if p.Events, err = v.lastEvents(nil, lastChanges); err != nil {
+	if err := together(explain...); err != nil {
 		return err
 	}
+	p.MoreUnwell = ill.Total - len(ill.Items)
 	return v.render(http.StatusOK, "overview", "overview", "Overview", p)
 }
 

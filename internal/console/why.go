@@ -34,11 +34,9 @@ func (n *near) List(_ context.Context, kind oprc.Kind) ([]reconcile.Object, erro
 	q := url.Values{"limit": {most}}
 	switch kind {
 	case oprc.KindSource:
-		return n.all(kind, func() ([]reconcile.Object, error) { return typed[oprc.SourceStatus](n.v, kind, "sources", q) })
+		return n.all(kind, n.sources)
 	case oprc.KindEnv:
-		return n.all(kind, func() ([]reconcile.Object, error) {
-			return typed[reconcile.EnvironmentView](n.v, kind, "environments", q)
-		})
+		return n.all(kind, n.environments)
 	}
 	if n.pkg == "" {
 		return nil, nil
@@ -69,6 +67,14 @@ func (n *near) List(_ context.Context, kind oprc.Kind) ([]reconcile.Object, erro
 		return typed[reconcile.UnitView](n.v, kind, "units", q)
 	}
 	return nil, nil
+}
+
+func (n *near) sources() ([]reconcile.Object, error) {
+	return typed[oprc.SourceStatus](n.v, oprc.KindSource, "sources", url.Values{"limit": {most}})
+}
+
+func (n *near) environments() ([]reconcile.Object, error) {
+	return typed[reconcile.EnvironmentView](n.v, oprc.KindEnv, "environments", url.Values{"limit": {most}})
 }
 
 func (n *near) all(kind oprc.Kind, read func() ([]reconcile.Object, error)) ([]reconcile.Object, error) {
