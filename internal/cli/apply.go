@@ -42,6 +42,7 @@ func (o *carryOptions) bind(cmd *cobra.Command) {
 type applyOptions struct {
 	requestOptions
 	verify string
+	config string
 	carry  carryOptions
 }
 
@@ -61,12 +62,18 @@ it, not a proof of who made it: for that there are plan --sign and --verify-key.
 
 Before anything is deleted a person is asked; without a terminal --yes is needed.
 --max-delete and --max-blast hold plans that go further than you expect; --yes
-carries them out all the same.` +
+carries them out all the same.
+
+What "oprc plan --source NAME --out FILE" saved is planned again from the source, as
+--config says where that is, or as the server's own configuration says. It is applied
+in the source's name if the source is still at that revision. --yes approves what
+the limits of the source hold; on a server that needs the role approver.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc apply -f shop.yaml
   oprc apply -f packages/ --wait --timeout 2m
   oprc apply -f packages/ --max-blast units=10%
-  oprc apply next.plan`,
+  oprc apply next.plan
+  oprc plan --source main --out main.plan && oprc apply main.plan`,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			if err := noPackages(words); err != nil {
 				return err
@@ -77,9 +84,14 @@ carries them out all the same.` +
 			if o.verify != "" && len(words) == 0 {
 				return usagef("--verify-key goes with a plan file")
 			}
+			if cmd.Flags().Changed("config") && len(words) == 0 {
+				return usagef("--config goes with a plan file")
+			}
 			return o.run(cmd.Context(), words)
 		},
 	}
+	cmd.Flags().StringVar(&o.config, "config", configFile, "configuration `file` that says where the source of the plan file is; a server has its own")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	o.bind(cmd)
 	o.carry.bind(cmd)
 	o.carry.guard.bind(cmd)
@@ -98,7 +110,11 @@ func (o *applyOptions) run(ctx context.Context, planFile []string) error {
 		if err != nil {
 			return err
 		}
-		return o.with(ctx, func(s *state) error { return o.carry.run(ctx, s, saved.Request, saved.Conditions()) })
+		apply := func(s *state) error { return o.carry.run(ctx, s, saved.Request, saved.Conditions()) }
+		if from := saved.Request.Source; from != nil {
+			return o.followSource(ctx, o.config, from.Name, apply)
+		}
+		return o.with(ctx, apply)
 	}
 	req, err := o.request()
 	if err != nil {
@@ -123,7 +139,7 @@ func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request,
 	}
 	var p *plan.Plan // as it was reviewed last
 	var agreed []string
-	cond.AnyRemovals, cond.Exact = true, o.policy.judge != nil || o.guard.given()
+	cond.AnyRemovals, cond.Approved, cond.Exact = true, o.yes, o.policy.judge != nil || o.guard.given()
 	cond.Review = func(ctx context.Context, now *plan.Plan) error {
 		if p == nil {
 			if err := o.tellFindings(req.Files, now.Diagnostics, o.mask); err != nil {
@@ -149,6 +165,9 @@ func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request,
 		return nil
 	}
 	res, err := s.Apply(ctx, req, cond, o.actor())
+	if req.Source != nil && errors.Is(err, oprc.ErrHeld) && !o.yes {
+		return stepError{err, "Nothing was changed. Look at it with: oprc show PLANFILE; to approve it, add --yes."}
+	}
 	if err != nil {
 		return o.refused(req.Files, err, o.mask)
 	}

@@ -97,8 +97,10 @@ deletions of what they no longer define and the limits of the source. The files
 are those of the whole source, from the root of the repository.
 
 --source shows what the daemon would apply at its next poll, by the same
-configuration file. Quarantined packages and objects paused after a conflict are
-skipped. With --ref it plans another branch as if it were merged.
+configuration file, or by that of a server. Quarantined packages and objects paused
+after a conflict are skipped. With --ref it plans another branch as if it were merged.
+With --out, "oprc apply FILE" carries it out before the daemon does, if the source is
+still at that revision and the same comes out.
 
 A repository's .oprc.yaml may name server, policies, mask and ignore.` +
 			exits(exitOK, exitError, exitChanges, exitInvalid, exitConflict, exitHeld, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),

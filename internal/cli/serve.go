@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -120,7 +119,8 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 				return err
 			}
 			d.loop.Peers = s.db
-			d.server.Preview = o.preview(s, c)
+			o.follow(s, c)
+			d.server.Preview = o.preview(s)
 			notifier.Sent = metrics.Notified
 			metrics.Expect(names(sources), notify.Types())
 			d.loop.Observe = func(st loop.Step) {
@@ -198,25 +198,14 @@ func (o *serveOptions) listen(ctx context.Context, c Config, log *slog.Logger) (
 }
 
 // preview plans the next tick of one of the sources, in mirrors of its own.
-func (o *serveOptions) preview(s *state, c Config) func(context.Context, string, string) (*rest.SourcePlan, error) {
+func (o *serveOptions) preview(s *state) func(context.Context, string, string) (*rest.SourcePlan, error) {
 	return func(ctx context.Context, name, ref string) (*rest.SourcePlan, error) {
-		i := slices.IndexFunc(c.Sources, func(sc SourceConfig) bool { return sc.Name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("source %s in the configuration: %w", name, oprc.ErrNotFound)
-		}
-		sc := c.Sources[i]
-		sc.Ref = cmp.Or(ref, sc.Ref)
-		opened, err := o.sources(&gitsource.Hub{}, "git-plan", []SourceConfig{sc})
-		if err != nil {
-			return nil, err
-		}
-		opened[0].Anew = ref != ""
-		pre, err := loop.PreviewOf(ctx, s.reconciler, opened[0], s.db)
+		pre, err := s.Preview(ctx, name, ref)
 		if err != nil {
 			return nil, err
 		}
 		return &rest.SourcePlan{
-			Revision: pre.Revision.ID, Author: pre.Revision.Author, Plan: pre.Plan, Held: pre.Held, Suspended: pre.Suspended,
+			Revision: pre.Revision.ID, Author: pre.Revision.Author, Plan: pre.Plan, Held: pre.Held, Suspended: pre.Suspended, Untracked: pre.NoTrack,
 			Left: slices.Sorted(maps.Keys(pre.Left)),
 		}, nil
 	}

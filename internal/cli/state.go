@@ -84,6 +84,9 @@ type state struct {
 	reconciler *reconcile.Reconciler
 	redis      string             // its URL, password included
 	embedded   *embedded.Instance // nil unless it is the embedded state
+	// follows opens a source of the configuration, at another ref where one is given; nil
+	// without a configuration.
+	follows func(name, ref string) (loop.SourceConfig, error)
 }
 
 // Close ends connections, and saves the embedded state if this process owns it.

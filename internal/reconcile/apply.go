@@ -30,6 +30,8 @@ type Conditions struct {
 	// AnyRemovals lets everything be that the request takes away.
 	Removals    []string `json:"removals,omitempty"`
 	AnyRemovals bool     `json:"anyRemovals,omitempty"`
+	// Approved carries out what the limits of a source hold.
+	Approved bool `json:"approved,omitempty"`
 	// If says of objects, by "<kind>/<key>", which revisions one of must be recorded when
 	// the request is committed: numbers, Absent or Present.
 	If map[string][]int64 `json:"if,omitempty"`
@@ -108,16 +110,25 @@ func (e *UnfinishedError) Unwrap() error { return e.Err }
 // written; with any other error nothing was, unless no answer came.
 func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by Actor) (*Result, error) {
 	req.Actor = cmp.Or(req.Actor, by.Name)
-	docs, found := r.Load(req.Files, req.Strict, req.Package)
+	d, err := r.derivation(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if d.By != nil {
+		by = d.By(by)
+	}
 	race, reviewed := r.Race(), ""
 	for {
 		live, err := r.live(ctx, by.Fence)
 		if err == nil {
 			var p *plan.Plan
-			if p, _, err = r.PlanOn(ctx, req, docs, found, live); p != nil {
+			if p, err = d.Decide(ctx, live); p != nil {
 				if unmet := cond.met(p, live, err); unmet != nil {
 					err = unmet
 				}
+			}
+			if err == nil {
+				err = d.allowed(p, cond)
 			}
 			if err != nil {
 				return nil, err
@@ -130,8 +141,8 @@ func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by
 				race.extend()
 			}
 			var res *Result
-			if res, err = r.Carry(ctx, p, live, by); err == nil {
-				res.note(docs, live)
+			if res, err = r.carry(ctx, p, live, by, d.Committed); err == nil {
+				res.note(d.Docs, live)
 				return res, nil
 			}
 		}
@@ -240,12 +251,21 @@ func enumerate(names []string) string {
 // Carry carries a decision out on the live state that it was made on: an
 // *oprc.ConflictError if that has moved, and nothing is done. Policies have judged it.
 func (r *Reconciler) Carry(ctx context.Context, p *plan.Plan, live plan.Live, by Actor) (*Result, error) {
+	return r.carry(ctx, p, live, by, nil)
+}
+
+func (r *Reconciler) carry(ctx context.Context, p *plan.Plan, live plan.Live, by Actor, committed func(context.Context) error) (*Result, error) {
 	now := r.Now().UTC()
 	c, err := r.commit(ctx, p, live, by, now)
 	if err != nil {
 		return nil, err
 	}
 	res := newResult(p, c, live)
+	if committed != nil {
+		if err := committed(ctx); err != nil {
+			return nil, &UnfinishedError{res, err}
+		}
+	}
 	if r.DispatchOff || p.Empty() {
 		return res, nil
 	}

@@ -13,7 +13,8 @@ import (
 
 // A PlanFile is a request with what was decided about it, to be applied later. Whoever
 // applies it derives the decision again from the request, and goes on if it is the same:
-// the plan in the file is for people to read, and to compare with.
+// the plan in the file is for people to read, and to compare with. The request is files, or
+// a revision of a source, which is then read again.
 type PlanFile struct {
 	Request Request
 	Plan    *plan.Plan
@@ -61,6 +62,12 @@ func DecodePlanFile(raw []byte, key ed25519.PublicKey) (PlanFile, error) {
 	p, err := plan.Decode(file.Plan)
 	if err != nil {
 		return PlanFile{}, err
+	}
+	if req := file.Request; req.Source != nil {
+		if s := req.Scope; len(req.Files) > 0 || s.Origin != "" || s.Complete || s.TakeOwnership || len(s.Maintain)+len(s.Delete)+len(s.Restart) > 0 {
+			return PlanFile{}, fmt.Errorf("plan file: it asks for more than revision %s of source %s: %w", req.Source.Revision, req.Source.Name, oprc.ErrDenied)
+		}
+		return PlanFile{req, p}, nil
 	}
 	if s := file.Request.Scope; s.Origin != oprc.OriginCLI || s.Complete || len(s.Maintain) > 0 {
 		return PlanFile{}, fmt.Errorf("plan file: it claims to speak for all of %s, a plan file speaks for its files: %w", s.Origin, oprc.ErrDenied)

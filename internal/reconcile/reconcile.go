@@ -75,6 +75,8 @@ type Request struct {
 	KeepGoing bool        `json:"keepGoing,omitempty"`
 	Heal      bool        `json:"heal,omitempty"`
 	Actor     string      `json:"actor,omitempty"` // for policies
+	// Source stands for all of the above: a revision of a source, under the source's rules.
+	Source *SourceRevision `json:"source,omitempty"`
 	// Quarantine holds, by package, specs that are not to be applied again: while a
 	// file still says the same, the package stays as it is recorded.
 	Quarantine map[string]oprc.SourceRequest `json:"-"`
@@ -88,6 +90,12 @@ type Request struct {
 	Unread []string        `json:"-"`
 	Free   map[string]bool `json:"-"`
 	Yield  map[string]bool `json:"-"`
+}
+
+// A SourceRevision is what a source holds at one revision, a commit for instance.
+type SourceRevision struct {
+	Name     string `json:"name"`
+	Revision string `json:"revision"`
 }
 
 // An Actor is who acts, for the record.
@@ -144,6 +152,8 @@ type Reconciler struct {
 	// Followed names the sources that a daemon follows: what another source owns belongs
 	// to nobody. nil: all are followed.
 	Followed func(context.Context) (map[string]bool, error)
+	// Read reads a revision of a source; nil: no sources are known here.
+	Read func(context.Context, SourceRevision) (*Derivation, error)
 	// DispatchOff keeps commands from being sent (OAAS_PM_CRM_ENABLED=false).
 	DispatchOff bool
 }
@@ -154,12 +164,15 @@ type Reconciler struct {
 // *oprc.ConflictError in the same way, and a policy that forbids it an
 // *oprc.DeniedError, with the plan as it would be.
 func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) {
+	d, err := r.derivation(ctx, req)
+	if err != nil {
+		return nil, err
+	}
 	live, err := r.Ledger.Live(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read live state: %w", err)
 	}
-	docs, found := r.Load(req.Files, req.Strict, req.Package)
-	p, _, err := r.PlanOn(ctx, req, docs, found, live)
+	p, err := d.Decide(ctx, live)
 	if p != nil {
 		p = p.Explain()
 	}

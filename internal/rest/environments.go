@@ -151,12 +151,17 @@ type SourcePlan struct {
 	Plan      *plan.Plan       `json:"plan"`
 	Held      string           `json:"held,omitempty"` // why it would have to be approved
 	Suspended *oprc.Suspension `json:"suspended,omitempty"`
-	Left      []string         `json:"left"` // what was changed by hand, and is left so
+	Untracked bool             `json:"untracked,omitempty"` // a new revision is carried out only when somebody asks for it
+	Left      []string         `json:"left"`                // what was changed by hand, and is left so
 	TakenAt   time.Time        `json:"takenAt"`
 }
 
 func (a *api) planSource(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("key")
+	complete, err := flag(r.URL.Query(), "complete")
+	if err != nil {
+		return err
+	}
 	if _, err := a.Control.Find(r.Context(), oprc.KindSource, name); err != nil {
 		return err
 	}
@@ -170,6 +175,9 @@ func (a *api) planSource(w http.ResponseWriter, r *http.Request) error {
 	if err := caller(r).permits(pre.Plan, false); err != nil {
 		return err
 	}
-	pre.Source, pre.TakenAt, pre.Plan, pre.Left = name, a.now().UTC(), pre.Plan.Masked(a.Mask), list(pre.Left)
+	pre.Source, pre.TakenAt, pre.Left = name, a.now().UTC(), list(pre.Left)
+	if !complete {
+		pre.Plan = pre.Plan.Masked(a.Mask)
+	}
 	return a.reply(w, r, http.StatusOK, pre)
 }

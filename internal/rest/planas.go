@@ -50,11 +50,34 @@ func (c *Client) PlanAs(ctx context.Context, source string, next loop.Proposal) 
 	if err != nil {
 		return loop.Preview{}, err
 	}
+	out, err := c.preview(source, raw)
+	out.Files = next.Files
+	return out, err
+}
+
+// SourcePlan plans what the server's daemon would carry out for a source at its next poll;
+// with a ref, for another branch as if it were merged. The plan is complete.
+func (c *Client) SourcePlan(ctx context.Context, source, ref string) (loop.Preview, error) {
+	q := url.Values{"complete": {"true"}}
+	if ref != "" {
+		q.Set("ref", ref)
+	}
+	raw, err := c.do(ctx, http.MethodGet, "/sources/"+url.PathEscape(source)+"/plan", q, "", nil)
+	if err != nil {
+		return loop.Preview{}, err
+	}
+	return c.preview(source, raw)
+}
+
+func (c *Client) preview(source string, raw []byte) (loop.Preview, error) {
 	var got SourcePlan
 	if err := json.Unmarshal(raw, &got); err != nil || got.Plan == nil {
 		return loop.Preview{}, c.understood(fmt.Errorf("plan of source %s: %w", source, err))
 	}
-	out := loop.Preview{Files: next.Files, Plan: got.Plan, Held: got.Held, Suspended: got.Suspended, Left: map[string]bool{}}
+	out := loop.Preview{
+		Revision: loop.Revision{ID: got.Revision, Author: got.Author}, Plan: got.Plan, Held: got.Held, Suspended: got.Suspended, NoTrack: got.Untracked,
+		Left: map[string]bool{},
+	}
 	for _, name := range got.Left {
 		out.Left[name] = true
 	}

@@ -252,7 +252,10 @@ func (a *api) sourceRoutes() []route {
 		},
 		{
 			method: "GET", path: "/sources/{key}/plan", name: "planSource", says: "Plans what the daemon would apply for a source at its next poll.", role: Planner,
-			query:   []param{words("ref", "Another branch, tag, range or commit of the source.")},
+			query: []param{
+				words("ref", "Another branch, tag, range or commit of the source."),
+				toggle("complete", "The plan as a plan file has it, with secrets, so that it can be applied."),
+			},
 			answers: SourcePlan{}, bad: []int{400, 404}, serve: a.planSource,
 		},
 		{
