@@ -46,6 +46,9 @@ type simLedger struct {
 	units   map[string]oprc.Command // unit id -> last command
 	gone    map[string]int64
 
+	// unread says which commits rested on what the version does not cover.
+	unread []string
+
 	// Faults, to see that the explorer finds them.
 	careless bool       // commits whatever has moved
 	stale    *plan.Live // is what every reading sees
@@ -351,11 +354,14 @@ type gated struct {
 	*simLedger
 	gate *gate
 	id   int
+	saw  *plan.Live // last
 }
 
 func (l gated) Live(ctx context.Context) (plan.Live, error) {
 	l.gate.pass(l.id)
-	return l.simLedger.Live(ctx)
+	live, err := l.simLedger.Live(ctx)
+	*l.saw = live
+	return live, err
 }
 
 func (l gated) Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64) (int64, error) {
@@ -370,7 +376,23 @@ func (l gated) Gone(ctx context.Context, objects []string) (map[string]int64, er
 
 func (l gated) Commit(ctx context.Context, c reconcile.Commit) (int64, error) {
 	l.gate.pass(l.id)
+	l.covered(*l.saw, c)
 	return l.simLedger.Commit(ctx, c)
+}
+
+// covered notes where a commit rests on what was seen of an environment, and the version
+// that it names does not stand for that: whoever sees something else then moves no version.
+func (l *simLedger) covered(saw plan.Live, c reconcile.Commit) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.careless || c.Version != l.live.Version {
+		return
+	}
+	for name, state := range saw.Environments {
+		if recorded, known := l.live.Observed[name]; !known || !recorded.Equal(state.Observed()) {
+			l.unread = append(l.unread, fmt.Sprintf("a commit rests on %v of %s, version %d on %v", state.Observed(), name, c.Version, recorded))
+		}
+	}
 }
 
 func (l gated) Dispatch(ctx context.Context, env string, cmds []oprc.Command, fence int64) error {
@@ -399,7 +421,7 @@ func interleave(ctx context.Context, l *simLedger, texts *simTexts, writers []wr
 			case w.saved && w.planID == "":
 				o.err = oprc.ErrInvalid
 			default:
-				r := reconcile.Reconciler{Ledger: gated{l, g, i}, Load: texts.load, Now: time.Now}
+				r := reconcile.Reconciler{Ledger: gated{l, g, i, new(plan.Live)}, Load: texts.load, Now: time.Now}
 				_, o.err = r.Apply(ctx, w.request(), reconcile.Conditions{AnyRemovals: true, PlanID: w.planID}, reconcile.Actor{Name: fmt.Sprint("writer ", i)})
 			}
 			g.mu.Lock()
@@ -488,7 +510,7 @@ func (s scenario) prepare(ctx context.Context, texts *simTexts) (*simLedger, err
 
 // judge says what is wrong with what became of a scenario.
 func (s scenario) judge(l *simLedger, texts *simTexts, out []outcome) string {
-	return s.verdict(out, l.state(texts))
+	return s.verdict(out, l.state(texts)) + strings.Join(l.unread, "\n")
 }
 
 // verdict is what the oracle says of what became of a scenario; "" if nothing is wrong.

@@ -112,6 +112,13 @@ func relations() map[string]relation {
 			b:     one("a", app(func(p *simPackage) { p.classes[0].availability = 0.98 })),
 			third: demand{envs: map[string]simEnv{"e": {capacity: -1, label: "unrelated"}}},
 		},
+		"a class is deployed, its package goes": {
+			base:     world(map[string]simPackage{"b": lib(nil), "a": app(func(p *simPackage) { child(p); p.deployed = nil })}, nil),
+			a:        one("a", app(child)),
+			b:        demand{remove: []string{"a"}},
+			third:    one("b", lib(func(p *simPackage) { p.functions[0].image = "i:7" })),
+			anyOrder: true,
+		},
 		"the same package, twice": {
 			base:     world(map[string]simPackage{"b": lib(nil), "a": app(child)}, nil),
 			a:        one("b", lib(func(p *simPackage) { p.functions[0].image = "i:5" })),

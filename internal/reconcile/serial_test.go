@@ -299,6 +299,29 @@ func (x demand) on(w simWorld) (out simWorld, must, may string) {
 	return out, out.invalid(own), out.invalid(nil)
 }
 
+// effect is what the demand changes of a world that can be seen: what a plan of it shows.
+func (x demand) effect(w simWorld) string {
+	next, _, _ := x.on(w)
+	was, will := w.state(), next.state()
+	return changes(was.packages, will.packages) + changes(was.envs, will.envs) + changes(was.classes, will.classes) + changes(was.units, will.units)
+}
+
+// changes lists what differs between two maps, before and after.
+func changes[V any](was, will map[string]V) string {
+	out := ""
+	for _, key := range slices.Sorted(maps.Keys(was)) {
+		if next, stays := will[key]; !stays || fmt.Sprint(next) != fmt.Sprint(was[key]) {
+			out += fmt.Sprintf("%s: %v, then %v (%v)\n", key, was[key], next, stays)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(will)) {
+		if _, known := was[key]; !known {
+			out += fmt.Sprintf("%s: new, %v\n", key, will[key])
+		}
+	}
+	return out
+}
+
 func (x demand) String() string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(x.envs)) {
@@ -320,7 +343,7 @@ func (x demand) String() string {
 type outcome struct {
 	demand
 	accepted    bool
-	bound       bool // to a saved plan or a revision: may be refused because of any other write
+	bound       bool // to a plan of the base: may be refused because of any other write, and has to be where it does something else by now
 	began, done int
 	err         error
 }
@@ -359,7 +382,7 @@ func explain(base simWorld, all []outcome, got simState) string {
 				continue
 			}
 			next, must, _ := o.on(w)
-			if must != "" {
+			if must != "" || o.bound && o.effect(w) != o.effect(base) {
 				continue
 			}
 			rest := slices.Delete(slices.Clone(left), i, i+1)
