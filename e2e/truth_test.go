@@ -294,14 +294,21 @@ func (p posted) ending(a, b int) string {
 	return strings.Join(out, "\n")
 }
 
-// Fifty writers of one package: all succeed, each is in its history, the last is live.
+// Fifty writers of one package, a daemon beside them: all succeed, each is in its history,
+// the last is live, and runs.
 func TestFiftyWritersOfOnePackage(t *testing.T) {
 	url, dir := rdbtest.Server(t), t.TempDir()
+	serve(t, fmt.Sprintf("redis: {url: %q}\n", url))
+	expect(t, 0, dir, "apply", "-f", write(t, dir, "e.yaml", here), "--redis", url)
 	const writers = 50
 	codes := make([]int, writers)
 	var all sync.WaitGroup
 	for i := range writers {
-		file := write(t, dir, fmt.Sprintf("%d.yaml", i), fmt.Sprintf("name: shop\nfunctions: [{name: f, provision: {knative: {image: \"i:%d\"}}}]\n", i))
+		file := write(t, dir, fmt.Sprintf("%d.yaml", i), fmt.Sprintf(`name: shop
+functions: [{name: f, provision: {knative: {image: "i:%d"}}}]
+classes: [{name: C, functions: [{name: f, function: .f}]}]
+deployments: [{key: .C, targetEnvs: [e]}]
+`, i))
 		all.Go(func() { _, _, codes[i] = oprc(t, dir, "apply", "-f", file, "--redis", url) })
 	}
 	all.Wait()
@@ -327,5 +334,13 @@ func TestFiftyWritersOfOnePackage(t *testing.T) {
 	decodeJSON(t, expect(t, 0, dir, "get", "package", "shop", "-o", "json", "--redis", url), &live)
 	if last := history.Items[0]; live.Rev != writers || last.Rev != writers || live.Digest != last.Digest {
 		t.Errorf("live is %+v, the last entry of the history %+v, want both of revision %d", live, last, writers)
+	}
+	image := func(kind string) string {
+		_, after, _ := strings.Cut(expect(t, 0, dir, "get", kind, "-o", "json", "--redis", url), `"image": "`)
+		image, _, _ := strings.Cut(after, `"`)
+		return image
+	}
+	if unit, function := image("units"), image("functions"); unit != function || unit == "" {
+		t.Errorf("the unit runs %q, the function's image is %q", unit, function)
 	}
 }
