@@ -59,7 +59,7 @@ test-containers: ## run the tests of the container driver; installs Podman when 
 test-kubernetes: ## run the tests of the Kubernetes drivers against a real API server; installs etcd and builds Kubernetes when missing
 	@.ci/deps
 	@.ci/deps-kubernetes
-	go test -tags kubernetes -p 1 -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./crm/kubernetes/...
+	go test -tags kubernetes -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./crm/kubernetes
 
 .PHONY: alerts
 alerts: ## try the alerts of deploy/prometheus; installs promtool when missing

@@ -33,7 +33,7 @@ var (
 // arrows: room -> rooms that it may import. A room that is missing here is an error.
 var arrows = map[string][]string{
 	"cmd/oprc":           {"internal/cli"},
-	"cmd/oprc-crm":       {"crm", "crm/docker", "crm/kubernetes"}, // the one program that links engines' libraries
+	"cmd/oprc-crm":       {"crm", "crm/classruntime", "crm/docker", "crm/kubernetes"}, // the one program that links engines' libraries
 	"internal/oprc":      {},
 	"internal/resolve":   {"internal/oprc"},
 	"internal/placement": {"internal/oprc"},
@@ -53,6 +53,7 @@ var arrows = map[string][]string{
 	"internal/embedded":  inward,
 	"internal/cli":       slices.Concat(inward, adapters, []string{"schema", "crm"}),
 	"crm":                {"internal/oprc", "internal/rdb"},
+	"crm/classruntime":   {"crm", "crm/kubernetes"},
 	"crm/docker":         {"crm"},
 	"crm/kubernetes":     {"crm", "internal/oprc"},
 	"schema":             {},
@@ -102,22 +103,23 @@ var homes = map[string][]string{
 	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve", "crm", "crm/kubernetes"},
 	"k8s.io/apimachinery/pkg/labels":        {"internal/cli"},
 	"k8s.io/client-go/util/jsonpath":        {"internal/view"},
-	"k8s.io/apimachinery/pkg/api/errors":    {"crm/kubernetes"},
+	"k8s.io/apimachinery/pkg/api/errors":    {"crm/classruntime", "crm/kubernetes"},
 	"k8s.io/apimachinery/pkg/apis/meta":     {"crm/kubernetes"},
-	"k8s.io/apimachinery/pkg/runtime":       {"crm/kubernetes"},
+	"k8s.io/apimachinery/pkg/runtime":       {"crm/classruntime", "crm/kubernetes"},
+	"k8s.io/apimachinery/pkg/types":         {"crm/kubernetes"},
 	"k8s.io/apimachinery/pkg/watch":         {"crm/kubernetes"},
 	"k8s.io/client-go/dynamic":              {"crm/kubernetes"},
 	"k8s.io/client-go/rest":                 {"crm/kubernetes"},
 	"k8s.io/client-go/tools":                {"crm/kubernetes"},
-	"k8s.io/client-go/util/workqueue":       {"crm/kubernetes"},
+	"k8s.io/client-go/util/workqueue":       {"crm/classruntime", "crm/kubernetes"},
 }
 
 // Calls that only some rooms may make: the clock, the environment, the root
 // context, identities by chance.
 var calls = map[string][]string{
-	"time.Now":           {"internal/cli", "internal/rdb", "crm", "crm/docker", "examples"},
-	"time.Since":         {"internal/cli", "internal/rdb", "crm", "crm/docker", "examples"},
-	"time.Until":         {"internal/cli", "internal/rdb", "crm", "crm/docker", "examples"},
+	"time.Now":           {"internal/cli", "internal/rdb", "crm", "crm/docker", "crm/classruntime", "examples"},
+	"time.Since":         {"internal/cli", "internal/rdb", "crm", "crm/docker", "crm/classruntime", "examples"},
+	"time.Until":         {"internal/cli", "internal/rdb", "crm", "crm/docker", "crm/classruntime", "examples"},
 	"os.Getenv":          {"internal/cli", "cmd/oprc-crm", "examples"},
 	"os.LookupEnv":       {"internal/cli", "examples"},
 	"os.Environ":         {"internal/cli", "crm", "examples"},

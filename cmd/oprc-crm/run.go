@@ -33,7 +33,7 @@ type runOptions struct {
 }
 
 // drivers are what --driver knows.
-var drivers = []string{"docker", "kubernetes"}
+var drivers = []string{"docker", "kubernetes", "classruntime"}
 
 func newRun() *cobra.Command {
 	o := &runOptions{}
@@ -53,7 +53,10 @@ kubernetes runs each function as a Deployment and a Service, or as a Knative Ser
 where it is written for Knative; in the namespace oprc-ENV, or in --namespace. The
 cluster is that of KUBECONFIG, of --kubeconfig, or the one it runs in. Secrets are
 those of the namespace. Several CRMs with different ids share an environment. The
-rights that it needs are in deploy/kubernetes/crm.`,
+rights that it needs are in deploy/kubernetes/crm.
+
+classruntime hands each class to the OaaS operator of the cluster as a ClassRuntime
+(oaas.io/v1alpha1), which runs the functions and the object data grid.`,
 		Example: `  oprc-crm run --driver kubernetes --env cloud --redis redis://localhost:6379 --create-namespace
   oprc-crm run --driver kubernetes --env cloud --pull-secret registry --node-selector pool=functions --toleration dedicated=functions:NoSchedule
   oprc-crm run --driver docker --env edge --redis redis://localhost:6379 --secrets /etc/oprc/secrets
@@ -62,7 +65,7 @@ rights that it needs are in deploy/kubernetes/crm.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&o.driver, "driver", "", "what carries units out: docker or kubernetes")
+	fs.StringVar(&o.driver, "driver", "", "what carries units out: docker, kubernetes or classruntime")
 	fs.StringVar(&o.crm.Env, "env", "", "`name` of the environment to serve")
 	fs.StringVar(&o.crm.ID, "id", "", "`name` of this CRM, unique in the environment and the same after a restart (default: the host's)")
 	fs.StringVar(&o.crm.Redis, "redis", "", "Redis `URL` (default: OPRC_REDIS_URL)")
@@ -103,6 +106,8 @@ func (o *runOptions) run(ctx context.Context) error {
 		return o.runDocker(ctx)
 	case "kubernetes":
 		return o.runKubernetes(ctx)
+	case "classruntime":
+		return o.runClassRuntime(ctx)
 	}
 	return fmt.Errorf("--driver %s: known are %s", o.driver, strings.Join(drivers, ", "))
 }

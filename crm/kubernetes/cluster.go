@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
@@ -312,7 +313,12 @@ func (c *Cluster) Apply(ctx context.Context, k Kind, o *Object) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	c.log.Debug("apply", "kind", k.Name, "name", o.GetName())
-	_, err := c.client.Resource(k.Resource).Namespace(c.Namespace).Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+	err := c.apply(ctx, k, o)
+	if apierrors.IsInvalid(err) {
+		if again := c.replaceLists(ctx, k, o); again == nil {
+			err = c.apply(ctx, k, o)
+		}
+	}
 	switch {
 	case apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
 		return fmt.Errorf("%s %s: %w: %w", k.Name, o.GetName(), crm.ErrInvalid, err)
@@ -320,6 +326,22 @@ func (c *Cluster) Apply(ctx context.Context, k Kind, o *Object) error {
 		return fmt.Errorf("%s %s: %w", k.Name, o.GetName(), err)
 	}
 	return nil
+}
+
+func (c *Cluster) apply(ctx context.Context, k Kind, o *Object) error {
+	_, err := c.client.Resource(k.Resource).Namespace(c.Namespace).Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+	return err
+}
+
+// replaceLists sets whole lists, where an apply would only add to what others have put
+// into them: a Service whose port somebody has changed would have two of one name.
+func (c *Cluster) replaceLists(ctx context.Context, k Kind, o *Object) error {
+	text, err := json.Marshal(o.Object)
+	if err != nil {
+		return err
+	}
+	_, err = c.client.Resource(k.Resource).Namespace(c.Namespace).Patch(ctx, o.GetName(), types.MergePatchType, text, metav1.PatchOptions{FieldManager: fieldManager + "-repair"})
+	return err
 }
 
 // Delete removes an object with all that belongs to it. One that is not there, or has
@@ -333,6 +355,42 @@ func (c *Cluster) Delete(ctx context.Context, k Kind, o *Object) error {
 		Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background,
 	})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete %s %s: %w", k.Name, o.GetName(), err)
+	}
+	return nil
+}
+
+// Create makes an object that is not there yet.
+func (c *Cluster) Create(ctx context.Context, k Kind, o *Object) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	_, err := c.client.Resource(k.Resource).Namespace(c.Namespace).Create(ctx, o, metav1.CreateOptions{FieldManager: fieldManager})
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", k.Name, o.GetName(), err)
+	}
+	return nil
+}
+
+// Update writes an object unless it has changed since it was read.
+func (c *Cluster) Update(ctx context.Context, k Kind, o *Object) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	_, err := c.client.Resource(k.Resource).Namespace(c.Namespace).Update(ctx, o, metav1.UpdateOptions{FieldManager: fieldManager})
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", k.Name, o.GetName(), err)
+	}
+	return nil
+}
+
+// DeleteVersion removes an object unless it has changed since it was read.
+func (c *Cluster) DeleteVersion(ctx context.Context, k Kind, o *Object) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	uid, version := o.GetUID(), o.GetResourceVersion()
+	err := c.client.Resource(k.Resource).Namespace(c.Namespace).Delete(ctx, o.GetName(), metav1.DeleteOptions{
+		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
+	})
+	if err != nil {
 		return fmt.Errorf("delete %s %s: %w", k.Name, o.GetName(), err)
 	}
 	return nil
@@ -365,4 +423,9 @@ func Sealed(content m) *Object {
 	annotations[AnnotationDigest] = oprc.Digest(o.Object)
 	o.SetAnnotations(annotations)
 	return o
+}
+
+// Same reports whether nothing has to be written for an object to be so.
+func Same(live, want *Object) bool {
+	return live != nil && live.GetAnnotations()[AnnotationDigest] == want.GetAnnotations()[AnnotationDigest] && Covers(live.Object, want.Object)
 }

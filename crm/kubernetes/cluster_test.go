@@ -252,7 +252,12 @@ func manifests(name string) []*unstructured.Unstructured {
 	}
 }
 
-var metaDelete = metav1.DeleteOptions{}
+var (
+	metaDelete = metav1.DeleteOptions{}
+	metaPatch  = metav1.PatchOptions{}
+)
+
+const mergePatch = types.MergePatchType
 
 // define makes the cluster know a kind, with any fields.
 func (s *space) define(group, version, kind, plural string) {
@@ -298,6 +303,7 @@ var resources = map[string]schema.GroupVersionResource{
 	"PodDisruptionBudget":      {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 	"CustomResourceDefinition": {Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"},
 	"Knative":                  {Group: "serving.knative.dev", Version: "v1", Resource: "services"},
+	"ClassRuntime":             {Group: "oaas.io", Version: "v1alpha1", Resource: "classruntimes"},
 }
 
 // A space is a namespace with the CRM's rights in it, and a kubelet that is played.

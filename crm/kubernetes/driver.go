@@ -61,7 +61,7 @@ type unit struct {
 	changed   chan struct{} // closed with the next state
 }
 
-// The kinds that every cluster has, in the order in which they are removed.
+// The kinds that every cluster has.
 var kinds = []Kind{autoscalers, services, deployments, budgets}
 
 // New connects to the cluster. The cluster need not answer yet.
@@ -235,8 +235,7 @@ func (d *Driver) converge(ctx context.Context, u *unit) error {
 		return nil
 	}
 	for _, w := range u.want {
-		live := d.Cached(w.kind, w.GetName())
-		if live != nil && live.GetAnnotations()[AnnotationDigest] == w.GetAnnotations()[AnnotationDigest] && Covers(live.Object, w.Object.Object) {
+		if Same(d.Cached(w.kind, w.GetName()), w.Object) {
 			continue
 		}
 		if err := d.Apply(ctx, w.kind, w.Object); err != nil {
@@ -323,12 +322,12 @@ func (d *Driver) Undeploy(ctx context.Context, c crm.Command) error {
 	if err := d.watch(ctx, nil); err != nil {
 		return err
 	}
-	all := kinds
+	main := []Kind{deployments}
 	if d.Watches(knative) {
-		all = append(slices.Clone(kinds), knative)
+		main = append(main, knative)
 	}
 	label := workload.Name(c.ID)
-	for _, k := range all {
+	for _, k := range append([]Kind{autoscalers, services}, main...) {
 		found, err := d.List(ctx, k, LabelUnit, label)
 		if err != nil {
 			return err
@@ -339,7 +338,7 @@ func (d *Driver) Undeploy(ctx context.Context, c crm.Command) error {
 			}
 		}
 	}
-	if err := d.removeBudgets(ctx, c.ID, c.Unit, nil); err != nil {
+	if err := d.removeLastBudgets(ctx, c, main); err != nil {
 		return err
 	}
 	return d.awaitEnd(ctx, label)
@@ -366,24 +365,61 @@ func (d *Driver) awaitEnd(ctx context.Context, label string) error {
 	}
 }
 
-// removeBudgets removes budgets of the unit's partition that no unit asks for any more.
+// removeBudgets removes budgets of the unit's partition that no unit asks for any more,
+// by what the watches saw.
 func (d *Driver) removeBudgets(ctx context.Context, id string, of crm.Unit, want []wanted) error {
 	partition := partitionOf(of)
+	others := slices.Concat(d.CachedBy(deployments, LabelPartition, partition), d.CachedBy(knative, LabelPartition, partition))
 	for _, b := range d.CachedBy(budgets, LabelPartition, partition) {
-		needed := slices.ContainsFunc(want, func(w wanted) bool { return w.kind == budgets && w.GetName() == b.GetName() })
-		for _, k := range []Kind{deployments, knative} {
-			for _, other := range d.CachedBy(k, LabelPartition, partition) {
-				needed = needed || other.GetLabels()[LabelUnit] != workload.Name(id) && strongly(other) &&
-					other.GetLabels()[LabelFunction] == b.GetLabels()[LabelFunction]
-			}
+		if slices.ContainsFunc(want, func(w wanted) bool { return w.kind == budgets && w.GetName() == b.GetName() }) {
+			continue
 		}
-		if !needed && b.GetDeletionTimestamp() == nil {
-			if err := d.Delete(ctx, budgets, b); err != nil {
-				return err
-			}
+		if err := d.removeBudget(ctx, id, b, others); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// removeLastBudgets does so for a unit whose objects are gone, by what the cluster says
+// now: of two units that go at the same time, the later one sees that it is the last.
+func (d *Driver) removeLastBudgets(ctx context.Context, c crm.Command, main []Kind) error {
+	partition := partitionOf(c.Unit)
+	left, err := d.List(ctx, budgets, LabelPartition, partition)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	var others []*Object
+	for _, k := range main {
+		found, err := d.List(ctx, k, LabelPartition, partition)
+		if err != nil {
+			return err
+		}
+		for i := range found {
+			others = append(others, &found[i])
+		}
+	}
+	for i := range left {
+		if err := d.removeBudget(ctx, c.ID, &left[i], others); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeBudget removes a budget that none of the objects of other units asks for.
+func (d *Driver) removeBudget(ctx context.Context, id string, budget *Object, others []*Object) error {
+	function := budget.GetLabels()[LabelFunction]
+	for _, o := range others {
+		labels := o.GetLabels()
+		if labels[LabelUnit] != workload.Name(id) && labels[LabelFunction] == function && strongly(o) {
+			return nil
+		}
+	}
+	if budget.GetDeletionTimestamp() != nil {
+		return nil
+	}
+	return d.Delete(ctx, budgets, budget)
 }
 
 // strongly reports whether an object was made for a strongly consistent class.

@@ -36,12 +36,12 @@ type driverOptions struct {
 
 func (o *driverOptions) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&o.driver, "driver", "sim", "what carries units out: sim pretends to, process runs local commands, docker runs containers, kubernetes Deployments (both by oprc-crm)")
+	fs.StringVar(&o.driver, "driver", "sim", "what carries units out: sim pretends to, process runs local commands, docker runs containers, kubernetes Deployments, classruntime hands classes to the OaaS operator (the three by oprc-crm)")
 	fs.StringVar(&o.images, "images", "", "`file` that maps images to local commands, for --driver process")
 	fs.StringVar(&o.secrets, "secrets", "", "`directory` with a file NAME/KEY for each key of a secret that environment variables refer to")
 	fs.DurationVar(&o.sim.StartDelay, "start-delay", 300*time.Millisecond, "`time` that sim takes to start a unit")
 	fs.Float64Var(&o.sim.FailRate, "fail-rate", 0, "`share` of starts that fail in sim, from 0 to 1")
-	completeValues(cmd, "driver", "sim", "process", "docker", "kubernetes")
+	completeValues(cmd, "driver", "sim", "process", "docker", "kubernetes", "classruntime")
 	_ = cmd.MarkFlagFilename("images", "json")
 }
 
@@ -51,12 +51,12 @@ func (o *driverOptions) handlers(e *env) (func() crm.Handler, error) {
 	switch o.driver {
 	case "sim":
 		return func() crm.Handler { return sim.New(o.sim) }, nil
-	case "docker", "kubernetes":
+	case "docker", "kubernetes", "classruntime":
 		_, err := findCRMProgram()
 		return nil, err
 	case "process":
 	default:
-		return nil, usagef("--driver %s: known are sim, process, docker and kubernetes", o.driver)
+		return nil, usagef("--driver %s: known are sim, process, docker, kubernetes and classruntime", o.driver)
 	}
 	if o.images == "" {
 		return nil, usagef("--driver process needs --images FILE, which maps images to local commands")
@@ -96,9 +96,9 @@ func newCRMRun(e *env) *cobra.Command {
 		Long: `Runs a CRM: it joins the environment's commands, carries them out by its driver,
 reports, and sends heartbeats until it is stopped.
 
-The drivers sim and process are part of oprc. The drivers docker and kubernetes are
-those of the program oprc-crm, found beside oprc or on the PATH; what follows -- goes
-to it (oprc-crm run --help lists its flags).
+The drivers sim and process are part of oprc. The drivers docker, kubernetes and
+classruntime are those of the program oprc-crm, found beside oprc or on the PATH;
+what follows -- goes to it (oprc-crm run --help lists its flags).
 
 A CRM keeps its id over a restart. While another process has it, the second one ends
 with a conflict.
