@@ -246,16 +246,16 @@ func TestClassRuntime(t *testing.T) {
 			t.Fatalf("got %+v, %v", st, err)
 		}
 	}
-	only := func() unstructured.Unstructured {
+	only := func() *unstructured.Unstructured {
 		t.Helper()
 		all := s.list("ClassRuntime")
 		if len(all) != 1 {
 			t.Fatalf("%d ClassRuntimes, want one for both units", len(all))
 		}
 		for _, o := range all {
-			return o
+			return &o
 		}
-		panic("unreachable")
+		return nil
 	}
 	partitions, _, _ := unstructured.NestedSlice(only().Object, "spec", "odgm_config", "collection_assignments", "shop.order")
 	if len(partitions) != 2 {

@@ -70,6 +70,15 @@ func (o *driverOptions) handlers(e *env) (func() crm.Handler, error) {
 	}, nil
 }
 
+// devFlags are what a driver of oprc-crm gets when everything runs in one process:
+// containers end with it, and a cluster gets the namespace that it lacks.
+func (o *driverOptions) devFlags() []string {
+	if o.driver == "docker" {
+		return []string{"--drain"}
+	}
+	return []string{"--create-namespace"}
+}
+
 // logDir is where the process driver keeps what functions print; "" if there is no
 // home.
 func (e *env) logDir() string {

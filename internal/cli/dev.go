@@ -197,7 +197,7 @@ func (o *devOptions) runCRMs(ctx context.Context, s *state, c Config, handler fu
 					Database: c.Redis.Name, Topic: c.MQ.TopicPrefix,
 				}
 				if handler == nil {
-					return o.runExternal(ctx, o.driverOptions, options, "--drain")
+					return o.runExternal(ctx, o.driverOptions, options, o.devFlags()...)
 				}
 				return crm.Run(ctx, options, handler())
 			})
