@@ -96,9 +96,15 @@ func TestLifeOfAUnit(t *testing.T) {
 
 	d.Close()
 	s.eventually("the controllers are done", func() bool {
-		before := s.written()
-		time.Sleep(300 * time.Millisecond)
-		return cmp.Equal(before, s.written())
+		o, before := s.list("Deployment")[name], s.written()
+		status, _, _ := unstructured.NestedMap(o.Object, "status")
+		for _, field := range []string{"replicas", "updatedReplicas", "availableReplicas"} {
+			if status[field] != int64(1) {
+				return false
+			}
+		}
+		time.Sleep(500 * time.Millisecond)
+		return status["observedGeneration"] == o.GetGeneration() && len(s.list("Pod")) == 1 && cmp.Equal(before, s.written())
 	})
 	before := s.written()
 	d = s.driver(kubernetes.Options{})

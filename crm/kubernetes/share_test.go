@@ -130,7 +130,6 @@ func TestTwoCRMs(t *testing.T) {
 	stopA()
 	for i := range units {
 		units[i].Generation = 2
-		units[i].Unit.Restarts = 0
 		units[i].Unit.ReplicaCount = 3 // another unit, the same workload
 	}
 	l.dispatch(crm.OpDeploy, units...)
