@@ -106,10 +106,7 @@ func (o *deadOptions) list(ctx context.Context, s *state, envs []string) error {
 	if o.limit < 1 {
 		return usagef("--limit must be at least 1")
 	}
-	if err := s.needsRedis("dead letters are"); err != nil {
-		return err
-	}
-	names, err := s.db.EnvironmentNames(ctx)
+	names, err := s.letters().EnvironmentNames(ctx)
 	if err != nil {
 		return err
 	}
@@ -124,7 +121,7 @@ func (o *deadOptions) list(ctx context.Context, s *state, envs []string) error {
 	cut := false
 	var all []oprc.DeadEntry
 	for _, name := range envs {
-		entries, err := s.db.Dead(ctx, name, o.limit)
+		entries, err := s.letters().Dead(ctx, name, o.limit)
 		if err != nil {
 			return err
 		}
@@ -164,7 +161,7 @@ func (o *deadOptions) retry(ctx context.Context, s *state, name string, ids []st
 		return err
 	}
 	for i, id := range picked {
-		if err := s.db.RetryDead(ctx, name, id); err != nil {
+		if err := s.letters().RetryDead(ctx, name, id); err != nil {
 			return stepError{
 				fmt.Errorf("%d of %d were retried: %w", i, len(picked), err),
 				fmt.Sprintf("oprc dead list %s shows what is there.", name),
@@ -194,7 +191,7 @@ func (o *deadOptions) drop(ctx context.Context, s *state, name string, ids []str
 	}
 	dropped := int64(0)
 	for part := range slices.Chunk(picked, 1000) {
-		n, err := s.db.DropDead(ctx, name, part...)
+		n, err := s.letters().DropDead(ctx, name, part...)
 		if err != nil {
 			return err
 		}
@@ -216,17 +213,14 @@ func (o *deadOptions) pick(ctx context.Context, s *state, name string, ids []str
 	if o.all == (len(ids) > 0) {
 		return nil, 0, usagef("name the ids of dead letters, or give --all")
 	}
-	if err := s.needsRedis("dead letters are"); err != nil {
-		return nil, 0, err
-	}
-	names, err := s.db.EnvironmentNames(ctx)
+	names, err := s.letters().EnvironmentNames(ctx)
 	if err == nil {
 		err = knownIn(names, name)
 	}
 	if err != nil || !o.all {
 		return ids, 0, err
 	}
-	entries, err := s.db.Dead(ctx, name, everyLetter)
+	entries, err := s.letters().Dead(ctx, name, everyLetter)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -248,10 +242,7 @@ func (o *deadOptions) completeLetters(cmd *cobra.Command, words []string, prefix
 	}
 	var out []cobra.Completion
 	err := o.with(cmd.Context(), func(s *state) error {
-		if err := s.needsRedis("dead letters are"); err != nil {
-			return err
-		}
-		entries, err := s.db.Dead(cmd.Context(), words[0], deadLimit)
+		entries, err := s.letters().Dead(cmd.Context(), words[0], deadLimit)
 		for _, e := range entries {
 			if strings.HasPrefix(e.ID, prefix) && !slices.Contains(words[1:], e.ID) {
 				out = append(out, e.ID)
@@ -263,15 +254,4 @@ func (o *deadOptions) completeLetters(cmd *cobra.Command, words []string, prefix
 		return nil, cobra.ShellCompDirectiveError
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp
-}
-
-// needsRedis refuses what a server does not offer.
-func (s *state) needsRedis(what string) error {
-	if s.db != nil {
-		return nil
-	}
-	return stepError{
-		fmt.Errorf("%s in Redis, and a server does not show them: %w", what, oprc.ErrInvalid),
-		"Name the server's Redis with --redis URL.",
-	}
 }

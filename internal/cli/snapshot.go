@@ -62,17 +62,8 @@ func (o *snapshotOptions) run(ctx context.Context) error {
 		return fmt.Errorf("salt: %w", err)
 	}
 	return o.with(ctx, func(s *state) error {
-		if s.reconciler == nil {
-			return usagef("a snapshot is taken where the state is: use --redis, not a server")
-		}
-		taken, err := s.reconciler.Snapshot(ctx, plan.Redaction{Mask: o.mask, Salt: hex.EncodeToString(salt)})
+		taken, err := s.Snapshot(ctx, plan.Redaction{Mask: o.mask, Salt: hex.EncodeToString(salt)})
 		if err != nil {
-			return err
-		}
-		if taken.Sources, err = s.db.Sources(ctx); err != nil {
-			return err
-		}
-		if taken.Asked, err = s.db.Requests(ctx); err != nil {
 			return err
 		}
 		raw, err := taken.Encode(key)
@@ -82,7 +73,7 @@ func (o *snapshotOptions) run(ctx context.Context) error {
 		if err := o.save(o.out, raw, 0o600); err != nil {
 			return fmt.Errorf("save snapshot: %w", err)
 		}
-		o.hint(fmt.Sprintf("%d packages in %d environments. Plan against them with: oprc plan -f PATH --against %s",
+		o.hint(fmt.Sprintf("Packages: %d, environments: %d. Plan against them with: oprc plan -f PATH --against %s",
 			len(taken.Live.Packages), len(taken.Live.Environments), quote(o.out)))
 		return nil
 	})

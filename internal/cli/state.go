@@ -20,6 +20,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/rest"
 	"github.com/oaas-platform/oprc/internal/schema"
 )
 
@@ -47,6 +48,9 @@ type control interface {
 	Undo(ctx context.Context, pkg string, to int64, planID string, by reconcile.Actor) (*reconcile.Undone, error)
 	// Events returns up to limit events after a stream id, oldest first.
 	Events(ctx context.Context, after string, limit int) ([]oprc.Event, error)
+	// Snapshot takes live state, and what is stored about sources, without secrets. A
+	// server hides what its own configuration says, too.
+	Snapshot(ctx context.Context, hide plan.Redaction) (*plan.Snapshot, error)
 }
 
 // direct is control over a Redis of our own.
@@ -71,6 +75,33 @@ func (d direct) History(ctx context.Context, pkg string, limit int) ([]oprc.Hist
 
 func (d direct) Events(ctx context.Context, after string, limit int) ([]oprc.Event, error) {
 	return d.db.Events(ctx, after, limit)
+}
+
+func (d direct) Snapshot(ctx context.Context, hide plan.Redaction) (*plan.Snapshot, error) {
+	taken, err := d.Reconciler.Snapshot(ctx, hide)
+	if err != nil {
+		return nil, err
+	}
+	if taken.Sources, err = d.db.Sources(ctx); err != nil {
+		return nil, err
+	}
+	taken.Asked, err = d.db.Requests(ctx)
+	return taken, err
+}
+
+// letters is where dead letters are: a server, or Redis.
+type letters interface {
+	EnvironmentNames(ctx context.Context) ([]string, error)
+	Dead(ctx context.Context, env string, limit int) ([]oprc.DeadEntry, error)
+	RetryDead(ctx context.Context, env, id string) error
+	DropDead(ctx context.Context, env string, ids ...string) (int64, error)
+}
+
+func (s *state) letters() letters {
+	if client, ok := s.control.(*rest.Client); ok {
+		return client
+	}
+	return s.db
 }
 
 // A state is an open place of state. Close it.

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/rest"
+	"github.com/oaas-platform/oprc/internal/view"
 )
 
 // tokens is what the commands ask of where tokens are kept: a server, or Redis.
@@ -120,23 +121,32 @@ func (o *tokenOptions) create(ctx context.Context, s *state, name string) error 
 }
 
 func newTokenList(e *env) *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List tokens as JSON, without their values",
-		Long: "Lists names, roles, limits and expiry times of tokens as JSON." + exits(exitOK, exitError, exitUnavailable, exitDenied, exitUsage),
-		Args: args(cobra.NoArgs),
+	var format view.Format
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List tokens, without their values",
+		Long:    "Lists names, roles, limits and expiry times of tokens." + exits(exitOK, exitError, exitUnavailable, exitDenied, exitUsage),
+		Example: "  oprc token list\n  oprc token list -o json",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return e.with(cmd.Context(), func(s *state) error {
 				all, err := e.tokens(s).ListTokens(cmd.Context())
 				if err != nil {
 					return err
 				}
-				for i := range all {
+				rows := make([]view.Token, len(all))
+				for i, t := range all {
 					all[i].Hash = ""
+					rows[i] = view.Token{
+						Name: t.Name, Role: string(t.Role), Created: t.Created, Expires: t.Expires, By: t.By,
+						Packages: t.Packages, Environments: t.Environments, Origins: t.Origins,
+					}
 				}
-				return e.printJSON(map[string]any{"formatVersion": "1.0", "items": all})
+				return e.output(format).Tokens(rows, map[string]any{"formatVersion": view.FormatVersion, "items": all})
 			})
 		},
 	}
+	bindOutput(cmd, &format, view.Text, view.Wide, view.JSON, view.YAML, view.Name)
+	return cmd
 }
 
 func newTokenRevoke(e *env) *cobra.Command {

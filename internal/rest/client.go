@@ -266,6 +266,47 @@ func (c *Client) Events(ctx context.Context, after string, limit int) ([]oprc.Ev
 	return reversed(newest), err
 }
 
+// Snapshot is live state as the server shows it: its configuration says what is hidden.
+// What hide masks beyond that is hidden too.
+func (c *Client) Snapshot(ctx context.Context, hide plan.Redaction) (*plan.Snapshot, error) {
+	raw, err := c.do(ctx, http.MethodGet, "/snapshot", url.Values{"mask": {strings.Join(hide.Mask, ",")}}, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	s, err := plan.DecodeSnapshot(raw, nil)
+	return s, c.understood(err)
+}
+
+// EnvironmentNames returns the names of the environments that the caller may see.
+func (c *Client) EnvironmentNames(ctx context.Context) ([]string, error) {
+	all, err := c.List(ctx, oprc.KindEnv)
+	names := make([]string, len(all))
+	for i, o := range all {
+		names[i] = o.Key
+	}
+	return names, err
+}
+
+// Dead returns the newest dead letters of an environment, up to limit.
+func (c *Client) Dead(ctx context.Context, env string, limit int) ([]oprc.DeadEntry, error) {
+	return collect[oprc.DeadEntry](ctx, c, "/dead", url.Values{"env": {env}}, limit)
+}
+
+// RetryDead puts a dead letter back at the end of its stream.
+func (c *Client) RetryDead(ctx context.Context, env, id string) error {
+	return c.post(ctx, "/dead/"+url.PathEscape(env)+"/retry", reconcile.Actor{}, letters{IDs: []string{id}}, nil)
+}
+
+// DropDead deletes dead letters, and returns how many there were.
+func (c *Client) DropDead(ctx context.Context, env string, ids ...string) (int64, error) {
+	var done handled
+	err := c.post(ctx, "/dead/"+url.PathEscape(env)+"/drop", reconcile.Actor{}, letters{IDs: ids}, &done)
+	if errors.Is(err, oprc.ErrNotFound) {
+		return 0, nil
+	}
+	return int64(done.Done), err
+}
+
 // collect reads a listing page by page, up to most items; 0 is all.
 func collect[T any](ctx context.Context, c *Client, path string, q url.Values, most int) ([]T, error) {
 	out := []T{}

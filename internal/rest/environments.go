@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,11 +129,17 @@ func (a *api) snapshot(w http.ResponseWriter, r *http.Request) error {
 	if who := caller(r); who.limited() {
 		return refuse(http.StatusForbidden, "a snapshot holds everything, and %s may see only a part", who.Name)
 	}
+	mask := slices.Clone(a.Mask)
+	for pattern := range strings.SplitSeq(r.URL.Query().Get("mask"), ",") {
+		if pattern != "" {
+			mask = append(mask, pattern)
+		}
+	}
 	salt := make([]byte, 16)
 	if _, err := rand.Read(salt); err != nil {
 		return fmt.Errorf("salt: %w", err)
 	}
-	taken, err := a.Control.Snapshot(r.Context(), plan.Redaction{Mask: a.Mask, Salt: hex.EncodeToString(salt)})
+	taken, err := a.Control.Snapshot(r.Context(), plan.Redaction{Mask: mask, Salt: hex.EncodeToString(salt)})
 	if err != nil {
 		return err
 	}

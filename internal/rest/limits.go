@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http"
@@ -29,27 +30,10 @@ func DefaultBounds() Bounds {
 
 func (b Bounds) orDefault() Bounds {
 	d := DefaultBounds()
-	if b.Body == 0 {
-		b.Body = d.Body
-	}
-	if b.BigBody == 0 {
-		b.BigBody = d.BigBody
-	}
-	if b.Plans == 0 {
-		b.Plans = d.Plans
-	}
-	if b.Time == 0 {
-		b.Time = d.Time
-	}
-	if b.Rate == 0 {
-		b.Rate = d.Rate
-	}
-	if b.Burst == 0 {
-		b.Burst = d.Burst
-	}
-	if b.Watchers == 0 {
-		b.Watchers = d.Watchers
-	}
+	b.Body, b.BigBody = cmp.Or(b.Body, d.Body), cmp.Or(b.BigBody, d.BigBody)
+	b.Plans, b.Watchers = cmp.Or(b.Plans, d.Plans), cmp.Or(b.Watchers, d.Watchers)
+	b.Time = cmp.Or(b.Time, d.Time)
+	b.Rate, b.Burst = cmp.Or(b.Rate, d.Rate), cmp.Or(b.Burst, d.Burst)
 	return b
 }
 

@@ -184,7 +184,7 @@ func (a *api) planRoutes() []route {
 		},
 		{
 			method: "GET", path: "/snapshot", name: "getSnapshot", says: "Answers with live state, to plan against elsewhere; keyed hashes take the place of secrets.", role: Planner,
-			answers: map[string]any{}, serve: a.snapshot,
+			query: []param{words("mask", "Further patterns of keys whose values are hidden, separated by commas.")}, answers: map[string]any{}, serve: a.snapshot,
 		},
 	}
 }

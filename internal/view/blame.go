@@ -27,7 +27,7 @@ func (o Output) Blame(kind oprc.Kind, key string, fields []reconcile.Blamed) err
 		if f.From != "" {
 			field += "  " + faint("from "+clean(f.From))
 		}
-		commit := cut(clean(f.Commit), 12)
+		commit := shortDigest(f.Commit)
 		if f.Beyond {
 			commit += " or before"
 		}
