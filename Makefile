@@ -61,6 +61,10 @@ test-kubernetes: ## run the tests of the Kubernetes drivers against a real API s
 	@.ci/deps-kubernetes
 	go test -tags kubernetes -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./crm/kubernetes
 
+.PHONY: vendor-console
+vendor-console: ## fetch the console's scripts from npm at their pinned versions, with their licences
+	.ci/vendor-console
+
 .PHONY: alerts
 alerts: ## try the alerts of deploy/prometheus; installs promtool when missing
 	@.ci/deps-alerts
