@@ -61,6 +61,11 @@ test-kubernetes: ## run the tests of the Kubernetes drivers against a real API s
 	@.ci/deps-kubernetes
 	go test -tags kubernetes -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./crm/kubernetes
 
+.PHONY: test-console
+test-console: ## try the console in Chromium, page by page; installs it when missing (SCREENSHOTS=docs/console writes pictures anew)
+	@.ci/deps-browser
+	go test -tags browser -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./internal/console -run '^TestBrowser' $(if $(SCREENSHOTS),-screenshots $(abspath $(SCREENSHOTS)))
+
 .PHONY: vendor-console
 vendor-console: ## fetch the console's scripts from npm at their pinned versions, with their licences
 	.ci/vendor-console
@@ -127,7 +132,7 @@ fmt-check: $(BIN)/gofumpt
 
 .PHONY: vet
 vet:
-	go vet -tags endurance,containers,kubernetes ./...
+	go vet -tags endurance,containers,kubernetes,browser ./...
 
 .PHONY: cross
 cross:
