@@ -132,6 +132,7 @@ func (d *diff) record(name string) {
 	}
 	if doc, named := d.doc(name); named && wanted {
 		c.Source, c.Blob, c.where = &oprc.SourceRef{Path: doc.Path}, doc.Blob, doc.Where
+		c.Will = d.wants[name]
 	}
 	d.add(c)
 }
