@@ -13,7 +13,8 @@ import (
 )
 
 // What `oprc apply` asks of Redis does not grow unseen: docs/performance.md shows what it
-// was. With $OPRC_BIN another build is counted.
+// was. With $OPRC_BIN another build is counted. On a busy machine the second reading comes
+// two seconds after the first, and then compares six slices of records more.
 func TestWhatAnApplyAsksOfRedis(t *testing.T) {
 	t.Parallel()
 	dir, url := t.TempDir(), rdbtest.Server(t)
@@ -64,7 +65,7 @@ deployments: [{key: .C, partitionCount: 3, targetEnvs: [edge]}]
 	for _, tc := range []struct {
 		what, image string
 		most        int
-	}{{"a new package", "i:1", 90}, {"another image", "i:2", 90}, {"the same again", "i:2", 45}} {
+	}{{"a new package", "i:1", 48}, {"another image", "i:2", 44}, {"the same again", "i:2", 28}} {
 		asked, inScripts := counted("apply", "-f", one(tc.image))
 		t.Logf("%s: asked %d times, %d more commands inside scripts", tc.what, asked, inScripts)
 		if asked > tc.most {
