@@ -28,6 +28,9 @@ type Derivation struct {
 // derivation reads what the request names.
 func (r *Reconciler) derivation(ctx context.Context, req Request) (*Derivation, error) {
 	if req.Source != nil {
+		if len(req.Files) > 0 {
+			return nil, fmt.Errorf("%w request: files or a revision of a source, not both", oprc.ErrInvalid)
+		}
 		if r.Read == nil {
 			return nil, fmt.Errorf("source %s: no sources are known here: %w", req.Source.Name, oprc.ErrNotFound)
 		}

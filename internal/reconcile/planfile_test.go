@@ -93,6 +93,10 @@ func TestApplySourceRevision(t *testing.T) {
 	if got := l.live.Packages["b"]; got.Origin != "git:main" || got.AppliedBy != "author" {
 		t.Errorf("got the record of %s by %s, want git:main by author", got.Origin, got.AppliedBy)
 	}
+	both := reconcile.Request{Source: &reconcile.SourceRevision{Name: "main", Revision: "abc"}, Files: want}
+	if _, err := r.Plan(t.Context(), both); !errors.Is(err, oprc.ErrInvalid) {
+		t.Errorf("files and a revision: %v, want invalid", err)
+	}
 	r.Read = nil
 	if err := apply("abc", reconcile.Conditions{PlanID: p.ID}); !errors.Is(err, oprc.ErrNotFound) {
 		t.Errorf("without sources: %v, want not found", err)
