@@ -3,6 +3,7 @@ package oprc
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -134,9 +135,29 @@ type EnvironmentState struct {
 	// RecoveringUntil is set while computed placements do not return yet.
 	RecoveringUntil time.Time   `json:"recoveringUntil,omitzero"`
 	Beats           []Heartbeat `json:"crms,omitempty"`
+	// Unreadable says why the state of the environment cannot be read now, and names the
+	// key or the node. What else is said here is from before, or unknown.
+	Unreadable string `json:"unreadable,omitempty"`
 	// Read is when this was so, by the clock that stamps heartbeats.
 	Read time.Time `json:"-"`
 }
+
+// An UnreadableError means that the state of some environments cannot be read. What
+// is returned with it is of the others, and good for looking at alone: a plan would take
+// units for missing that it cannot see.
+type UnreadableError struct {
+	Causes map[string]error // by environment
+}
+
+func (e *UnreadableError) Error() string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(e.Causes)) {
+		all = append(all, "environment "+name+": "+e.Causes[name].Error())
+	}
+	return strings.Join(all, "; ")
+}
+
+func (e *UnreadableError) Unwrap() []error { return slices.Collect(maps.Values(e.Causes)) }
 
 // MaxUnits is the most units that the environment takes at once: what is declared, or
 // what its CRMs report, whichever is less; nil where nobody says. Where it is 0 the

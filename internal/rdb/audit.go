@@ -3,6 +3,7 @@ package rdb
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -341,12 +342,15 @@ func (d *DB) showFoundUnits(env string, s *envReading) {
 }
 
 // Damage compares every record with its digest, and lists the objects, "<kind>/<key>", of
-// which both disagree or one is lost.
+// which both disagree or one is lost. Of environments that cannot be read it says nothing.
 func (d *DB) Damage(ctx context.Context) ([]string, error) {
 	if err := d.auditAll(ctx); err != nil {
 		return nil, err
 	}
 	live, err := d.Live(ctx)
+	if _, some := errors.AsType[*oprc.UnreadableError](err); some {
+		err = nil // those environments say so themselves
+	}
 	return slices.Sorted(maps.Keys(live.Damaged)), err
 }
 
@@ -378,7 +382,7 @@ func (d *DB) auditAll(ctx context.Context) error {
 		return err
 	}
 	for _, env := range names {
-		if err := whole(&d.units, d.k.units(env), d.k.unitDigests(env), "", unitAgrees); err != nil {
+		if err := whole(&d.units, d.k.units(env), d.k.unitDigests(env), "", unitAgrees); err != nil && !d.local(err) {
 			return err
 		}
 	}

@@ -209,7 +209,11 @@ func (k *catalogueCache) keep(c, before *catalogue) {
 func (d *DB) Afresh() {
 	d.cache.mu.Lock()
 	defer d.cache.mu.Unlock()
-	d.cache.whole, d.cache.envs = nil, nil
+	d.cache.whole = nil
+	for e, kept := range d.cache.envs {
+		kept.at.records = -1 // as if it had moved; it is still what one that cannot be read was
+		d.cache.envs[e] = kept
+	}
 }
 
 // A mark says whether the catalogue's slot moved: by its counter or, where something

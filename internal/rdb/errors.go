@@ -173,11 +173,23 @@ func refusal(err error) string {
 	return ""
 }
 
+// errDamaged means that a key is not of the type that it should be.
+var errDamaged = errors.New("damaged")
+
+// naming names the key of a command that found it to be of another type; the answer of
+// Redis does not.
+func naming(c redis.Cmder, err error) error {
+	if args := c.Args(); answers(err, "WRONGTYPE") && len(args) > 1 {
+		return fmt.Errorf("key %v is %w: it is of another type than it should be", args[1], errDamaged)
+	}
+	return err
+}
+
 // failed is the first error of a pipeline in which keys may be absent.
 func failed(cmds []redis.Cmder, err error) error {
 	for _, c := range cmds {
 		if cause := c.Err(); cause != nil && !errors.Is(cause, redis.Nil) {
-			return cause
+			return naming(c, cause)
 		}
 	}
 	return ignoreNil(err)

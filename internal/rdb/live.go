@@ -6,6 +6,7 @@ import (
 	"crypto/sha1" //nolint:gosec // see sealStatus
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -23,6 +24,10 @@ import (
 // Live reads everything that a plan compares against. The catalogue is one
 // consistent reading of it; each environment is another. What it returns shares
 // memory with other readings and must not be changed.
+//
+// An environment that cannot be read, because one of its keys is damaged or its node of
+// a Cluster is away, is shown as it was read last. Where it never was, the error is an
+// [oprc.UnreadableError], and the others are returned with it.
 func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 	c, err := d.readCatalogue(ctx)
 	if err != nil {
@@ -45,8 +50,12 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 	if err != nil {
 		return plan.Live{}, err
 	}
+	unknown := map[string]error{}
 	for name, s := range states {
 		live.Reading = max(live.Reading, s.number)
+		if s.unreadable != nil && !s.known {
+			unknown[name] = s.unreadable
+		}
 		if len(s.units) > 0 {
 			live.Units[name] = s.units
 		}
@@ -59,12 +68,18 @@ func (d *DB) Live(ctx context.Context) (plan.Live, error) {
 		rec, declared := c.environments[name]
 		state := s.state(rec)
 		if !declared {
-			if s.over() {
+			if s.over() && s.unreadable == nil {
 				continue
 			}
 			state.Spec = oprc.Environment{Kind: oprc.KindEnvironment, Name: name}
 		}
+		if s.unreadable != nil {
+			state.Unreadable = s.unreadable.Error()
+		}
 		live.Environments[name] = state
+	}
+	if len(unknown) > 0 {
+		return live, &oprc.UnreadableError{Causes: unknown}
 	}
 	return live, nil
 }
@@ -75,9 +90,12 @@ type envReading struct {
 	statuses map[string]oprc.Status
 	beats    []oprc.Heartbeat
 	now      time.Time       // by the clock that stamped the heartbeats
+	known    bool            // it was read, now or before
 	number   uint64          // of the reading of units and statuses
 	runs     int             // units that are to run
 	damaged  map[string]bool // units whose record and digest disagree
+
+	unreadable error // why it could not be read now
 }
 
 // over reports whether nothing is left of an environment that nobody declared: its
@@ -179,6 +197,11 @@ type envAnswers struct {
 	now                      *redis.Cmd
 }
 
+// failure is why an environment cannot be read, or nil.
+func (a envAnswers) failure() error {
+	return failed([]redis.Cmder{a.moved, a.records, a.units, a.statuses, a.beats, a.now}, nil)
+}
+
 func (a envAnswers) mark() envMark {
 	return envMark{a.moved.Val(), a.records.Val(), a.units.Val(), a.statuses.Val()}
 }
@@ -192,7 +215,7 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 		return nil, nil
 	}
 	got := map[string]envAnswers{}
-	cmds, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
+	_, failure := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
 		for _, e := range names {
 			got[e] = envAnswers{
 				moved:    p.Get(bounded, d.k.moved(e)),
@@ -205,28 +228,59 @@ func (d *DB) readEnvironments(ctx context.Context, names []string) (map[string]e
 		}
 		return nil
 	})
-	if err := d.wrap(ctx, failed(cmds, err)); err != nil {
+	unreadable, err := d.unreadable(ctx, names, got)
+	if err == nil && len(unreadable) == 0 {
+		err = d.wrap(ctx, failure)
+	}
+	if err != nil {
 		return nil, err
 	}
 	var out map[string]envReading
 	err = d.cache.inTurn(func() (err error) {
-		out, err = d.keptOrMoved(ctx, names, got)
+		out, err = d.keptOrMoved(ctx, names, got, unreadable)
 		return err
 	})
 	return out, err
 }
 
+// local reports whether an error that is about one environment says nothing about the
+// others: a key of it is damaged, or its node of a Cluster is away.
+func (d *DB) local(err error) bool {
+	_, cluster := d.c.(*redis.ClusterClient)
+	return errors.Is(err, errDamaged) || strings.Contains(err.Error(), "WRONGTYPE") || cluster && errors.Is(err, ErrUnavailable)
+}
+
+// unreadable sorts out the environments that alone are in trouble; the error is what stops
+// all of them.
+func (d *DB) unreadable(ctx context.Context, names []string, got map[string]envAnswers) (map[string]error, error) {
+	out := map[string]error{}
+	for _, e := range names {
+		err := d.wrap(ctx, got[e].failure())
+		switch {
+		case err == nil:
+		case ctx.Err() == nil && d.local(err):
+			out[e] = err
+		default:
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // keptOrMoved reads the environments that moved since their last reading, and keeps the
 // others.
-func (d *DB) keptOrMoved(ctx context.Context, names []string, got map[string]envAnswers) (map[string]envReading, error) {
+func (d *DB) keptOrMoved(ctx context.Context, names []string, got map[string]envAnswers, unreadable map[string]error) (map[string]envReading, error) {
 	audit := d.units.due(time.Now())
 	var moved []string
 	for _, e := range names {
+		if unreadable[e] != nil {
+			continue
+		}
 		kept, ok := d.cache.envs[e]
 		stays := ok && kept.at == got[e].mark() && len(kept.damaged) == 0
 		if ok && audit {
 			altered, err := d.auditUnits(ctx, e, kept.envReading)
-			if err != nil {
+			if err != nil && !d.local(err) {
 				return nil, err
 			}
 			stays = stays && !altered
@@ -235,14 +289,23 @@ func (d *DB) keptOrMoved(ctx context.Context, names []string, got map[string]env
 			moved = append(moved, e)
 		}
 	}
+	if d.cache.envs == nil {
+		d.cache.envs = map[string]keptReading{}
+	}
 	if err := d.readMoved(ctx, moved, got, audit); err != nil {
 		return nil, err
 	}
 	out := make(map[string]envReading, len(names))
 	for e, a := range got {
-		s := d.cache.envs[e].envReading
-		s.beats, s.now = sortedBeats(a.beats.Val(), clockOf(a.now)), clockOf(a.now)
-		out[e] = s
+		kept := d.cache.envs[e]
+		if err := unreadable[e]; err != nil {
+			kept.unreadable = err
+			out[e] = kept.envReading
+			continue
+		}
+		kept.beats, kept.now, kept.known = sortedBeats(a.beats.Val(), clockOf(a.now)), clockOf(a.now), true
+		d.cache.envs[e] = kept
+		out[e] = kept.envReading
 	}
 	maps.DeleteFunc(d.cache.envs, func(e string, _ keptReading) bool { _, asked := got[e]; return !asked })
 	return out, nil
@@ -268,9 +331,6 @@ func (d *DB) readMoved(ctx context.Context, names []string, before map[string]en
 	if err := d.wrap(ctx, err); err != nil {
 		return err
 	}
-	if d.cache.envs == nil {
-		d.cache.envs = map[string]keptReading{}
-	}
 	d.cache.readings++
 	for _, e := range names {
 		s := envReading{
@@ -278,7 +338,8 @@ func (d *DB) readMoved(ctx context.Context, names []string, before map[string]en
 			number: d.cache.readings, damaged: map[string]bool{},
 		}
 		_, seen := d.cache.envs[e]
-		if err := d.sound(ctx, e, &s, records[e].Val(), audit && !seen); err != nil {
+		// Where a slot is moved half-way, only scripts fail: then this time nothing is compared.
+		if err := d.sound(ctx, e, &s, records[e].Val(), audit && !seen); err != nil && !d.local(err) {
 			delete(d.cache.envs, e)
 			return err
 		}

@@ -3,6 +3,7 @@ package rdb_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +54,141 @@ func TestReadingWhereNothingCanBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	reads(db, "maxmemory")
+}
+
+// A key of another type stops only the environment that it belongs to, and is named. Who
+// knew the environment goes on with what it was.
+func TestOneDamagedEnvironment(t *testing.T) {
+	server := rdbtest.Start(t, "")
+	db := open(t, server.URL())
+	units := spread(t, db, 0)
+	equal(t, must(db.Live(t.Context()))(t).Units, units)
+	key := "oaas_pm:{env:env-3}:digests"
+	if err := raw(t, server.URL()).Set(t.Context(), key, "oops", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		live := must(db.Live(t.Context()))(t)
+		equal(t, live.Units, units)
+		for name, e := range live.Environments {
+			if got := e.Unreadable; strings.Contains(got, key) != (name == "env-3") {
+				t.Errorf("%s: unreadable: %q", name, got)
+			}
+		}
+		db.Afresh()
+	}
+	fresh := open(t, server.URL())
+	live, err := fresh.Live(t.Context())
+	if _, some := errors.AsType[*oprc.UnreadableError](err); !some || !strings.Contains(err.Error(), key) {
+		t.Errorf("got %v, want the key named", err)
+	}
+	if _, there := live.Units["env-3"]; there || len(live.Units) != 7 {
+		t.Errorf("units of %d environments, want the 7 others", len(live.Units))
+	}
+	if _, err := fresh.Damage(t.Context()); err != nil {
+		t.Errorf("damage: %v", err)
+	}
+	if err := raw(t, server.URL()).Del(t.Context(), key).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got := must(db.Live(t.Context()))(t).Environments["env-3"].Unreadable; got != "" {
+		t.Errorf("healed: unreadable: %q", got)
+	}
+}
+
+// A master without a replica dies: what lives on the others is read, and the message
+// names the node.
+func TestOneDeadMaster(t *testing.T) {
+	g := rdbtest.Cluster(t, "--cluster-require-full-coverage", "no")
+	db := open(t, g.URL)
+	units := spread(t, db, 0)
+	equal(t, must(db.Live(t.Context()))(t).Units, units)
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{g.Servers[0].Addr()}})
+	defer func() { _ = cluster.Close() }()
+	master := func(key string) string {
+		t.Helper()
+		node, err := cluster.MasterForKey(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return node.Options().Addr
+	}
+	catalogue, dead := master("{catalog}"), ""
+	lost := map[string]bool{}
+	for env := range units { // some environment lives elsewhere than the catalogue
+		if at := master("{env:" + env + "}"); dead == "" && at != catalogue || at == dead {
+			dead = at
+		}
+	}
+	for env := range units {
+		lost[env] = master("{env:"+env+"}") == dead
+	}
+	for _, p := range g.Servers {
+		if p.Addr() == dead {
+			p.Kill()
+		}
+	}
+	began := time.Now()
+	live, err := db.Live(t.Context())
+	if took := time.Since(began); err != nil || took > 5*time.Second {
+		t.Fatalf("after %s: %v", took, err)
+	}
+	equal(t, live.Units, units)
+	for env, lost := range lost {
+		if got := live.Environments[env].Unreadable; strings.Contains(got, "node "+dead) != lost {
+			t.Errorf("%s: unreadable: %q, lost: %v", env, got, lost)
+		}
+	}
+}
+
+// A slot that is moved half-way stops writing to the environment that lives there, with
+// the right advice, and reading nothing. It works again once the slot is moved.
+func TestHalfMigratedSlot(t *testing.T) {
+	g := rdbtest.Cluster(t)
+	db := open(t, g.URL)
+	units := spread(t, db, 0)
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{g.Servers[0].Addr()}})
+	defer func() { _ = cluster.Close() }()
+	const env, moved = "env-0", "oaas_pm:{env:env-0}:digests"
+	from, err := cluster.MasterForKey(t.Context(), moved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot := must(from.ClusterKeySlot(t.Context(), moved).Result())(t)
+	to := raw(t, g.Servers[0].URL())
+	if g.Servers[0].Addr() == from.Options().Addr {
+		to = raw(t, g.Servers[1].URL())
+	}
+	do := func(c redis.UniversalClient, args ...any) any {
+		t.Helper()
+		return must(c.Do(t.Context(), args...).Result())(t)
+	}
+	host, port, err := net.SplitHostPort(to.(*redis.Client).Options().Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromID, toID := do(from, "CLUSTER", "MYID"), do(to, "CLUSTER", "MYID")
+	do(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
+	do(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
+	do(from, "MIGRATE", host, port, moved, 0, 5000)
+
+	second := []oprc.Command{command(unit("shop.record", 0, 0, env), oprc.Deploy, 2)}
+	began := time.Now()
+	err = db.Dispatch(t.Context(), env, second, 0)
+	if took := time.Since(began); !errors.Is(err, rdb.ErrUnavailable) || !strings.Contains(err.Error(), "slot is being moved") || took > 5*time.Second {
+		t.Errorf("writing: got %v after %s, want that a slot is being moved", err, took)
+	}
+	equal(t, must(open(t, g.URL).Live(t.Context()))(t).Units, units)
+
+	for _, key := range must(from.ClusterGetKeysInSlot(t.Context(), int(slot), 100).Result())(t) {
+		do(from, "MIGRATE", host, port, key, 0, 5000)
+	}
+	for _, p := range g.Servers {
+		do(raw(t, p.URL()), "CLUSTER", "SETSLOT", slot, "NODE", toID)
+	}
+	if err := db.Dispatch(t.Context(), env, second, 0); err != nil {
+		t.Errorf("after the slot was moved: %v", err)
+	}
 }
 
 // A Redis that hangs is given up by all that read at once, not by one after the other.

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -79,7 +80,7 @@ func (i *Inspector) Inspect(ctx context.Context) (*Inspection, error) {
 	defer close(f.done)
 	defer i.turn.Unlock()
 	live, err := i.Ledger.Live(context.WithoutCancel(ctx)) // others wait for it, too
-	if err != nil {
+	if _, some := errors.AsType[*oprc.UnreadableError](err); err != nil && !some {
 		f.err = fmt.Errorf("read live state: %w", err)
 		return nil, f.err
 	}
@@ -207,7 +208,7 @@ func (in *Inspection) byEnvironment(ids []string) map[string][]string {
 	out := map[string][]string{}
 	for _, id := range ids {
 		env := id[strings.LastIndexByte(id, '@')+1:]
-		if _, there := in.live.Units[env][id]; there {
+		if _, there := in.live.Units[env][id]; there && in.live.Environments[env].Unreadable == "" {
 			out[env] = append(out[env], id)
 		}
 	}
@@ -224,6 +225,9 @@ func (in *Inspection) runtimes(ctx context.Context, keys []string) (map[string]a
 	}
 	out := map[string]any{}
 	for env, st := range in.live.Environments {
+		if st.Unreadable != "" {
+			continue
+		}
 		var rts []oprc.ClassRuntime
 		var err error
 		switch {
@@ -308,7 +312,7 @@ func (f *facts) read(ctx context.Context, in *Inspection) (knownFacts, error) {
 	next, lists := knownFacts{envs: map[string]envFacts{}}, map[string][]string{}
 	for env, units := range in.live.Units {
 		was := f.known.envs[env]
-		if sameMap(was.units, units) {
+		if sameMap(was.units, units) || in.live.Environments[env].Unreadable != "" {
 			next.envs[env] = was
 			continue
 		}

@@ -118,6 +118,9 @@ func (o Output) details(obj reconcile.Object) string {
 // standing says of an environment what its health alone does not.
 func (o Output) standing(d *reconcile.EnvironmentView) string {
 	var out string
+	if d.Unreadable != "" {
+		out += "\nIt cannot be read now, and nothing is changed in it: " + clean(d.Unreadable) + "\n"
+	}
 	if until := d.RecoveringUntil; !until.IsZero() {
 		out += fmt.Sprintf("\nIt was DOWN: computed placements return at %s if no heartbeat is missed until then.\n", until.UTC().Format(time.RFC3339))
 	}

@@ -39,8 +39,12 @@ func (o Output) row(obj reconcile.Object) []string {
 	case *oprc.ClassRuntime:
 		return []string{clean(d.Key), condition(d.Status), strconv.Itoa(len(d.Partitions)), o.age(d.LastUpdate), replicas(d.Partitions)}
 	case *reconcile.EnvironmentView:
+		health := condition(d.Health)
+		if d.Unreadable != "" {
+			health = clean("UNREADABLE: " + d.Unreadable)
+		}
 		return []string{
-			clean(d.Name), yes(d.Spec.Default), condition(d.Health), fraction(d.Availability), strconv.Itoa(len(d.Beats)), strconv.Itoa(d.Units),
+			clean(d.Name), yes(d.Spec.Default), health, fraction(d.Availability), strconv.Itoa(len(d.Beats)), strconv.Itoa(d.Units),
 			capacity(d.Spec.Capacity, d.MaxUnits()), dash(d.Origin), rev(d.Rev), labels(d.Spec.Labels), dash(strings.Join(d.Spec.Templates, ",")),
 		}
 	case *reconcile.CRMView:
