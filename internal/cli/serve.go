@@ -248,6 +248,9 @@ func logStep(log *slog.Logger, st loop.Step) {
 	switch {
 	case st.Err != nil:
 		log.Error("not applied", append(attrs, "error", st.Err)...)
+		if f, is := errors.AsType[*gitsource.Fault](st.Err); is && f.Raw != "" {
+			log.Debug("what the repository's fault is in the words of the library", "source", st.Source, "error", f.Raw)
+		}
 	case st.Result != nil:
 		log.Info("applied", attrs...)
 	default:

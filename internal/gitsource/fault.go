@@ -3,9 +3,11 @@ package gitsource
 import (
 	"compress/zlib"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -20,6 +22,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
@@ -35,6 +39,9 @@ type Fault struct {
 	Cause     string
 	Permanent bool          // trying again is of no use before somebody has acted
 	After     time.Duration // that the server asked to be left alone for; 0 if it did not
+	// Raw is what the library, the network or the disk said, without secrets: for a log at
+	// level DEBUG, not for users.
+	Raw string
 }
 
 func (f *Fault) Error() string { return fmt.Sprintf("%v: %s: %s", ErrUnavailable, f.URL, f.Cause) }
@@ -51,7 +58,7 @@ func (r *remote) fault(err error) error {
 	if f, is := errors.AsType[*Fault](err); is {
 		return f
 	}
-	f := &Fault{URL: r.shown}
+	f := &Fault{URL: r.shown, Raw: r.scrub(err.Error())}
 	f.Cause, f.Permanent = cause(err)
 	var odd *plumbing.UnexpectedError
 	var answer *githttp.Err
@@ -111,25 +118,23 @@ func retryAfter(value, date string) time.Duration {
 }
 
 // cause says in one sentence what is wrong, and what to do where that is known; lasting
-// means that it stays so until somebody acts.
+// means that it stays so until somebody acts. No words of a library are in it: [Fault.Raw]
+// has them.
 func cause(err error) (text string, lasting bool) {
-	for _, words := range []func(error) (string, bool){ofAccess, ofRepository, ofNetwork} {
+	for _, words := range []func(error) (string, bool){ofAccess, ofCertificate, ofRepository, ofDisk, ofNetwork, ofProtocol} {
 		if text, lasting := words(err); text != "" {
 			return text, lasting
 		}
 	}
-	// What nobody foresaw stands in the log of whoever runs this with debugging; a user is
-	// helped by its kind alone.
-	return "it cannot be read (" + plain(err) + ")", false
+	return "it cannot be read; the log has the details at level DEBUG", false
 }
 
 // ofAccess is about keys, passwords and certificates.
 func ofAccess(err error) (string, bool) {
 	var (
-		host   *knownhosts.KeyError
-		signer x509.UnknownAuthorityError
-		file   *fs.PathError
-		moved  *movedError
+		host  *knownhosts.KeyError
+		file  *fs.PathError
+		moved *movedError
 	)
 	refused := errors.Is(err, transport.ErrAuthenticationRequired) || errors.Is(err, transport.ErrAuthorizationFailed)
 	switch {
@@ -153,10 +158,34 @@ func ofAccess(err error) (string, bool) {
 		return "the host's key is not in known_hosts; add it once you have made sure that it is the host's (ssh-keyscan prints it)", false
 	case errors.As(err, &host):
 		return fmt.Sprintf("the host shows another key than %s has: it was set up anew, or somebody is in between", host.Want[0].Filename), false
-	case errors.As(err, &signer):
-		return "nobody who is trusted signed its certificate; if it is your own, name the signer's with caFile", false
+	case errors.Is(err, transport.ErrInvalidAuthMethod):
+		return "its protocol has no such way to sign in; a user, password or token is for https, sshKeyFile for ssh", true
 	case strings.Contains(err.Error(), "ssh: unable to authenticate"): // the library has no other mark for it
 		return "it does not accept the ssh key; give the public one read access there", false
+	}
+	return "", false
+}
+
+// ofCertificate is about TLS.
+func ofCertificate(err error) (string, bool) {
+	var (
+		signer x509.UnknownAuthorityError
+		host   x509.HostnameError
+		date   x509.CertificateInvalidError
+		other  *tls.CertificateVerificationError
+		plain  tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &signer):
+		return "nobody who is trusted signed its certificate; if it is your own, name the signer's with caFile", false
+	case errors.As(err, &host):
+		return "its certificate is for another host name than " + host.Host, false
+	case errors.As(err, &date) && date.Reason == x509.Expired:
+		return "its certificate has expired, or is not valid yet", false
+	case errors.As(err, &other):
+		return "its certificate cannot be verified", false
+	case errors.As(err, &plain):
+		return "it does not speak TLS; check scheme and port of url", false
 	}
 	return "", false
 }
@@ -165,8 +194,14 @@ func ofAccess(err error) (string, bool) {
 func ofRepository(err error) (string, bool) {
 	var odd *plumbing.UnexpectedError
 	var answer *githttp.Err
+	var refusal *pktline.ErrorLine
+	var pack *packfile.Error
 	text := err.Error()
 	switch {
+	case errors.As(err, &refusal):
+		return "the server refuses: " + quoted(refusal.Text), false
+	case said(text) != "":
+		return "the server refuses: " + quoted(said(text)), false
 	case errors.As(err, &odd) && errors.As(odd.Err, &answer):
 		code := answer.StatusCode()
 		return strings.TrimSpace(fmt.Sprintf("the server answers %d %s", code, http.StatusText(code))), false
@@ -178,46 +213,104 @@ func ofRepository(err error) (string, bool) {
 		return "there is no repository in that directory", false
 	case errors.Is(err, git.ErrSHA256NotSupported), strings.Contains(text, "objectformat"), strings.Contains(text, "object-format"):
 		return "its objects are named by SHA-256, which is not supported; use a repository with SHA-1", true
+	case errors.Is(err, git.ErrUnsupportedRepositoryFormatVersion):
+		return "the format of the repository is newer than what is supported (core.repositoryformatversion in its config)", true
 	case errors.Is(err, git.ErrUnsupportedExtensionRepositoryFormatVersion), strings.Contains(text, "unknown extension"), strings.Contains(text, "unsupported extension"):
-		_, name, _ := strings.Cut(text, ": ")
-		return "the repository uses an extension of Git that is not supported: " + name, true
+		return "the repository uses an extension of Git that is not supported: " + quoted(text[strings.LastIndexByte(text, ' ')+1:]), true
 	case errors.Is(err, pktline.ErrInvalidPktLen), strings.Contains(text, "invalid pkt-len"), strings.Contains(text, "pkt-line"):
 		return "the server answers with something else than Git's protocol, a login page perhaps; check url and the token", true
 	case errors.Is(err, object.ErrUnsupportedObject):
 		return "the ref leads to something that is no commit", true
+	case damaged(err), errors.As(err, &pack):
+		return "objects are missing or damaged in it, or in what the server sent; git fsck in the repository shows which", false
+	case spoiled(err):
+		return "files in its .git directory are damaged; git fsck in it shows which", false
 	}
 	return "", false
 }
 
-// ofNetwork is about the way there, and the disk here.
+// spoiled reports whether what a repository says of itself, besides objects, is damaged.
+func spoiled(err error) bool {
+	for _, known := range []error{
+		dotgit.ErrPackedRefsBadFormat, dotgit.ErrPackedRefsDuplicatedRef, dotgit.ErrSymRefTargetNotFound, dotgit.ErrIsDir, dotgit.ErrEmptyRefFile,
+		plumbing.ErrReferenceNotFound, plumbing.ErrInvalidType, git.ErrUnableToResolveCommit, git.ErrRepositoryIncomplete,
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
+// said is what a server wrote to stderr, or to the channel for errors; "" if the error is no
+// such. The library has no type for it.
+func said(text string) string {
+	for _, before := range []string{"unknown error: ", "unexpected error: "} {
+		if _, after, is := strings.Cut(text, before); is {
+			return after
+		}
+	}
+	return ""
+}
+
+// quoted is what a server says, in one line that is not long.
+func quoted(text string) string {
+	const most = 200
+	words := []rune(strings.Join(strings.Fields(text), " "))
+	if len(words) > most {
+		words = append(words[:most], '…')
+	}
+	return strconv.Quote(string(words))
+}
+
+// ofDisk is about files and directories here.
+func ofDisk(err error) (string, bool) {
+	var file *fs.PathError
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return "the disk of the cache directory is full", false
+	case errors.As(err, &file) && errors.As(file.Err, &errno):
+		return file.Path + ": " + errno.Error(), false
+	}
+	return "", false
+}
+
+// ofNetwork is about the way there.
 func ofNetwork(err error) (string, bool) {
 	var dns *net.DNSError
 	var op *net.OpError
 	var errno syscall.Errno
+	var slow net.Error
 	switch {
 	case errors.Is(err, errStalled):
 		return fmt.Sprintf("it stopped sending: less than %d bytes in %s", stallBytes, stallTime), false
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
 		return "no answer in time", false
-	case errors.Is(err, syscall.ENOSPC):
-		return "the disk of the cache directory is full", false
 	case errors.As(err, &dns):
 		return "host " + dns.Name + " not found", false
-	case errors.As(err, &op) && errors.As(op.Err, &errno):
-		return errno.Error(), false
+	case errors.As(err, &op) && op.Op == "proxyconnect" && !errors.As(op.Err, &errno):
+		return "the proxy answers " + quoted(op.Err.Error()), false
+	case errors.As(err, &op) && op.Op == "proxyconnect":
+		return "the proxy cannot be reached: " + errno.Error(), false
 	case errors.As(err, &errno):
 		return errno.Error(), false
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return "the connection ended in the middle of an answer", false
 	}
 	return "", false
 }
 
-// plain is the last part of an error, without what the library was doing.
-func plain(err error) string {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err.Error()
-		}
-		err = inner
+// ofProtocol is about what a server answers that is none of Git's protocol.
+func ofProtocol(err error) (string, bool) {
+	var odd *packp.ErrUnexpectedData
+	var broken *plumbing.UnexpectedError
+	switch text := err.Error(); {
+	case strings.Contains(text, "ssh: "): // the library has no types for most of it
+		return "the ssh connection cannot be set up; ssh -v to the host shows why", false
+	case errors.As(err, &odd), errors.As(err, &broken), errors.Is(err, packp.ErrEmptyAdvRefs), errors.Is(err, packp.ErrEmptyInput), errors.Is(err, sideband.ErrMaxPackedExceeded),
+		errors.Is(err, packfile.ErrMalformedPackFile), errors.Is(err, packfile.ErrReferenceDeltaNotFound):
+		return "the server's answer breaks off, or is none of Git's protocol", false
 	}
+	return "", false
 }

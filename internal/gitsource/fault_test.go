@@ -78,7 +78,7 @@ func TestLastingFaults(t *testing.T) {
 		"redirect":            {gitsource.Options{URL: moved.URL, Username: "ada", Password: "s3cret"}, "asks for a password or token"},
 		"sha256":              {gitsource.Options{URL: longServed.URL}, "SHA-256"},
 		"sha256 here":         {gitsource.Options{URL: long}, "SHA-256"},
-		"extension":           {gitsource.Options{URL: odd}, "not supported: partialclone"},
+		"extension":           {gitsource.Options{URL: odd}, `not supported: "partialclone"`},
 		"blob":                {gitsource.Options{URL: blobServed.URL, Ref: "blob"}, "no commit"},
 		"blob here":           {gitsource.Options{URL: blob.Dir, Ref: "blob"}, "no commit"},
 		"annotated blob":      {gitsource.Options{URL: blobServed.URL, Ref: "annotated"}, "no commit"},

@@ -193,7 +193,7 @@ func (r *remote) listLocal() ([]*plumbing.Reference, error) {
 	r.repo = repo
 	iter, err := repo.References()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, r.shown, err)
+		return nil, r.fault(err)
 	}
 	var refs []*plumbing.Reference
 	err = iter.ForEach(func(ref *plumbing.Reference) error {
