@@ -21,7 +21,8 @@ import (
 const patience = 10
 
 // Watch calls wake when what [Read] would return for paths may have changed, once
-// for all changes that are closer together than debounce. It blocks until ctx
+// for all changes that are closer together than debounce; and once as soon as it watches,
+// for what changed between an earlier reading and then. It blocks until ctx
 // ends, and then returns nil. Files and directories may be replaced, created and
 // deleted meanwhile, the paths themselves and the directories above them included, and
 // symbolic links may point elsewhere; but all of them must exist when Watch is called. wake must return soon.
@@ -199,6 +200,7 @@ func (w *watcher) run(ctx context.Context, debounce time.Duration, wake func()) 
 		pending = false
 		wake()
 	}
+	tell()
 	for {
 		select {
 		case <-ctx.Done():
