@@ -445,7 +445,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 		}
 	}
 	s.status.PlanID = ""
-	if s.empty != nil && p.Empty() { // and it never had anything
+	if s.empty != nil && p.Empty() && !wait { // and it never had anything
 		return s.empty
 	}
 	if held {
