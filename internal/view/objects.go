@@ -27,6 +27,29 @@ func (o Output) Objects(kind oprc.Kind, list []reconcile.Object) error {
 	case o.Format == Name:
 		return o.print(names(list))
 	}
+	return o.print(o.listing(kind, list) + o.unready(list))
+}
+
+// unready says of sources that are not ready why, and what to do: under the table, for
+// that is long.
+func (o Output) unready(list []reconcile.Object) string {
+	var b strings.Builder
+	for _, obj := range list {
+		s, is := obj.Doc.(*oprc.SourceStatus)
+		if !is || o.Format == Wide || o.NoHeaders {
+			continue
+		}
+		for _, c := range s.Conditions {
+			if c.Type == "Ready" && !c.Status {
+				fmt.Fprintf(&b, "\n%s: %s: %s\n", clean(s.Name), clean(c.Reason), clean(c.Message))
+			}
+		}
+	}
+	return b.String()
+}
+
+// listing is the table of one kind.
+func (o Output) listing(kind oprc.Kind, list []reconcile.Object) string {
 	header := columns(kind, o.Format == Wide)
 	t := table{header: header}
 	more := map[string]bool{} // columns that are shown when there is something in them
@@ -53,7 +76,7 @@ func (o Output) Objects(kind oprc.Kind, list []reconcile.Object) error {
 	if o.NoHeaders {
 		t.header = nil
 	}
-	return o.print(t.render(""))
+	return t.render("")
 }
 
 // Sections prints the listings of several kinds: one document, or a table for each
@@ -86,8 +109,10 @@ func (o Output) Sections(lists [][]reconcile.Object) error {
 // Object prints one object: a machine format holds the object itself, text a
 // listing of one.
 func (o Output) Object(obj reconcile.Object) error {
-	if !o.Format.Machine() {
-		return o.Objects(obj.Kind, []reconcile.Object{obj})
+	if list := []reconcile.Object{obj}; o.Format == Name {
+		return o.print(names(list))
+	} else if !o.Format.Machine() {
+		return o.print(o.listing(obj.Kind, list))
 	}
 	items, err := o.items([]reconcile.Object{obj})
 	if err != nil {
