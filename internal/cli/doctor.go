@@ -248,7 +248,7 @@ func (o *doctorOptions) environments(list []reconcile.Object) {
 	for _, obj := range list {
 		e := obj.Doc.(*reconcile.EnvironmentView)
 		if e.Unreadable != "" {
-			o.check("environment "+e.Name, stepError{errors.New(e.Unreadable), "Delete or rename a damaged key: its units are sent again. A node that is away comes back, or gets a replica. Nothing is changed in this environment meanwhile."}, "")
+			o.check("environment "+e.Name, stepError{errors.New(e.Unreadable), "A daemon sets a damaged key aside within a tick; without one, delete the key. A node that is away comes back, or gets a replica. Nothing is changed in this environment meanwhile."}, "")
 			continue
 		}
 		switch e.Health {

@@ -31,6 +31,7 @@ type keeperState struct {
 	packages map[string]owned // nil before the first pass
 	swept    int64            // token under which sources that are gone were dropped
 	looked   looked           // what progress was counted of
+	unmended string           // why something could not be set aside, as it was logged
 }
 
 // looked stands for all that the progress of sources hangs on.
@@ -85,8 +86,12 @@ func (l *Loop) mend(ctx context.Context) {
 	for _, key := range keys {
 		l.Log.Warn("a key held a value of another type: it is set aside", "key", key)
 	}
+	was := l.keeper.unmended
+	l.keeper.unmended = ""
 	if err != nil && ctx.Err() == nil {
-		l.Log.Warn("set aside what holds a value of another type", "error", err)
+		if l.keeper.unmended = err.Error(); l.keeper.unmended != was {
+			l.Log.Warn("set aside what holds a value of another type", "error", err)
+		}
 	}
 }
 

@@ -66,6 +66,10 @@ func (d *DB) wrap(ctx context.Context, err error) error {
 	if denied(err) {
 		return fmt.Errorf("redis at %s: %w: %w", d.addr, ErrDenied, err)
 	}
+	if errors.Is(err, errDamaged) {
+		d.mistyped.Store(true)
+		return fmt.Errorf("redis at %s: %w", d.addr, err)
+	}
 	if redis.HasErrorPrefix(err, "WRONGTYPE") {
 		d.mistyped.Store(true)
 		return fmt.Errorf("redis at %s: a key of the ledger holds a value of another type: a daemon sets it aside; oprc doctor names it: %w", d.addr, err)
@@ -180,7 +184,7 @@ var errDamaged = errors.New("damaged")
 // Redis does not.
 func naming(c redis.Cmder, err error) error {
 	if args := c.Args(); answers(err, "WRONGTYPE") && len(args) > 1 {
-		return fmt.Errorf("key %v is %w: it is of another type than it should be", args[1], errDamaged)
+		return fmt.Errorf("key %v is %w: it holds a value of another type; a daemon sets it aside", args[1], errDamaged)
 	}
 	return err
 }

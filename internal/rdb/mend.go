@@ -105,9 +105,11 @@ func (d *DB) Mend(ctx context.Context) ([]string, error) {
 		bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 		failed := setAside.Run(bounded, d.c, []string{key, asideOf(key)}, d.k.typeOf(key)).Err()
 		cancel()
-		if err = errors.Join(err, failed); failed == nil {
-			mended = append(mended, key)
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", key, failed))
+			continue
 		}
+		mended = append(mended, key)
 	}
 	if err != nil {
 		d.mistyped.Store(true)

@@ -237,6 +237,11 @@ func (w *inquiry) deployment(d *DeploymentView) {
 	w.because(oprc.KindDeployment, d.Key, fmt.Sprintf("%s, %d of %d units run", d.Condition, d.Running, d.Units), "")
 	w.moved(d)
 	w.leftBehind(d)
+	for _, name := range d.TargetEnvs {
+		if w.unreadable(w.health(name)) {
+			return
+		}
+	}
 	var worst *UnitView
 	for _, u := range w.units {
 		if u.Unit.ClsKey == d.Key && u.Op == oprc.Deploy && (worst == nil || Worst(worst.Condition, u.Condition) != worst.Condition) {
@@ -331,6 +336,9 @@ func (w *inquiry) unit(u *UnitView) {
 	env := w.health(u.Unit.TargetEnv)
 	last := len(w.causes)
 	w.because(oprc.KindUnit, u.Unit.ID, string(u.Condition), "")
+	if w.unreadable(env) {
+		return
+	}
 	c := &w.causes[last]
 	switch {
 	case env == nil || env.Health != oprc.Healthy && env.Health != oprc.Degraded:
@@ -362,7 +370,19 @@ func (w *inquiry) health(name string) *EnvironmentView {
 	return nil
 }
 
+// unreadable explains an environment whose state cannot be read; false if it can.
+func (w *inquiry) unreadable(e *EnvironmentView) bool {
+	if e == nil || e.Unreadable == "" {
+		return false
+	}
+	w.because(oprc.KindEnv, e.Name, "unreadable", e.Unreadable, "doctor")
+	return true
+}
+
 func (w *inquiry) environment(e *EnvironmentView) {
+	if w.unreadable(e) {
+		return
+	}
 	var reasons, next []string
 	if lost := damage(e.Damaged); lost != "" {
 		reasons, next = append(reasons, lost), []string{"doctor"}
