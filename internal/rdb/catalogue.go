@@ -26,9 +26,9 @@ type catalogueCache struct {
 	ledger      string     // the cache ends with it
 	whole       *catalogue // the last reading, until its slot moves
 	envs        map[string]keptReading
-	server      string // run ids of the servers that were read from
-	connects    int64  // connections that had been made then
-	readings    uint64 // counts what was read anew
+	server      map[string]string // run ids of the servers that were read from, by address
+	connects    int64             // connections that had been made then
+	readings    uint64            // counts what was read anew
 	packages    map[string]cached[oprc.PackageRecord]
 	deployments map[string]cached[oprc.Deployment]
 	audit       audit
@@ -168,18 +168,23 @@ func (d *DB) sameServer(ctx context.Context) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	_, cluster := d.c.(*redis.ClusterClient)
 	var mu sync.Mutex
-	var ids []string
+	now := maps.Clone(d.cache.server)
+	if now == nil {
+		now = map[string]string{}
+	}
 	err := EachMaster(bounded, d.c, func(ctx context.Context, c *redis.Client) error {
 		info, err := c.InfoMap(ctx, "server").Result()
+		if cluster && err != nil && networkCause(err) != "" {
+			return nil // of what lives there nothing can be read
+		}
 		mu.Lock()
 		defer mu.Unlock()
-		ids = append(ids, info["Server"]["run_id"])
+		now[c.Options().Addr] = info["Server"]["run_id"]
 		return err
 	})
-	slices.Sort(ids)
-	now := strings.Join(ids, " ")
-	if err != nil || now != d.cache.server { // who may not ask takes it for another one
+	if err != nil || !maps.Equal(now, d.cache.server) { // who may not ask takes it for another one
 		d.cache.whole, d.cache.envs = nil, nil
 	}
 	if err = d.wrap(ctx, err); errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
