@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -126,10 +128,58 @@ func (o *getOptions) run(ctx context.Context, s *state, refs []kindRef) error {
 		}
 		o.hint(fmt.Sprintf("There are no %s in the %s.", what, s.where))
 		return nil
+	case one && refs[0].kind == oprc.KindCRM && !o.output.Machine():
+		if err := out.Objects(refs[0].kind, lists[0]); err != nil {
+			return err
+		}
+		return o.queues(ctx, s, lists[0])
 	case one:
 		return out.Objects(refs[0].kind, lists[0])
 	}
 	return out.Sections(lists)
+}
+
+// queues says of the environments of CRMs which commands wait, who has some, and who
+// else reads them. Only a Redis tells.
+func (o *getOptions) queues(ctx context.Context, s *state, crms []reconcile.Object) error {
+	if s.db == nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, obj := range crms {
+		c, is := obj.Doc.(*reconcile.CRMView)
+		if !is || seen[c.Env] {
+			continue
+		}
+		seen[c.Env] = true
+		q, err := s.CommandQueue(ctx, c.Env)
+		if err != nil {
+			return err
+		}
+		if text := queueText(q); text != "" {
+			o.hint("Environment " + c.Env + ": " + text)
+		}
+	}
+	return nil
+}
+
+// queueText is "" where there is nothing to say.
+func queueText(q oprc.CommandQueue) string {
+	var parts []string
+	if n := len(q.Waiting); n > 0 {
+		parts = append(parts, fmt.Sprintf("no CRM has read the commands on %d units.", n))
+	}
+	held := map[string]int{}
+	for _, h := range q.Held {
+		held[h.CRM]++
+	}
+	for _, crm := range slices.Sorted(maps.Keys(held)) {
+		parts = append(parts, fmt.Sprintf("CRM %s has read commands on %d units and not answered yet.", crm, held[crm]))
+	}
+	if len(q.Groups) > 0 {
+		parts = append(parts, fmt.Sprintf("Warning: group %s reads the commands besides the CRMs' group crm: it gets every command once more, and commands stay in Redis until it has.", strings.Join(q.Groups, ", ")))
+	}
+	return strings.Join(parts, " ")
 }
 
 // arranged chooses among objects, and puts them in order.

@@ -120,6 +120,15 @@ type state struct {
 	follows func(name, ref string) (loop.SourceConfig, error)
 }
 
+// CommandQueue tells how far commands have come; of nothing where the state is reached
+// through a server.
+func (s *state) CommandQueue(ctx context.Context, env string) (oprc.CommandQueue, error) {
+	if s.db == nil {
+		return oprc.CommandQueue{}, fmt.Errorf("the command queue of %s: only a Redis tells: %w", env, oprc.ErrNotFound)
+	}
+	return s.db.CommandQueue(ctx, env)
+}
+
 // Close ends connections, and saves the embedded state if this process owns it.
 func (s *state) Close() error {
 	var errs []error

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
 // CommandsRead returns the stream ids of the last command that the CRMs of an
@@ -77,11 +79,80 @@ func (d *DB) readHeld(ctx context.Context, env string, pending []redis.XPendingE
 	}
 	for _, c := range entries {
 		for _, m := range c.(*redis.XMessageSliceCmd).Val() {
-			f := fields(m)
-			if g, err := strconv.ParseInt(f["generation"], 10, 64); err == nil {
-				held[f["id"]] = max(held[f["id"]], g)
+			if id, generation, ok := commandOf(m); ok {
+				held[id] = max(held[id], generation)
 			}
 		}
 	}
 	return nil
+}
+
+// CommandQueue tells how far the commands of an environment have come: of the oldest
+// thousand that CRMs hold, and of the next thousand that they will read.
+func (d *DB) CommandQueue(ctx context.Context, env string) (oprc.CommandQueue, error) {
+	q := oprc.CommandQueue{Waiting: map[string]int64{}, Held: map[string]oprc.HeldCommand{}}
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	stream := d.k.commands(env)
+	groups, err := d.c.XInfoGroups(bounded, stream).Result()
+	if noStream(err) {
+		return q, nil
+	}
+	if err != nil {
+		return q, d.wrap(ctx, err)
+	}
+	next := "-"
+	for _, g := range groups {
+		if g.Name != groupCRM {
+			q.Groups = append(q.Groups, g.Name)
+			continue
+		}
+		if next, err = following(g.LastDeliveredID); err != nil {
+			return q, err
+		}
+		q.Partial = g.Pending > chunk
+		if err := d.queueHeld(bounded, stream, q.Held); err != nil {
+			return q, d.wrap(ctx, err)
+		}
+	}
+	waiting, err := d.c.XRangeN(bounded, stream, next, "+", chunk).Result()
+	q.Partial = q.Partial || len(waiting) == chunk
+	for _, m := range waiting {
+		if id, generation, ok := commandOf(m); ok {
+			q.Waiting[id] = max(q.Waiting[id], generation)
+		}
+	}
+	return q, d.wrap(ctx, err)
+}
+
+// queueHeld adds the units of pending entries to held.
+func (d *DB) queueHeld(ctx context.Context, stream string, held map[string]oprc.HeldCommand) error {
+	pending, err := d.c.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: stream, Group: groupCRM, Start: "-", End: "+", Count: chunk}).Result()
+	if err != nil || len(pending) == 0 {
+		return err
+	}
+	entries, err := d.c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, e := range pending {
+			p.XRange(ctx, stream, e.ID, e.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, c := range entries {
+		for _, m := range c.(*redis.XMessageSliceCmd).Val() {
+			if id, generation, ok := commandOf(m); ok && generation >= held[id].Generation {
+				held[id] = oprc.HeldCommand{Generation: generation, CRM: pending[i].Consumer, Idle: pending[i].Idle}
+			}
+		}
+	}
+	return nil
+}
+
+// commandOf returns the unit and the generation of a command's entry.
+func commandOf(m redis.XMessage) (unit string, generation int64, ok bool) {
+	f := fields(m)
+	generation, err := strconv.ParseInt(f["generation"], 10, 64)
+	return f["id"], generation, err == nil
 }

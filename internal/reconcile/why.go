@@ -44,6 +44,19 @@ func Why(ctx context.Context, from Lister, kind oprc.Kind, key string, now time.
 			w.add(o)
 		}
 	}
+	w.queue = func(env string) *oprc.CommandQueue {
+		queues, ok := from.(interface {
+			CommandQueue(ctx context.Context, env string) (oprc.CommandQueue, error)
+		})
+		if !ok {
+			return nil // it is asked from far away
+		}
+		q, err := queues.CommandQueue(ctx, env)
+		if err != nil {
+			return nil // the state is explained without it
+		}
+		return &q
+	}
 	if !w.explain(kind, key) {
 		return Explanation{}, fmt.Errorf("%s: %w", strings.TrimPrefix(string(kind)+" "+key, " "), oprc.ErrNotFound)
 	}
@@ -62,6 +75,7 @@ type inquiry struct {
 	units        []*UnitView
 	sources      []*oprc.SourceStatus
 	environments []*EnvironmentView
+	queue        func(env string) *oprc.CommandQueue // nil if it is not known
 	causes       []Cause
 }
 
@@ -349,6 +363,7 @@ func (w *inquiry) unit(u *UnitView) {
 		if u.Status != nil {
 			c.Reason += fmt.Sprintf("; the last one was about generation %d", u.Status.Generation)
 		}
+		c.Reason += delivery(w.queue(u.Unit.TargetEnv), u)
 		c.Next = []string{"get", "crms"}
 	case u.Condition == oprc.Down && u.Status != nil:
 		c.Reason = cmp.Or(u.Status.ErrorMsg, "CRM "+u.Status.CRM+" reports it, without saying why")
@@ -359,6 +374,27 @@ func (w *inquiry) unit(u *UnitView) {
 	case u.Condition == oprc.Deploying || u.Condition == oprc.Pending:
 		c.Reason = "CRM " + u.Status.CRM + " is at it since " + u.Status.Time.UTC().Format(time.RFC3339)
 	}
+}
+
+// delivery says how far a unit's command has come.
+func delivery(q *oprc.CommandQueue, u *UnitView) string {
+	if q == nil {
+		return ""
+	}
+	var text string
+	held, waits := q.Held[u.Unit.ID], q.Waiting[u.Unit.ID] == u.Generation
+	switch {
+	case held.Generation == u.Generation:
+		text = fmt.Sprintf("; CRM %s has read it and not answered, and touched it last %s ago", held.CRM, held.Idle.Round(time.Second))
+	case waits:
+		text = "; no CRM has read it"
+	case !q.Partial:
+		text = "; a CRM has acknowledged it without a report, and it will be sent again"
+	}
+	if len(q.Groups) > 0 {
+		text += "; the commands are also read by group " + strings.Join(q.Groups, ", ") + ": CRMs share the group crm, and another group gets every command once more"
+	}
+	return text
 }
 
 func (w *inquiry) health(name string) *EnvironmentView {

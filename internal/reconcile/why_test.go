@@ -47,6 +47,50 @@ func demanding(l listing) listing {
 	return l
 }
 
+// queued is a world that knows how far commands have come.
+type queued struct {
+	listing
+	q oprc.CommandQueue
+}
+
+func (w queued) CommandQueue(context.Context, string) (oprc.CommandQueue, error) { return w.q, nil }
+
+// Nobody read it, somebody has it, and it was acknowledged without a report are three
+// different things.
+func TestWhySaysHowFarACommandHasCome(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	u := &reconcile.UnitView{Condition: oprc.Pending}
+	u.Unit = oprc.DeploymentUnit{ID: cart, ClsKey: "shop.cart", TargetEnv: "edge"}
+	u.Op, u.Generation, u.DispatchedAt = oprc.Deploy, 4, now.Add(-20*time.Second)
+	env := &reconcile.EnvironmentView{Name: "edge"}
+	env.Health = oprc.Healthy
+	world := listing{{Kind: oprc.KindUnit, Key: cart, Doc: u}, {Kind: oprc.KindEnv, Key: "edge", Doc: env}}
+	const sent = "generation 4 was sent 20s ago, and no report has answered it"
+	for name, tt := range map[string]struct {
+		q    oprc.CommandQueue
+		want string
+	}{
+		"nobody read it":     {oprc.CommandQueue{Waiting: map[string]int64{cart: 4}}, sent + "; no CRM has read it"},
+		"an older one waits": {oprc.CommandQueue{Waiting: map[string]int64{cart: 3}}, sent + "; a CRM has acknowledged it without a report, and it will be sent again"},
+		"somebody has it": {
+			oprc.CommandQueue{Held: map[string]oprc.HeldCommand{cart: {Generation: 4, CRM: "a", Idle: 3 * time.Second}}},
+			sent + "; CRM a has read it and not answered, and touched it last 3s ago",
+		},
+		"too many to know": {oprc.CommandQueue{Partial: true}, sent},
+		"another group": {
+			oprc.CommandQueue{Waiting: map[string]int64{cart: 4}, Groups: []string{"mine"}},
+			sent + "; no CRM has read it; the commands are also read by group mine: CRMs share the group crm, and another group gets every command once more",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := reconcile.Why(t.Context(), queued{world, tt.q}, oprc.KindUnit, cart, now)
+			if err != nil || got.Causes[0].Reason != tt.want {
+				t.Errorf("got %+v, %v\nwant %s", got, err, tt.want)
+			}
+		})
+	}
+}
+
 // leftBehind is a unit of shop.cart that has to go.
 func leftBehind(env string) reconcile.Object {
 	v := &reconcile.UnitView{Condition: oprc.Pending}
