@@ -69,8 +69,9 @@ type Ingest struct {
 	// was kept, by Redis' clock and ours; it may be nil.
 	Lag func(env string, d time.Duration)
 
-	mu     sync.Mutex
-	counts Counts
+	mu      sync.Mutex
+	counts  Counts
+	letters letters
 }
 
 // Counts says what became of reports since the start.
@@ -179,7 +180,7 @@ func (in *Ingest) step(ctx context.Context, env string, count int) (next int, er
 	if err != nil || len(entries) == 0 {
 		return count, err
 	}
-	b := &batch{env: env, now: in.Now().UTC()}
+	b := &batch{env: env, now: in.Now().UTC(), letters: &in.letters}
 	for _, e := range entries {
 		if e.Err != nil {
 			b.bury(e, e.Err.Error())
@@ -224,6 +225,7 @@ type batch struct {
 	events   []oprc.Event
 	counts   Counts
 	drifted  bool
+	letters  *letters
 }
 
 func (b *batch) bury(e oprc.ReportEntry, reason string) {
@@ -246,6 +248,7 @@ func (in *Ingest) carryOut(ctx context.Context, b *batch) error {
 		if err := in.Reports.Bury(ctx, b.env, e, b.reasons[i]); err != nil {
 			return fmt.Errorf("bury %s: %w", e.ID, err)
 		}
+		in.letters.keep(b.env, e.Report.ID, b.reasons[i])
 	}
 	if ids := ids(b.beats, b.statuses); len(ids) > 0 {
 		if err := in.Reports.Ack(ctx, b.env, ids...); err != nil {
@@ -463,7 +466,11 @@ func (b *batch) foldOne(rec oprc.UnitRecord, now map[string]oprc.Status, e oprc.
 	case Refused:
 		b.counts.Refused++
 	}
-	b.bury(e, describe(outcome, rec, was, e.Report))
+	reason := describe(outcome, rec, was, e.Report)
+	if outcome != Refused && (b.letters.has(b.env, id, reason) || slices.Contains(b.reasons, reason)) {
+		return // a CRM says it every 30 s: it is only acknowledged
+	}
+	b.bury(e, reason)
 }
 
 // cmpCondition is the condition that a fold started from.

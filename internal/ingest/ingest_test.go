@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -244,6 +245,26 @@ func TestIngestBuriesWhatCanNeverBeUsed(t *testing.T) {
 	}
 	if got := b.statuses[cart].Condition; got != oprc.Running {
 		t.Errorf("the good report behind them: got %q, want RUNNING", got)
+	}
+}
+
+// A CRM says every 30 s what it runs, also where no record knows of it.
+func TestOneLetterForAUnitThatNoRecordKnows(t *testing.T) {
+	var entries []oprc.ReportEntry
+	for i := range 40 { // more than one batch
+		ghost, future := entry2(oprc.Running, fmt.Sprintf("%d-0", i+1)), entry(9, oprc.Running, fmt.Sprintf("%d-1", i+1))
+		ghost.Report.ID = "shop.ghost/0/0@edge"
+		entries = append(entries, ghost, future)
+	}
+	b := newInbox(append(entries, entry(10, oprc.Running, "50-0"))...)
+	run(t, b, nil)
+	want := map[string]string{
+		"1-0":  "unit shop.ghost/0/0@edge was never dispatched here",
+		"1-1":  "generation 9 of shop.cart/0/0@edge was never dispatched; the last one is 2",
+		"50-0": "generation 10 of shop.cart/0/0@edge was never dispatched; the last one is 2",
+	}
+	if d := cmp.Diff(b.dead, want); d != "" {
+		t.Errorf("dead letters: -got +want\n%s", d)
 	}
 }
 
