@@ -14,6 +14,7 @@ import (
 type envACLOptions struct {
 	*env
 	user   string
+	sdk    bool
 	output view.Format
 }
 
@@ -25,9 +26,13 @@ func newEnvACL(e *env) *cobra.Command {
 		Long: `Prints the ACL rules of a Redis user who can do what the CRMs of one environment
 have to, and nothing else: neither in other environments nor in the catalogue.
 Nothing is sent to Redis, and the environment need not exist. The user gets no
-password: add one as >PASSWORD, or a certificate.` +
+password: add one as >PASSWORD, or a certificate. The rules need Redis 7.
+
+Scripts are not allowed: one that does not end stops the Redis for everybody. CRMs
+made with the Go package crm, such as oprc crm run, need them: --sdk.` +
 			exits(exitOK, exitError, exitInvalid, exitUsage),
 		Example: `  oprc env acl cloud-1
+  oprc env acl cloud-1 --sdk
   oprc env acl cloud-1 --user crm-cloud-1 | redis-cli
   oprc env acl cloud-1 -o json | jq -r '.rules[]'`,
 		Args:              args(cobra.ExactArgs(1)),
@@ -35,6 +40,7 @@ password: add one as >PASSWORD, or a certificate.` +
 		RunE:              func(_ *cobra.Command, words []string) error { return o.run(words[0]) },
 	}
 	cmd.Flags().StringVar(&o.user, "user", "", "`name` of the user (default: crm-NAME)")
+	cmd.Flags().BoolVar(&o.sdk, "sdk", false, "also allow what CRMs made with the Go package crm need: scripts, and keys to share units")
 	bindOutput(cmd, &o.output, view.Text, view.JSON, view.YAML)
 	return cmd
 }
@@ -53,7 +59,7 @@ func (o *envACLOptions) run(name string) error {
 	if err != nil {
 		return err
 	}
-	rules := rdb.Keys{N: c.Redis.Name, T: c.MQ.TopicPrefix}.ACL(name)
+	rules := rdb.Keys{N: c.Redis.Name, T: c.MQ.TopicPrefix}.ACL(name, o.sdk)
 	if o.output != view.Text {
 		return o.env.output(o.output).Document(struct {
 			FormatVersion string   `json:"formatVersion"`

@@ -19,7 +19,7 @@ import (
 // test runs, and returns a URL for it.
 func asCRM(t *testing.T, url string) string {
 	t.Helper()
-	setEdge(t, url, append([]string{"reset", "on", ">secret"}, (rdb.Keys{}).ACL("edge")...)...)
+	setEdge(t, url, append([]string{"reset", "on", ">secret"}, (rdb.Keys{}).ACL("edge", true)...)...)
 	t.Cleanup(func() {
 		_ = rdb.EachMaster(context.Background(), raw(t, url), func(ctx context.Context, c *redis.Client) error { return c.ACLDelUser(ctx, "edge").Err() })
 	})
@@ -112,7 +112,7 @@ func TestACLRulesAreAllNeeded(t *testing.T) {
 	onServers(t, func(t *testing.T, url string) {
 		crmURL := asCRM(t, url)
 		daemon, crm, direct := open(t, url), open(t, crmURL), raw(t, crmURL)
-		rules, generation := (rdb.Keys{}).ACL("edge"), int64(0)
+		rules, generation := (rdb.Keys{}).ACL("edge", true), int64(0)
 		for i, rule := range rules {
 			if rule[0] != '+' && !strings.Contains(rule, "~") || slices.Contains(onConnecting, rule) {
 				continue
@@ -146,7 +146,7 @@ func TestACLIsNoMore(t *testing.T) {
 			"HSET oaas_pm:{env:edge}:units x {}", "HSET oaas_pm:{env:edge}:digests x 9", "HSET oaas_pm:{env:edge}:status x {}",
 			"HDEL oaas_pm:{env:edge}:units shop.record/0/0@edge", "DEL oaas_pm:{env:edge}:units", "DEL oaas.pm.{env:edge}.commands",
 			"XADD oaas.pm.{env:edge-2}.reports * type heartbeat", "XADD oaas.pm.{catalog}.events * event {}",
-			"XTRIM oaas.pm.{env:edge}.commands MAXLEN 0", "XGROUP DESTROY oaas.pm.{env:edge}.commands crm",
+			"XTRIM oaas.pm.{env:edge}.commands MAXLEN 0", "XGROUP CREATE oaas.pm.{env:edge}.reports mine 0 MKSTREAM", "XGROUP DESTROY oaas.pm.{env:edge}.commands crm",
 			"FLUSHALL", "FLUSHDB", "CONFIG GET *", "KEYS *", "SCAN 0", "ACL LIST", "SHUTDOWN", "OBJECT HELP", "SWAPDB 0 1",
 			"SCRIPT FLUSH", "CLIENT LIST", "MONITOR", "PUBLISH x y", "REPLICAOF NO ONE", "EVAL return(redis.call('FLUSHALL')) 0",
 			"EVAL return(redis.call('HGETALL','oaas_pm:{catalog}:packages')) 0", "EVAL return(1) 1 oaas_pm:{env:edge-2}:units",
