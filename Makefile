@@ -47,7 +47,7 @@ test: deps ## run all tests; installs redis-server, redis-tools, python3-redis, 
 
 .PHONY: test-endurance
 test-endurance: deps ## run the long tests: processes killed at random, failovers under load, a CRM away for a day, thousands of packages, a CRM written in Bash
-	go test -tags endurance -p 2 -parallel 4 -timeout 20m -count=1 $(TESTFLAGS) ./e2e ./crm/crmtest -run "^($$(git grep -l '^//go:build endurance' -- '*_test.go' | xargs sed -n 's/^func \(Test[A-Za-z0-9]*\)(.*/\1/p' | paste -sd '|' -))$$"
+	go test -tags endurance -p 2 -parallel 4 -timeout 20m -count=1 $(TESTFLAGS) ./e2e -run "^($$(git grep -l '^//go:build endurance' -- '*_test.go' | xargs sed -n 's/^func \(Test[A-Za-z0-9]*\)(.*/\1/p' | paste -sd '|' -))$$"
 
 .PHONY: test-containers
 test-containers: ## run the tests of the container driver; installs Podman when missing
@@ -69,6 +69,11 @@ test-console: ## try the console in Chromium, page by page; installs it when mis
 .PHONY: vendor-console
 vendor-console: ## fetch the console's scripts from npm at their pinned versions, with their licences
 	.ci/vendor-console
+
+.PHONY: test-conformance
+test-conformance: deps ## check the CRMs of the SDK, in Python, Node and shell by the conformance suite, on each kind of Redis; installs Node when missing
+	@.ci/deps-conformance
+	go test -tags conformance -parallel 4 -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./crm/conformance -run 'TestEachKindOfRedis|TestExamples$$|TestProcessDriver'
 
 .PHONY: alerts
 alerts: ## try the alerts of deploy/prometheus; installs promtool when missing
@@ -132,7 +137,7 @@ fmt-check: $(BIN)/gofumpt
 
 .PHONY: vet
 vet:
-	go vet -tags endurance,containers,kubernetes,browser ./...
+	go vet -tags endurance,containers,kubernetes,browser,conformance ./...
 
 .PHONY: cross
 cross:

@@ -139,6 +139,29 @@ func (h *resumer) Resume(_ context.Context, adopt func(crm.Command, crm.State) c
 	return nil
 }
 
+// A Resume may take long: the environment must not count as gone meanwhile.
+func TestHeartbeatsBeginBeforeResume(t *testing.T) {
+	t.Parallel()
+	alone(t, func(t *testing.T, w *world) {
+		resumed := make(chan struct{})
+		w.run(crm.Options{}, &slowResumer{until: func() {
+			defer close(resumed)
+			eventually(t, "heartbeat during Resume", func() int64 { return w.c.XLen(t.Context(), w.stream("reports")).Val() }, func(n int64) bool { return n > 0 })
+		}})
+		<-resumed
+	})
+}
+
+type slowResumer struct {
+	recorder
+	until func()
+}
+
+func (h *slowResumer) Resume(context.Context, func(crm.Command, crm.State) crm.Reporter) error {
+	h.until()
+	return nil
+}
+
 func TestHeartbeatIsTheFirstReport(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, w *world) {

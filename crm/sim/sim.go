@@ -10,11 +10,16 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/oaas-platform/oprc/crm"
 )
+
+// StartDelay is an environment variable of a function: its workload takes so many seconds
+// to start, if that is longer than it takes otherwise.
+const StartDelay = "CONFORMANCE_START_DELAY"
 
 // Options say how the simulated workloads behave. The zero Options start at once
 // and never fail.
@@ -50,7 +55,7 @@ func (d *Driver) Deploy(ctx context.Context, c crm.Command, report crm.Reporter)
 	select {
 	case <-ctx.Done():
 		return crm.State{}, ctx.Err()
-	case <-time.After(d.o.StartDelay):
+	case <-time.After(max(d.o.StartDelay, startDelay(c.Unit))):
 	}
 	if chance.Float64() < d.o.FailRate {
 		return crm.State{}, ErrStart
@@ -60,6 +65,17 @@ func (d *Driver) Deploy(ctx context.Context, c crm.Command, report crm.Reporter)
 		d.flap(chance, c.Unit, report, false)
 	}
 	return up, nil
+}
+
+// startDelay is the longest that a function of the unit asks for.
+func startDelay(u crm.Unit) time.Duration {
+	longest := 0
+	for _, f := range u.Functions {
+		if seconds, err := strconv.Atoi(f.Config.Env[StartDelay].Text); err == nil {
+			longest = max(longest, min(seconds, 3600))
+		}
+	}
+	return time.Duration(longest) * time.Second
 }
 
 // Undeploy forgets the unit.
@@ -104,7 +120,7 @@ func state(u crm.Unit) crm.State {
 	for _, f := range u.Functions {
 		st.Functions[f.Key] = crm.FunctionStatus{
 			Condition:     crm.Running,
-			InvocationURL: cmp.Or(f.Config.StaticURL, fmt.Sprintf("sim://%s/%s", u.ID, f.Key)),
+			InvocationURL: cmp.Or(f.StaticURL, f.Config.StaticURL, fmt.Sprintf("sim://%s/%s", u.ID, f.Key)),
 		}
 	}
 	st.Replicas = []string{"sim-" + u.ID}

@@ -20,12 +20,15 @@ def unread(entry):
     # whether a report is there and no group was given it yet: to say it again would only fill Redis
     return r.xrange(REPORTS, entry, entry) and all(r.xrange(REPORTS, "(" + g["last-delivered-id"], entry, 1) for g in r.xinfo_groups(REPORTS))
 
-def heartbeats():
+def alive():
+    # heartbeats, and a touch of what is in hand, so that no colleague takes it; also while a unit takes long to start
     sent = ["0"] * 4  # the last four
     while True:
         try:
             if not unread(sent[0]):
                 sent = [*sent[1:], report(type="heartbeat", availability="0.99")]
+            for p in r.xpending_range(COMMANDS, "crm", "-", "+", 100, ME):
+                r.xclaim(COMMANDS, "crm", ME, 0, [p["message_id"]], justid=True)
         except redis.RedisError:
             pass  # the main loop says it
         time.sleep(5)
@@ -36,11 +39,25 @@ def make(uid, rec):
     if rec["op"] == "undeploy":
         running.pop(uid, None)  # stop it here
         return report(condition="DELETED", **about)
+    functions = rec["unit"]["functions"]
     if running.get(uid) != (rec["generation"], rec["specHash"]):  # after a restore, another spec may have the same generation
         report(condition="DEPLOYING", **about)
-        running[uid] = (rec["generation"], rec["specHash"])  # start rec["unit"]["functions"] here, each with its image and config
-    functions = {f["key"]: {"condition": "RUNNING", "invocationUrl": f"py://{ME}/{f['key']}"} for f in rec["unit"]["functions"]}
-    report(condition="RUNNING", functions=json.dumps(functions), replicas=json.dumps([ME]), **about)
+        for f in functions:  # start those without a staticUrl here, each with its image and config, and wait until they answer
+            time.sleep(int(f["config"].get("env", {}).get("CONFORMANCE_START_DELAY", 0)))
+        running[uid] = (rec["generation"], rec["specHash"])
+    urls = {f["key"]: {"condition": "RUNNING", "invocationUrl": f.get("staticUrl") or f"py://{ME}/{f['key']}"} for f in functions}
+    report(condition="RUNNING", functions=json.dumps(urls), replicas=json.dumps([ME]), **about)
+
+def resync(full):
+    # makes all be as the records say; with full set, what is so already is said again
+    for uid, text in r.hscan_iter(UNITS):
+        rec = json.loads(text)
+        if rec["op"] == "deploy":
+            todo = full or running.get(uid) != (rec["generation"], rec["specHash"])
+        else:
+            todo = uid in running or full and json.loads(r.hget(STATUS, uid) or "{}").get("condition") != "DELETED"
+        if todo:
+            make(uid, rec)
 
 def handle(entry, fields):
     # carries out one command; the unit's record is the truth: older commands are dropped, others refused
@@ -55,7 +72,7 @@ def handle(entry, fields):
         r.xadd(DEAD, {"stream": "commands", "id": entry, "reason": repr(e), "by": ME, "ts": now(), "fields": json.dumps(fields)}, maxlen=10000)
     r.xack(COMMANDS, "crm", entry)  # last
 
-threading.Thread(target=heartbeats, daemon=True).start()
+threading.Thread(target=alive, daemon=True).start()
 while True:
     try:
         try:
@@ -63,15 +80,17 @@ while True:
         except redis.ResponseError as e:
             if "BUSYGROUP" not in str(e):
                 raise
-        for uid, rec in r.hscan_iter(UNITS):  # first the records, then the commands
-            if json.loads(rec)["op"] == "deploy" or json.loads(r.hget(STATUS, uid) or "{}").get("condition") != "DELETED":
-                make(uid, json.loads(rec))
+        resync(full=True)  # first the records, then the commands
+        read = time.monotonic()
         while True:
+            if time.monotonic() - read > 30:  # a restored Redis may have other records, and says nothing
+                resync(full=False)
+                read = time.monotonic()
             r.xautoclaim(COMMANDS, "crm", ME, 30000, count=100)  # what a dead colleague left becomes mine
             for start, block in (("0", None), (">", 1000)):  # mine from before, then new ones
                 for _, entries in r.xreadgroup("crm", ME, {COMMANDS: start}, count=100, block=block):
                     for entry, fields in entries:
                         handle(entry, fields or {})
-    except redis.RedisError as e:  # also NOGROUP: Redis lost its data; begin again
+    except redis.RedisError as e:  # also NOGROUP: Redis lost its data, and what runs is kept; begin again
         print(f"redis: {e}", file=sys.stderr)
         time.sleep(1)

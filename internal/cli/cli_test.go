@@ -183,7 +183,7 @@ func TestHelp(t *testing.T) {
 	for _, words := range []string{
 		"validate", "plan", "show", "apply", "delete", "env", "env create", "env list", "env describe", "env delete", "env acl", "dead", "dead list", "dead retry", "dead drop", "get", "describe",
 		"tree", "history", "events", "context", "context list", "context set", "context use", "context delete", "completion", "version",
-		"explain", "fmt", "convert", "schema", "schema export", "crm", "crm run", "serve", "dev",
+		"explain", "fmt", "convert", "schema", "schema export", "crm", "crm run", "crm test", "serve", "dev",
 	} {
 		got := u.must(append(strings.Fields(words), "--help")...)
 		if !strings.Contains(got, "Exit codes:") || !strings.Contains(got, "oprc "+words) {

@@ -19,10 +19,10 @@ import (
 func newCRM(e *env) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "crm",
-		Short: "Run a class runtime manager",
+		Short: "Run and check class runtime managers",
 		Long:  "A CRM turns the units of one environment into workloads, and reports on them." + exits(exitOK, exitUsage),
 	})
-	cmd.AddCommand(newCRMRun(e))
+	cmd.AddCommand(newCRMRun(e), newCRMTest(e))
 	return cmd
 }
 

@@ -77,6 +77,107 @@ func (p Probe) Last(ctx context.Context) (string, error) {
 	return m[0].ID, nil
 }
 
+// Idle tells how far a command has come and, while it is in hand, for how long nobody
+// has touched it.
+func (p Probe) Idle(ctx context.Context, streamID string) (Delivery, time.Duration, error) {
+	d, err := p.Delivery(ctx, streamID)
+	if err != nil || d != InHand {
+		return d, 0, err
+	}
+	pending, err := p.DB.c.XPendingExt(ctx, &redis.XPendingExtArgs{
+		Stream: p.DB.k.commands(p.Env), Group: groupCRM, Start: streamID, End: streamID, Count: 1,
+	}).Result()
+	if err != nil || len(pending) == 0 {
+		return Acknowledged, 0, p.DB.wrap(ctx, err)
+	}
+	return InHand, pending[0].Idle, nil
+}
+
+// Dispatch records a unit and queues its command, and returns its stream id. Unlike
+// [DB.Dispatch] it does not make the environment known to daemons.
+func (p Probe) Dispatch(ctx context.Context, c oprc.Command) (streamID string, err error) {
+	if err := p.DB.dispatch(ctx, p.Env, []oprc.Command{c}, 0); err != nil {
+		return "", err
+	}
+	return p.Last(ctx)
+}
+
+// Record writes the record of a command, and no command.
+func (p Probe) Record(ctx context.Context, c oprc.Command) error {
+	_, err := p.DB.c.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		p.record(ctx, tx, c)
+		return nil
+	})
+	return p.DB.wrap(ctx, err)
+}
+
+func (p Probe) record(ctx context.Context, tx redis.Pipeliner, c oprc.Command) {
+	args := appendCommand(nil, c)
+	digest := fmt.Sprintf("%d %s", c.Generation, c.SpecHash)
+	if c.Type != oprc.Deploy {
+		digest = fmt.Sprintf("%d -", c.Generation)
+	}
+	tx.HSet(ctx, p.DB.k.units(p.Env), c.ID, args[len(args)-1])
+	tx.HSet(ctx, p.DB.k.unitDigests(p.Env), c.ID, digest)
+}
+
+// DispatchTo dispatches a command that another CRM of the group is given at once, and
+// has not touched for some time. In one transaction: nobody who waits gets it before.
+func (p Probe) DispatchTo(ctx context.Context, crm string, c oprc.Command, ago time.Duration) (streamID string, err error) {
+	now, err := p.DB.c.Time(ctx).Result()
+	if err != nil {
+		return "", p.DB.wrap(ctx, err)
+	}
+	stream := p.DB.k.commands(p.Env)
+	streamID = fmt.Sprintf("%d-0", now.UnixMilli()+5) // later than any before it
+	_, err = p.DB.c.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		p.record(ctx, tx, c)
+		tx.XAdd(ctx, &redis.XAddArgs{Stream: stream, ID: streamID, Values: CommandFields(c)})
+		tx.XReadGroup(ctx, &redis.XReadGroupArgs{Group: groupCRM, Consumer: crm, Streams: []string{stream, ">"}, Block: -1})
+		tx.Do(ctx, "XCLAIM", stream, groupCRM, crm, 0, streamID, "IDLE", ago.Milliseconds(), "JUSTID")
+		return nil
+	})
+	return streamID, p.DB.wrap(ctx, err)
+}
+
+// setAside is where the reports are while Redis refuses others.
+func (p Probe) setAside() string { return p.DB.k.reports(p.Env) + ".aside" }
+
+// RefuseReports makes Redis refuse all reports, as one does that has no memory left or
+// is a replica now.
+func (p Probe) RefuseReports(ctx context.Context) error {
+	reports := p.DB.k.reports(p.Env)
+	there, err := p.DB.c.Exists(ctx, reports).Result()
+	if err != nil {
+		return p.DB.wrap(ctx, err)
+	}
+	_, err = p.DB.c.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		if there > 0 {
+			tx.Rename(ctx, reports, p.setAside())
+		}
+		tx.Set(ctx, reports, "refused by the conformance suite", 0)
+		return nil
+	})
+	return p.DB.wrap(ctx, err)
+}
+
+// AcceptReports undoes RefuseReports.
+func (p Probe) AcceptReports(ctx context.Context) error {
+	reports := p.DB.k.reports(p.Env)
+	there, err := p.DB.c.Exists(ctx, p.setAside()).Result()
+	if err != nil {
+		return p.DB.wrap(ctx, err)
+	}
+	_, err = p.DB.c.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		tx.Del(ctx, reports)
+		if there > 0 {
+			tx.Rename(ctx, p.setAside(), reports)
+		}
+		return nil
+	})
+	return p.DB.wrap(ctx, err)
+}
+
 // Inject appends an entry to the command stream that nobody dispatched.
 func (p Probe) Inject(ctx context.Context, fields map[string]string) (streamID string, err error) {
 	streamID, err = p.DB.c.XAdd(ctx, &redis.XAddArgs{Stream: p.DB.k.commands(p.Env), Values: fields}).Result()
@@ -142,7 +243,7 @@ func (p Probe) DropCommands(ctx context.Context) error {
 func (p Probe) Lose(ctx context.Context) error {
 	k, e := p.DB.k, p.Env
 	return p.DB.wrap(ctx, p.DB.c.Del(ctx, k.units(e), k.unitDigests(e), k.statuses(e), k.crms(e), k.fence(e), k.moved(e),
-		k.owners(e), k.leases(e), k.processes(e), k.commands(e), k.reports(e), k.dead(e)).Err())
+		k.owners(e), k.leases(e), k.processes(e), k.commands(e), k.reports(e), p.setAside(), k.dead(e)).Err())
 }
 
 func text(v any) string {

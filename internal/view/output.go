@@ -69,7 +69,7 @@ func Usage(formats ...Format) []string {
 // Machine reports whether the format is one document for a program.
 func (f Format) Machine() bool {
 	_, _, isTemplate := f.template()
-	return f == JSON || f == YAML || f == SARIF || isTemplate
+	return f == JSON || f == YAML || f == SARIF || f == JUnit || isTemplate
 }
 
 // FormatVersion is the version of the documents that machine formats print. They
