@@ -105,11 +105,8 @@ func (o *getOptions) run(ctx context.Context, s *state, refs []kindRef) error {
 	var lists [][]reconcile.Object
 	found := 0
 	for _, ref := range refs {
-		list, err := s.pick(ctx, ref.kind, ref.names)
+		list, err := o.list(ctx, s, out, ref)
 		if err != nil {
-			return err
-		}
-		if list, err = o.arranged(out, list); err != nil {
 			return err
 		}
 		lists = append(lists, list)
@@ -180,6 +177,25 @@ func queueText(q oprc.CommandQueue) string {
 		parts = append(parts, fmt.Sprintf("Warning: group %s reads the commands besides the CRMs' group crm: it gets every command once more, and commands stay in Redis until it has.", strings.Join(q.Groups, ", ")))
 	}
 	return strings.Join(parts, " ")
+}
+
+// list returns what is to be printed of one kind.
+func (o *getOptions) list(ctx context.Context, s *state, out view.Output, ref kindRef) ([]reconcile.Object, error) {
+	type pager interface {
+		First(ctx context.Context, kind oprc.Kind, n int) ([]reconcile.Object, int, error)
+	}
+	if pages, ok := s.control.(pager); ok && o.limit > 0 && len(ref.names) == 0 && !o.choice.any() && o.sortBy == "" {
+		list, all, err := pages.First(ctx, ref.kind, o.limit)
+		if len(list) < all && err == nil {
+			o.hint(fmt.Sprintf("%d of %d are shown.", len(list), all))
+		}
+		return list, err
+	}
+	list, err := s.pick(ctx, ref.kind, ref.names)
+	if err != nil {
+		return nil, err
+	}
+	return o.arranged(out, list)
 }
 
 // arranged chooses among objects, and puts them in order.

@@ -62,7 +62,7 @@ type direct struct {
 }
 
 func newDirect(r *reconcile.Reconciler, db *rdb.DB) direct {
-	return direct{r, &reconcile.Inspector{Ledger: db, Reader: db}, reconcile.Steering{Desk: db, Reconciler: r}, db}
+	return direct{r, &reconcile.Inspector{Ledger: db, Reader: db, Parts: db}, reconcile.Steering{Desk: db, Reconciler: r}, db}
 }
 
 func (d direct) HeldPlan(ctx context.Context, id string) (*plan.Plan, error) {

@@ -24,6 +24,15 @@ type Reader interface {
 	Sources(ctx context.Context) (map[string]oprc.SourceStatus, error)
 }
 
+// Parts reads parts of live state, where that costs less than a reading of everything.
+type Parts interface {
+	// LiveOf returns what concerns some packages, but no environment's number of units. It
+	// returns false where everything has to be read; packages that are not there are left out.
+	LiveOf(ctx context.Context, packages []string) (plan.Live, bool, error)
+	// CatalogueKeys returns the keys of a kind of the catalogue, sorted.
+	CatalogueKeys(ctx context.Context, kind oprc.Kind) ([]string, error)
+}
+
 // An Inspector answers what people ask of live state. From one reading to the next it
 // keeps an index, and renews what moved; documents are read when they are asked for. It
 // may be used concurrently, and must not be copied.
@@ -32,6 +41,8 @@ type Inspector struct {
 		Live(ctx context.Context) (plan.Live, error)
 	}
 	Reader Reader
+	// Parts are read instead of everything where a few objects are asked for; nil: never.
+	Parts Parts
 
 	mu    sync.Mutex
 	next  *flight    // the reading that has not begun yet
@@ -115,11 +126,71 @@ func (i *Inspector) objects(ctx context.Context, kind oprc.Kind, keys []string) 
 	if kind == oprc.KindSource { // those wait for receipts, and ask often
 		return (&Inspection{from: i}).Objects(ctx, kind, keys)
 	}
+	if in, err := i.part(ctx, kind, keys); in != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return in.Objects(ctx, kind, keys)
+	}
 	in, err := i.Inspect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return in.Objects(ctx, kind, keys)
+}
+
+// First returns the first n objects of a kind, and how many there are.
+func (i *Inspector) First(ctx context.Context, kind oprc.Kind, n int) ([]Object, int, error) {
+	if i.Parts != nil && n <= fewObjects && (kind == oprc.KindPackage || kind == oprc.KindClass || kind == oprc.KindDeployment) {
+		keys, err := i.Parts.CatalogueKeys(ctx, kind)
+		if err != nil {
+			return nil, 0, fmt.Errorf("list %ss: %w", kind, err)
+		}
+		if in, err := i.part(ctx, kind, keys[:min(n, len(keys))]); in != nil || err != nil {
+			var list []Object
+			if err == nil {
+				list, err = in.Objects(ctx, kind, keys[:min(n, len(keys))])
+			}
+			return list, len(keys), err
+		}
+	}
+	list, err := i.List(ctx, kind)
+	return list[:min(n, len(list))], len(list), err
+}
+
+// fewObjects is how many objects are few enough for a reading of parts.
+const fewObjects = 200
+
+// part is an inspection of the packages that objects may belong to; nil where everything
+// has to be read.
+func (i *Inspector) part(ctx context.Context, kind oprc.Kind, keys []string) (*Inspection, error) {
+	if i.Parts == nil || len(keys) == 0 || len(keys) > fewObjects {
+		return nil, nil
+	}
+	var packages []string
+	switch kind {
+	case oprc.KindPackage:
+		packages = keys
+	case oprc.KindClass, oprc.KindDeployment, oprc.KindUnit:
+		for _, key := range keys {
+			for at, c := range classOf(key) {
+				if c == '.' { // names may have dots, too
+					packages = append(packages, key[:at])
+				}
+			}
+		}
+	default:
+		return nil, nil
+	}
+	live, partly, err := i.Parts.LiveOf(ctx, slices.Compact(slices.Sorted(slices.Values(packages))))
+	if err != nil {
+		return nil, fmt.Errorf("read live state: %w", err)
+	}
+	if !partly {
+		return nil, nil
+	}
+	var none *index
+	return &Inspection{index: none.renewed(live), live: live, from: i}, nil
 }
 
 // Objects returns those of a kind that have one of the keys, in the order of keys; nil
