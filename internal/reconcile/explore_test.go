@@ -408,8 +408,10 @@ type choose func(step, n int) int
 func interleave(ctx context.Context, l *simLedger, texts *simTexts, writers []writer, next choose) []outcome {
 	g := &gate{waiting: map[int][]chan struct{}{}, busy: map[int]bool{}, began: map[int]int{}}
 	out := make([]outcome, len(writers))
-	for i, w := range writers {
+	for i := range writers {
 		g.busy[i] = true
+	}
+	for i, w := range writers {
 		go func() {
 			o := outcome{demand: w.demand, bound: w.saved}
 			switch {
