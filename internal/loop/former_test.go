@@ -131,6 +131,7 @@ func TestNameOfAFormerSource(t *testing.T) {
 	d.repo.commit("aaa", "one 1", "two 1")
 	d.start()
 	d.tick()
+	d.stop() // it may still write what it did
 	if err := d.db.DropSources(t.Context(), []string{"main"}, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -192,7 +192,7 @@ func (d *daemon) tick() oprc.SourceStatus {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	for range 500 {
+	for range 6000 {
 		all, err := d.db.Sources(d.t.Context())
 		if err != nil {
 			d.t.Fatal(err)
@@ -202,7 +202,7 @@ func (d *daemon) tick() oprc.SourceStatus {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	d.t.Fatal("no receipt within 10s")
+	d.t.Fatal("no receipt within two minutes")
 	return oprc.SourceStatus{}
 }
 
