@@ -133,13 +133,14 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 const devSource = "dev"
 
 func (o *devOptions) banner(s *state, l net.Listener, src loop.SourceConfig) {
+	hide := oprc.Secrets{Patterns: rest.DefaultMask}
 	_, _ = fmt.Fprintf(o.err, `source   %s
 console  http://%s/
 api      http://%[2]s/api
 redis    %s (embedded, for development)
-state    %s
+state    %s; embedded.json there has the password of Redis
 Press Ctrl-C to stop. In another terminal: oprc get deployments
-`, src.URL, l.Addr(), s.redis, s.where)
+`, hide.URLs(src.URL), l.Addr(), hide.URLs(s.redis), s.where)
 }
 
 // openSource opens the directory or repository, and says how to hear of changes.
