@@ -74,6 +74,10 @@ type m = map[string]any
 
 // objectOf is the object of a class, with all units that are in it.
 func (d *Driver) objectOf(name string, class crm.Unit, all map[string]share) (*kubernetes.Object, error) {
+	// What differs between the units of a class is in their shares: otherwise the object
+	// would change with the unit that was deployed last.
+	class.ID, class.MemberID, class.ShardID, class.Primary, class.Peers = "", 0, 0, false, nil
+	class.PartitionInfo.PartitionID, class.PartitionInfo.ReplicaID = 0, 0
 	text, err := json.Marshal(class)
 	if err != nil {
 		return nil, err
