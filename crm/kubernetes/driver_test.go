@@ -158,7 +158,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, st.ErrorMsg, want)
 		}
 	}
-	var report = make(chan crm.State, 99)
+	report := make(chan crm.State, 99)
 	c := order("shop.mended/0/0@cloud", 1, crm.Provision{})
 	s.deploy(d, image(c, "crash"), crm.Down, func(st crm.State) bool { report <- st; return true })
 	for pod := range s.list("Pod") {

@@ -70,8 +70,14 @@ func rowsOf[T any](v *visit, path string, q url.Values, head []column, row func(
 
 func packageRows(v *visit, q url.Values) (table, error) {
 	head := []column{
-		{Title: "Package", Sort: "_key"}, {Title: "Condition", Sort: "condition"}, {Title: "Version"}, {Title: "Revision", Sort: "_rev", Number: true},
-		{Title: "Deployments", Number: true}, {Title: "Origin", Sort: "origin"}, {Title: "Commit"}, {Title: "Applied", Sort: "appliedAt"},
+		{Title: "Package", Sort: "_key"},
+		{Title: "Condition", Sort: "condition"},
+		{Title: "Version"},
+		{Title: "Revision", Sort: "_rev", Number: true},
+		{Title: "Deployments", Number: true},
+		{Title: "Origin", Sort: "origin"},
+		{Title: "Commit"},
+		{Title: "Applied", Sort: "appliedAt"},
 	}
 	return rowsOf(v, "packages", q, head, func(key string, p reconcile.PackageView) []cell {
 		return []cell{
@@ -98,8 +104,12 @@ func originCell(origin string) cell {
 
 func classRows(v *visit, q url.Values) (table, error) {
 	head := []column{
-		{Title: "Class", Sort: "_key"}, {Title: "Condition", Sort: "condition"}, {Title: "Package", Sort: "pkg"}, {Title: "State"},
-		{Title: "Bindings", Number: true}, {Title: "Parents"},
+		{Title: "Class", Sort: "_key"},
+		{Title: "Condition", Sort: "condition"},
+		{Title: "Package", Sort: "pkg"},
+		{Title: "State"},
+		{Title: "Bindings", Number: true},
+		{Title: "Parents"},
 	}
 	return rowsOf(v, "classes", q, head, func(key string, c reconcile.ClassView) []cell {
 		return []cell{
@@ -119,12 +129,18 @@ func functionRows(v *visit, q url.Values) (table, error) {
 
 func deploymentRows(v *visit, q url.Values) (table, error) {
 	head := []column{
-		{Title: "Class", Sort: "_key"}, {Title: "Condition", Sort: "condition"}, {Title: "Running", Sort: "running", Number: true},
-		{Title: "Partitions", Number: true}, {Title: "Replicas", Number: true}, {Title: "Environments"}, {Title: "Drift", Sort: "drift"},
+		{Title: "Class", Sort: "_key"},
+		{Title: "Condition", Sort: "condition"},
+		{Title: "Running", Sort: "running", Number: true},
+		{Title: "Partitions", Number: true},
+		{Title: "Replicas", Number: true},
+		{Title: "Environments"},
+		{Title: "Drift", Sort: "drift"},
 	}
 	return rowsOf(v, "deployments", q, head, func(key string, d reconcile.DeploymentView) []cell {
 		return []cell{
-			to("deployments", key), state(d.Condition), cell{Text: fmt.Sprintf("%d / %d", d.Running, d.Units), Number: true},
+			to("deployments", key), state(d.Condition),
+			{Text: fmt.Sprintf("%d / %d", d.Running, d.Units), Number: true},
 			number(d.PartitionCount), number(d.ReplicaCount), text(strings.Join(d.TargetEnvs, ", ")), yes(d.Drift, "drift"),
 		}
 	})
@@ -132,8 +148,14 @@ func deploymentRows(v *visit, q url.Values) (table, error) {
 
 func unitRows(v *visit, q url.Values) (table, error) {
 	head := []column{
-		{Title: "Unit", Sort: "_key"}, {Title: "Condition", Sort: "condition"}, {Title: "Environment"}, {Title: "Role"},
-		{Title: "Generation", Sort: "generation", Number: true}, {Title: "Sent", Sort: "dispatchedAt"}, {Title: "Report"}, {Title: "Drift", Sort: "drift"},
+		{Title: "Unit", Sort: "_key"},
+		{Title: "Condition", Sort: "condition"},
+		{Title: "Environment"},
+		{Title: "Role"},
+		{Title: "Generation", Sort: "generation", Number: true},
+		{Title: "Sent", Sort: "dispatchedAt"},
+		{Title: "Report"},
+		{Title: "Drift", Sort: "drift"},
 	}
 	return rowsOf(v, "units", q, head, func(key string, u reconcile.UnitView) []cell {
 		return []cell{
@@ -157,8 +179,14 @@ func reported(u reconcile.UnitView) cell {
 
 func environmentRows(v *visit, q url.Values) (table, error) {
 	head := []column{
-		{Title: "Environment", Sort: "_key"}, {Title: "Health", Sort: "health"}, {Title: "Availability", Sort: "availability", Number: true},
-		{Title: "Units", Sort: "units", Number: true}, {Title: "Most", Number: true}, {Title: "CRMs alive", Number: true}, {Title: "Default"}, {Title: "Origin"},
+		{Title: "Environment", Sort: "_key"},
+		{Title: "Health", Sort: "health"},
+		{Title: "Availability", Sort: "availability", Number: true},
+		{Title: "Units", Sort: "units", Number: true},
+		{Title: "Most", Number: true},
+		{Title: "CRMs alive", Number: true},
+		{Title: "Default"},
+		{Title: "Origin"},
 	}
 	return rowsOf(v, "environments", q, head, func(key string, e reconcile.EnvironmentView) []cell {
 		c := cardOf(e, v.now)
@@ -167,8 +195,11 @@ func environmentRows(v *visit, q url.Values) (table, error) {
 			limit = number(c.Max)
 		}
 		return []cell{
-			to("environments", key), state(c.Health), cell{Text: fmt.Sprint(c.Availability), Number: true}, number(c.Units), limit,
-			cell{Text: fmt.Sprintf("%d / %d", c.Alive, c.CRMs), Number: true}, yes(c.Default, "default"), originCell(e.Origin),
+			to("environments", key), state(c.Health),
+			{Text: fmt.Sprint(c.Availability), Number: true},
+			number(c.Units), limit,
+			{Text: fmt.Sprintf("%d / %d", c.Alive, c.CRMs), Number: true},
+			yes(c.Default, "default"), originCell(e.Origin),
 		}
 	})
 }
@@ -189,13 +220,21 @@ func aliveCell(alive bool) cell {
 
 func sourceRows(v *visit, q url.Values) (table, error) {
 	head := []column{
-		{Title: "Source", Sort: "_key"}, {Title: "State"}, {Title: "Repository", Sort: "url"}, {Title: "Ref"}, {Title: "Seen"}, {Title: "Applied"},
-		{Title: "Findings", Number: true}, {Title: "Last look", Sort: "lastTick"},
+		{Title: "Source", Sort: "_key"},
+		{Title: "State"},
+		{Title: "Repository", Sort: "url"},
+		{Title: "Ref"},
+		{Title: "Seen"},
+		{Title: "Applied"},
+		{Title: "Findings", Number: true},
+		{Title: "Last look", Sort: "lastTick"},
 	}
 	return rowsOf(v, "sources", q, head, func(key string, st oprc.SourceStatus) []cell {
 		c := stateOf(st)
 		return []cell{
-			to("sources", key), cell{Text: c.State, State: true, Note: c.Why}, code(st.URL), text(cmp.Or(st.Ref, "default")), code(short(st.Revision)),
+			to("sources", key),
+			{Text: c.State, State: true, Note: c.Why},
+			code(st.URL), text(cmp.Or(st.Ref, "default")), code(short(st.Revision)),
 			code(short(st.Applied)), number(len(st.Findings)), when(st.LastTick),
 		}
 	})
