@@ -99,13 +99,13 @@ func Connect(ctx context.Context, o ClusterOptions) (*Cluster, error) {
 	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("Kubernetes configuration: %w", err) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("configuration of Kubernetes: %w", err)
 	}
 	config.QPS, config.Burst = 100, 200 // the API server has limits of its own
 	config.UserAgent = "oprc-crm"
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("Kubernetes client: %w", err) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("client of Kubernetes: %w", err)
 	}
 	if o.Namespace == "" {
 		o.Namespace = namespaceOf(o.Env)

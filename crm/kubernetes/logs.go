@@ -22,11 +22,11 @@ func (c *Cluster) Logs(ctx context.Context, w io.Writer, replica string, follow 
 	}
 	client, err := rest.HTTPClientFor(c.config)
 	if err != nil {
-		return fmt.Errorf("Kubernetes client: %w", err) //nolint:staticcheck // a name
+		return fmt.Errorf("client of Kubernetes: %w", err)
 	}
 	server, _, err := rest.DefaultServerUrlFor(c.config)
 	if err != nil {
-		return fmt.Errorf("Kubernetes server: %w", err) //nolint:staticcheck // a name
+		return fmt.Errorf("server of Kubernetes: %w", err)
 	}
 	at := server.JoinPath("api", "v1", "namespaces", namespace, "pods", name, "log")
 	at.RawQuery = url.Values{"follow": {fmt.Sprint(follow)}}.Encode()
