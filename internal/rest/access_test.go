@@ -1,7 +1,9 @@
 package rest_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"github.com/oauth2-proxy/mockoidc"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/rest"
 )
@@ -172,6 +175,60 @@ func TestAForgedOriginDeletesNothing(t *testing.T) {
 		t.Errorf("applying it: got %v", err)
 	}
 	w.want(w.get("/packages/gits"), 200)
+}
+
+// Origins that somebody is limited to bind also where a source says what is done, and the
+// caller says only when: to apply its plan, and to approve one that it holds.
+func TestOriginsOfATokenBindSources(t *testing.T) {
+	origins := func(of ...string) rest.Limits { return rest.Limits{Origins: of} }
+	known, shown := tokens(t, map[string]rest.Token{
+		"any": {Role: rest.Editor}, "other": {Role: rest.Editor, Limits: origins("git:other", "api")}, "main": {Role: rest.Editor, Limits: origins("git:main")},
+		"approver": {Role: rest.Approver}, "other-approver": {Role: rest.Approver, Limits: origins("git:other")},
+		"elsewhere": {Role: rest.Approver, Limits: rest.Limits{Packages: []string{"elsewhere"}}},
+	})
+	w := newWorld(t, func(s *rest.Server) { s.Access.Tokens = known })
+	files := reconcile.Request{Files: []oprc.File{{Path: "shop.yaml", Data: []byte("name: shop\n")}}, Scope: plan.Scope{Origin: "git:main", Complete: true}}
+	reason := ""
+	w.state.Read = func(_ context.Context, _ reconcile.SourceRevision) (*reconcile.Derivation, error) {
+		docs, found := w.state.Load(files.Files, false, "")
+		return &reconcile.Derivation{Docs: docs, Held: func(*plan.Plan) string { return reason }, Decide: func(ctx context.Context, live plan.Live) (*plan.Plan, error) {
+			p, _, err := w.state.PlanOn(ctx, files, docs, found, live)
+			return p, err
+		}}, nil
+	}
+	as := func(who string) *rest.Client { return &rest.Client{URL: w.url, Token: strings.TrimPrefix(shown[who], "Bearer ")} }
+	req := reconcile.Request{Source: &reconcile.SourceRevision{Name: "main", Revision: "1"}}
+	p, err := as("any").Plan(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply := func(who string) error {
+		_, err := as(who).Apply(t.Context(), req, reconcile.Conditions{PlanID: p.ID, Approved: true}, reconcile.Actor{})
+		return err
+	}
+	for _, c := range []struct {
+		who, held string
+		want      error
+	}{
+		{"other", "", oprc.ErrDenied}, {"elsewhere", "", oprc.ErrDenied}, {"other-approver", "", oprc.ErrDenied},
+		{"main", "it deletes too much", oprc.ErrHeld}, {"any", "it deletes too much", oprc.ErrHeld},
+		{"main", "", nil},
+	} {
+		if reason = c.held; !errors.Is(apply(c.who), c.want) {
+			t.Errorf("%s, held %q: got %v, want %v", c.who, c.held, apply(c.who), c.want)
+		}
+	}
+	if err := w.state.HoldPlan(t.Context(), "main", p, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.state.PutSource(t.Context(), oprc.SourceStatus{Name: "main", PlanID: p.ID}, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	for who, want := range map[string]error{"other-approver": oprc.ErrDenied, "elsewhere": oprc.ErrDenied, "approver": nil} {
+		if _, _, err := as(who).Approve(t.Context(), p.ID, reconcile.Actor{}); !errors.Is(err, want) {
+			t.Errorf("%s approves: got %v, want %v", who, err, want)
+		}
+	}
 }
 
 func TestTokensAreMadeUsedAndRevoked(t *testing.T) {

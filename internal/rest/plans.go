@@ -185,7 +185,7 @@ func (a *api) applyRequest(w http.ResponseWriter, r *http.Request) error {
 	}
 	asked.Conditions.Review = permitting(r, nil)
 	if who := caller(r); asked.Request.Source != nil { // which says what is done in its name: the caller only says when
-		asked.Conditions.Review = func(_ context.Context, p *plan.Plan) error { return who.permits(p, false) }
+		asked.Conditions.Review = func(_ context.Context, p *plan.Plan) error { return who.permitsOf(p) }
 	}
 	asked.Conditions.Approved = asked.Conditions.Approved && caller(r).Role.Includes(Approver)
 	res, err := a.Control.Apply(r.Context(), asked.Request, asked.Conditions, actor(r))

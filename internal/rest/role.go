@@ -236,6 +236,15 @@ func (i *Identity) permits(p *plan.Plan, apply bool) error {
 	return i.denied(beyond)
 }
 
+// permitsOf is permits for a plan that is made in a source's name whoever says when, so
+// that origins bind only a caller who is limited to some.
+func (i *Identity) permitsOf(p *plan.Plan) error {
+	if len(i.Origins) > 0 && !i.mayAct(p.Scope.Origin) {
+		return i.denied(map[string]bool{"origin " + p.Scope.Origin: true})
+	}
+	return i.permits(p, false)
+}
+
 // denied is the refusal of what lies beyond the caller's limits, nil of nothing.
 func (i *Identity) denied(beyond map[string]bool) error {
 	if len(beyond) == 0 {

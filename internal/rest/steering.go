@@ -94,9 +94,19 @@ func (a *api) resumeSource(w http.ResponseWriter, r *http.Request) error {
 
 // approve lets a plan through that a source holds.
 func (a *api) approve(w http.ResponseWriter, r *http.Request, id string) error {
-	if who := caller(r); !who.Role.Includes(Approver) {
+	who := caller(r)
+	if !who.Role.Includes(Approver) {
 		return refuse(http.StatusNotFound, "plan %s is not kept here (any more); approving one that a source holds needs the role %s, and %s has %s",
 			clip(id), Approver, who.Name, orNone(who.Role))
+	}
+	if who.limited() || len(who.Origins) > 0 {
+		p, err := a.Control.HeldPlan(r.Context(), id)
+		if err == nil {
+			err = who.permitsOf(p)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	source, n, err := a.Control.Approve(r.Context(), id, actor(r))
 	if err != nil {
