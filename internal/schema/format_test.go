@@ -61,6 +61,23 @@ deployments:
 		"comment above moves":    {"# b\nversion: '1'\n# a\nname: a\n", "# a\nname: a\n# b\nversion: '1'\n"},
 		"lines for editors stay": {"# yaml-language-server: $schema=x\nversion: '1'\nname: a\n", "# yaml-language-server: $schema=x\nname: a\nversion: '1'\n"},
 		"empty lines stay":       {"version: '1'\n\ndisabled: true\nname: a\n", "name: a\n\nversion: '1'\ndisabled: true\n"},
+		"byte order mark stays":  {"\ufeffversion: '1'\nname: a\n", "\ufeffname: a\nversion: '1'\n"},
+		"an item commented out in the column of the keys": {
+			"functions:\n- name: f\n\n# NOTE: later\n# - name: g\n#   type: LOGICAL\n\nname: a\n",
+			"name: a\n\nfunctions:\n- name: f\n\n# NOTE: later\n# - name: g\n#   type: LOGICAL\n",
+		},
+		"an item commented out, then one about the next field": {
+			"deployments:\n- targetEnvs:\n  - a\n  # - b\n  _key: .c\n# - _key: .d\n# The name.\nname: a\n",
+			"# The name.\nname: a\ndeployments:\n- _key: .c\n  targetEnvs:\n  - a\n  # - b\n# - _key: .d\n",
+		},
+		"commented out from the start of the line": {
+			"functions:\n  - name: f\n    type: LOGICAL\n#    immutable: true\n#  - name: g\nname: a\n",
+			"name: a\nfunctions:\n  - name: f\n    type: LOGICAL\n#    immutable: true\n#  - name: g\n",
+		},
+		"a list in prose is about what follows": {
+			"functions:\n- name: f\n# Our name:\n# - short\n# - and: simple\nname: a\n",
+			"# Our name:\n# - short\n# - and: simple\nname: a\nfunctions:\n- name: f\n",
+		},
 		"a comment that would begin an item keeps the order": {
 			"name: a\nfunctions:\n- type: TASK\n  # state: FROZEN\n  name: f\n", "name: a\nfunctions:\n- type: TASK\n  # state: FROZEN\n  name: f\n",
 		},

@@ -18,6 +18,7 @@ import (
 type rewriter struct {
 	*source
 	path   string
+	mark   []byte                    // the byte order mark that begins the file, if one does
 	trees  []*yaml.Node              // the top nodes of the documents
 	roots  []*yaml.Node              // and as they were read
 	was    map[*yaml.Node]yaml.Node  // nodes as they were read
@@ -41,8 +42,9 @@ type pair struct {
 
 // newRewriter remembers trees before they are changed.
 func newRewriter(f oprc.File, roots []*yaml.Node) *rewriter {
+	data := bytes.TrimPrefix(f.Data, byteOrderMark)
 	r := &rewriter{
-		source: newSource(f.Data, roots), path: f.Path, trees: roots, roots: slices.Clone(roots),
+		source: newSource(data, roots), mark: f.Data[:len(f.Data)-len(data)], path: f.Path, trees: roots, roots: slices.Clone(roots),
 		was: map[*yaml.Node]yaml.Node{}, paired: map[*yaml.Node]*yaml.Node{}, pairs: map[*yaml.Node]*pair{}, keyOf: map[*yaml.Node]*yaml.Node{}, owner: map[*yaml.Node]*rewriter{}, used: map[*yaml.Node]bool{}, dirty: map[*yaml.Node]bool{},
 	}
 	for _, root := range roots {
@@ -153,12 +155,12 @@ func (r *rewriter) changed(n *yaml.Node) bool {
 // if that would not read as the trees do.
 func (r *rewriter) text() ([]byte, error) {
 	if !slices.ContainsFunc(r.trees, r.changed) && slices.Equal(r.trees, r.roots) {
-		return r.data, nil
+		return slices.Concat(r.mark, r.data), nil
 	}
 	if !r.understood() {
 		return nil, errNotRewritten
 	}
-	var out []byte
+	out := slices.Clone(r.mark)
 	from := 0
 	for _, root := range r.roots {
 		start, end := r.spans[root].start, r.spans[root].end
@@ -176,7 +178,7 @@ func (r *rewriter) text() ([]byte, error) {
 		from = end
 	}
 	out = append(out, r.data[from:]...)
-	if bytes.Equal(out, r.data) {
+	if bytes.Equal(out[len(r.mark):], r.data) {
 		return out, nil
 	}
 	again, found := parseTrees(oprc.File{Path: r.path, Data: out})

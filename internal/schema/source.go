@@ -2,6 +2,8 @@ package schema
 
 import (
 	"bytes"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -102,8 +104,65 @@ func (s *source) block(n *yaml.Node, sp *span) {
 			end = max(end, s.spans[n.Content[i-1]].end+1) // behind the colon
 		}
 	}
-	sp.end = s.tail(s.lineEnd(end), sp.indent, n.Kind == yaml.SequenceNode)
+	last := s.lineEnd(end)
+	sp.end = max(s.tail(last, sp.indent, n.Kind == yaml.SequenceNode), s.commentedOut(n, last, sp.indent))
 }
+
+// commentedOut returns the offset behind the entries of a block that were commented
+// out at its end: `# - name: x` in the column of a list's dashes, where a key may
+// follow in the same column, and what an editor comments out from the start of
+// the line.
+func (s *source) commentedOut(n *yaml.Node, from, indent int) int {
+	end, entry, broken := from, -1, false
+	for at := from; at < len(s.data); at = s.nextLine(at) {
+		line := s.line(at)
+		if len(line) == 0 {
+			entry, broken = -1, true
+			continue
+		}
+		if line[0] != '#' {
+			break
+		}
+		column, spaces := s.column(at+leading(s.data[at:])), leading(line[1:])
+		// Prose above may be about the entry in its column, but not about one further right.
+		here := column == indent && spaces <= 1 && (!broken || n.Kind == yaml.SequenceNode) ||
+			column < indent && !broken && (column+spaces == indent || column+spaces == indent+1)
+		switch {
+		case here && isEntryOf(n, line[1+spaces:]):
+			entry, end = spaces, s.nextLine(at)
+		case entry >= 0 && spaces > entry: // its other lines
+			end = s.nextLine(at)
+		default:
+			entry, broken = -1, true
+		}
+	}
+	return end
+}
+
+// isEntryOf reports whether a text without its comment sign is an entry as a block
+// has them: an item like the others of a list, or a field.
+func isEntryOf(n *yaml.Node, text []byte) bool {
+	if n.Kind == yaml.MappingNode {
+		return fieldLine.Match(text)
+	}
+	item, isItem := bytes.CutPrefix(text, []byte("- "))
+	if !isItem {
+		return false
+	}
+	return slices.ContainsFunc(n.Content, func(other *yaml.Node) bool {
+		switch {
+		case other.Kind != yaml.MappingNode:
+			return len(bytes.Fields(item)) == 1 && other.Kind == yaml.ScalarNode
+		case item[0] == '{':
+			return true
+		}
+		key, _, isField := bytes.Cut(item, []byte(":"))
+		_, known := lookup(other, string(bytes.TrimSpace(key)))
+		return isField && known != nil
+	})
+}
+
+var fieldLine = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*:(\s|$)`)
 
 // tail returns the offset behind the comments that follow a block and are
 // indented as it is: they belong to its last entry. A comment right above what
