@@ -138,6 +138,10 @@ func (s Secrets) URLs(text string) string {
 // colon needs no space.
 var inLine = regexp.MustCompile(`(?:"([^"\\]*)"\s*:\s*|'([^']*)'\s*:\s*|([A-Za-z0-9_.-]+)\s*:\s+)`)
 
+// ownKeys are fields of packages, in either dialect, whose names say "key" and whose
+// values are no secrets: a finding in one must show what it is about.
+var ownKeys = []string{"keySpecs", "secretKeyRef", "key_specs", "key_type", "class_key", "function_key"}
+
 // Line returns one line of a file without its secrets. It is not parsed, and what is above
 // it is not known: any key that matches is taken for a user's, and "value" for that of a
 // list of names and values, as other tools write variables.
@@ -154,7 +158,7 @@ func (s Secrets) Line(text string) string {
 		key := text[max(m[2], m[4], m[6]):max(m[3], m[5], m[7])]
 		b.WriteString(text[:m[1]])
 		text = text[m[1]:]
-		if key != "value" && !s.Key(key) {
+		if key != "value" && !s.Key(key) || slices.Contains(ownKeys, key) {
 			continue
 		}
 		end := valueEnd(text)

@@ -91,6 +91,8 @@ func TestSecretsOfALineAreHidden(t *testing.T) {
 		`  DB_PASSWORD: it's canary`:                      `  DB_PASSWORD: ***`,
 		`  DB_PASSWORD:`:                                  `  DB_PASSWORD:`,
 		`  - _key: .cart`:                                 `  - _key: .cart`,
+		`  class_key: cart`:                               `  class_key: cart`,
+		`  keySpecs: [{name: k, type: STRING}]`:           `  keySpecs: [{name: k, type: STRING}]`,
 		`  - {key: cart, targetEnvs: [a]}`:                `  - {key: cart, targetEnvs: [a]}`,
 		`  env: {TOKEN: canary, PASSWORD: canary, A: 12}`: `  env: {TOKEN: ***, PASSWORD: ***, A: 12}`,
 	} {

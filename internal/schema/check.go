@@ -292,7 +292,19 @@ func (c *checker) mismatch(v *value, n *yaml.Node, p *path, hint string) {
 	if hint == "" {
 		hint = mismatchHint(v, n)
 	}
+	if isTemplate(n) {
+		c.report(oprc.CodeType, at, p, templateHint, "%s: a template is not YAML; expected %s", p.label(), plainly(v))
+		return
+	}
 	c.report(oprc.CodeType, at, p, hint, "%s: expected %s, got %s", p.label(), expected(v), got(n))
+}
+
+// plainly names a value without the rules for it.
+func plainly(v *value) string {
+	if v.name == "Name" {
+		return "a name"
+	}
+	return expected(v)
 }
 
 // expected names what the definitions allow, for the first half of a sentence.

@@ -139,7 +139,11 @@ const (
 // nodes into canonical spelling.
 func (l Loader) normalise(c *checker, root *yaml.Node) documentKind {
 	if root.Kind != yaml.MappingNode {
-		c.report(oprc.CodeType, root, nil, "separate documents by a line ---", "expected a package or an environment, got %s", got(root))
+		hint := "separate documents by a line ---"
+		if isText(root) && textHint(root.Value) != "" {
+			hint = textHint(root.Value)
+		}
+		c.report(oprc.CodeType, root, nil, hint, "expected a package or an environment, got %s", got(root))
 		return noDocument
 	}
 	if what := c.foreign(root); what != nil {

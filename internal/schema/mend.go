@@ -59,6 +59,10 @@ func betterQuantity(v *value, text string) string {
 // listHint writes what stands where a list is expected as one.
 func listHint(v *value, n *yaml.Node) string {
 	switch {
+	case n.Kind == yaml.MappingNode && v.elem.shape == structShape && len(n.Content) > 1 && spaced(n.Content[0].Value+":") != "":
+		return "a dash and a space begin an item: write " + fixed(spaced(n.Content[0].Value+": "+shorten(n.Content[1].Value)))
+	case isText(n) && v.elem.shape == structShape && textHint(n.Value) != "":
+		return textHint(n.Value)
 	case isText(n) && v.elem.shape == textShape && n.Value != "":
 		return fmt.Sprintf("write it as a list: [%s]", shorten(n.Value))
 	case n.Kind == yaml.MappingNode && v.elem.shape == structShape && len(n.Content) > 1 && n.Content[1].Kind == yaml.ScalarNode && n.Style&yaml.FlowStyle == 0:
@@ -98,6 +102,8 @@ func mismatchHint(v *value, n *yaml.Node) string {
 		return "give it a value, or remove it"
 	case n.Kind == yaml.ScalarNode && !isText(n) && !isBare(n):
 		return "remove the tag"
+	case v.shape == structShape && isText(n) && textHint(n.Value) != "":
+		return textHint(n.Value)
 	case v.shape == structShape && isText(n) && n.Value != "":
 		for _, f := range v.def.fields {
 			if f.required && f.value.shape == textShape && (f.name == "name" || f.name == "function") {

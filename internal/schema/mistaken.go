@@ -65,13 +65,70 @@ func misread(file string, lines [][]byte, at oprc.Position) (oprc.Diagnostic, bo
 	}
 	if m := closedEarly.FindStringSubmatch(line); m != nil {
 		end := strings.Index(m[3], m[2])
-		if end >= 0 && end+1 < len(m[3]) && strings.HasSuffix(m[3], m[2]) {
-			inside := m[3][:len(m[3])-1]
+		apostrophe := m[2] == "'" && end >= 0 && end+1 < len(m[3]) && isLetter(m[3][end+1])
+		if end >= 0 && end+1 < len(m[3]) && (apostrophe || strings.HasSuffix(m[3], m[2])) {
+			inside := strings.TrimSuffix(m[3], m[2])
 			return report(at.Line, 1+utf8.RuneCountInString(m[1])+1+utf8.RuneCountInString(m[3][:end]), "the quoted text ends here, and more follows on the line",
 				"write "+fixed(m[1]+strconv.Quote(inside)))
 		}
 	}
+	for n := at.Line; n >= max(1, at.Line-1); n-- {
+		if text := string(lineAt(lines, n)); n < at.Line || strings.HasSuffix(strings.TrimSpace(text), ":") {
+			if mended := spaced(text); mended != "" {
+				return report(n, 1+len(text)-len(strings.TrimLeft(text, " ")), "a space is missing in "+fixed(text), "write "+fixed(mended))
+			}
+		}
+	}
+	if m := keyOfLine.FindStringSubmatch(line); m != nil {
+		for n := at.Line - 1; n > 0; n-- {
+			above := keyOfLine.FindStringSubmatch(string(lineAt(lines, n)))
+			if above == nil || above[1] != m[1] {
+				continue
+			}
+			if above[2] != "" && m[2] == "" && above[3] == m[3] {
+				return report(at.Line, at.Column, fmt.Sprintf("`%s` stands in the column of the dashes above, without one", m[3]),
+					"write "+fixed("- "+strings.TrimSpace(line))+" if a new item begins here, or indent it as the item's other fields")
+			}
+			break
+		}
+	}
 	return oprc.Diagnostic{}, false
+}
+
+var (
+	keyOfLine = regexp.MustCompile(`^( *)(- +)?([\w.-]+):(?: |$)`)
+	noSpace   = regexp.MustCompile(`^( *)((?:- +)*)(-|[–—•] *)?([A-Za-z_]\w*:)([^\s:/].*|\s.*|)$`)
+)
+
+// spaced writes a line again that lacks the space behind a dash or a colon, or begins
+// with a dash that is none. It returns "" where nothing is missing.
+func spaced(line string) string {
+	m := noSpace.FindStringSubmatch(strings.TrimRight(line, "\r"))
+	if m == nil || m[3] == "" && (m[5] == "" || isSpace(m[5][0])) {
+		return ""
+	}
+	dash := m[2]
+	if m[3] != "" {
+		dash += "- "
+	}
+	return strings.TrimRight(m[1]+dash+m[4]+" "+strings.TrimSpace(m[5]), " ")
+}
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
+// textHint says why a text stands where fields are expected.
+func textHint(text string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	if strings.IndexFunc(first, isInvisible) >= 0 {
+		if strings.Count(first, ":") > 1 { // the parser joined several lines
+			return "no-break spaces are in this text, where YAML expects spaces: replace each of them by a space"
+		}
+		return "a no-break space is in this text, where YAML expects a space: write " + fixed(strings.Map(visible, first))
+	}
+	if mended := spaced(first); mended != "" {
+		return "a space is missing: write " + fixed(mended)
+	}
+	return ""
 }
 
 // fixed shows a line as it would be right.

@@ -55,6 +55,9 @@ func syntaxError(f oprc.File, data []byte, err error) oprc.Diagnostic {
 		}
 		d := finding(oprc.CodeSyntax, pos, message)
 		d.Hint = c.hint
+		if m := noColon.FindStringSubmatch(string(lineAt(lines, pos.Line))); c.opened && d.Hint == "" && m != nil {
+			d.Hint = "write " + fixed(m[1]+": "+m[2])
+		}
 		return d
 	}
 	return finding(oprc.CodeSyntax, pos, "this is not valid YAML")
@@ -95,6 +98,9 @@ var complaints = []struct {
 	{says: "invalid Unicode character", message: "a character stands here that YAML does not allow"},
 	{says: "indentation", context: "block scalar", message: "the indentation of this text block is wrong"},
 }
+
+// noColon is a key and a value without a colon between them.
+var noColon = regexp.MustCompile(`^((?:\s|- )*[A-Za-z_][\w.-]*)\s+([^\s:#]+)\s*$`)
 
 var (
 	opensQuote = regexp.MustCompile(`^(\s*(?:- +)*(?:[^\s:#"']+: +)?)(["'])`)
