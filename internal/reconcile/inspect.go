@@ -9,6 +9,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/resolve"
 )
 
 // An Object is one entry of a listing. Doc is the kind's view: *PackageView,
@@ -170,7 +171,7 @@ func (x *index) conditionOf(class string) oprc.Condition {
 // declaredIn returns the deployment of a class as a package declares it, or nil.
 func declaredIn(p oprc.Package, key string) *oprc.Deployment {
 	for _, d := range p.Deployments {
-		if oprc.Abs(p.Name, d.Key) == key {
+		if resolve.DeploymentKey(p, d.Key) == key {
 			d.Key = key
 			return &d
 		}

@@ -117,6 +117,9 @@ func (i *Inspector) Find(ctx context.Context, kind oprc.Kind, key string) (Objec
 	case err != nil:
 		return Object{}, fmt.Errorf("read %s %q: %w", kind, key, err)
 	case len(found) == 0:
+		if o, is := builtin(kind, key); is {
+			return o, nil
+		}
 		return Object{}, fmt.Errorf("%s %q: %w", kind, key, oprc.ErrNotFound)
 	}
 	return found[0], nil

@@ -2,9 +2,9 @@ package resolve
 
 import "github.com/oaas-platform/oprc/internal/oprc"
 
-// builtin is the package that is always there: what every runtime can do with an
+// Builtin is the package that is always there: what every runtime can do with an
 // object, and the class that most others inherit from.
-func builtin() *oprc.Package {
+func Builtin() *oprc.Package {
 	p := &oprc.Package{Name: oprc.BuiltinPackage, Disabled: true}
 	for _, name := range []string{"new", "update", "get", "delete", "file", "copy", "project", "native-query"} {
 		f := oprc.Function{Name: name, Type: oprc.Builtin, State: oprc.Enabled}

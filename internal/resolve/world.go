@@ -84,7 +84,7 @@ func newWorld(docs []oprc.Document, live map[string]oprc.Package) *world {
 		byName: map[string]*pack{}, classes: map[string]*class{},
 		functions: map[string]*function{}, deployments: map[string]*deployment{},
 	}
-	w.add(&pack{name: oprc.BuiltinPackage, spec: builtin()})
+	w.add(&pack{name: oprc.BuiltinPackage, spec: Builtin()})
 	named := w.sortDocuments(docs)
 	for _, name := range slices.Sorted(maps.Keys(live)) {
 		if _, replaced := named[name]; replaced || name == oprc.BuiltinPackage {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oauth2-proxy/mockoidc"
 
+	"github.com/oaas-platform/oprc/internal/ingest"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -106,8 +107,23 @@ func TestLimitsOfATokenHold(t *testing.T) {
 	as := func(who, method, path, body string) answer {
 		return w.send(method, path, body, "Authorization", shown[who], "Content-Type", "application/yaml")
 	}
-	for _, path := range []string{"/packages", "/deployments", "/units", "/environments", "/crms", "/cr", "/events", "/dead", "/units?objects=true", "/packages?objects=true"} {
-		if all := as("all", "GET", path+sep(path)+"limit=1000", ""); all.status != 200 || path != "/cr" && path != "/dead" && path != "/crms" && !strings.Contains(all.body, "edge-1") {
+	w.runs("cloud-1", "shop.cart/0/0@cloud-1", "shop.add")
+	if err := w.state.PutSource(t.Context(), oprc.SourceStatus{
+		Name: "main", URL: "https://git.example/x", Kept: []string{"shop"}, Notes: []string{"cloud-1.yaml: empty"},
+		Conditions: []oprc.SourceCondition{{Type: "Ready", Reason: "Invalid", Message: "cloud-1 is not there"}},
+		Findings:   oprc.Diagnostics{{Code: "E030", Message: "cloud-1 has no room"}},
+	}, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.state.Emit(t.Context(), []oprc.Event{{Type: "held", Key: "main", Message: "cloud-1 would lose all units"}}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if all := as("all", "GET", "/functions/shop.add", ""); !strings.Contains(all.body, "cloud-1") {
+		t.Errorf("the function has no address: %s", all.body)
+	}
+	silent := []string{"/cr", "/dead", "/crms", "/classes", "/functions", "/functions?objects=true", "/sources"} // they do not name edge-1
+	for _, path := range []string{"/packages", "/classes", "/functions", "/functions?objects=true", "/sources", "/topology", "/deployments", "/units", "/environments", "/crms", "/cr", "/events", "/dead", "/units?objects=true", "/packages?objects=true"} {
+		if all := as("all", "GET", path+sep(path)+"limit=1000", ""); all.status != 200 || !slices.Contains(silent, path) && !strings.Contains(all.body, "edge-1") {
 			t.Errorf("%s: the admin does not see edge-1: %d %s", path, all.status, all.body)
 		}
 		if a := as("edgy", "GET", path+sep(path)+"limit=1000", ""); a.status != 200 || strings.Contains(a.body, "cloud-1") {
@@ -123,6 +139,11 @@ func TestLimitsOfATokenHold(t *testing.T) {
 		{"edgy", "GET", "/environments/cloud-1", "", []int{404}},
 		{"edgy", "GET", "/history/shop", "", []int{404}},
 		{"edgy", "GET", "/snapshot", "", []int{403}},
+		{"edgy", "GET", "/metrics", "", []int{403}},
+		{"shop", "GET", "/metrics", "", []int{403}},
+		{"edgy", "GET", "/cr/shop.cart@cloud-1", "", []int{404}},
+		{"edgy", "POST", "/cr/shop.cart@cloud-1/update", "", []int{404, 415}},
+		{"edgy", "PUT", "/deployments/shop.cart", `{"targetEnvs":["edge-1"]}`, []int{404, 415}},
 		{"edgy", "DELETE", "/packages/shop", "", []int{403, 404}},
 		{"edgy", "DELETE", "/classes/shop.cart", "", []int{403, 404}},
 		{"edgy", "DELETE", "/environments/cloud-1", "", []int{404}},
@@ -147,6 +168,22 @@ func TestLimitsOfATokenHold(t *testing.T) {
 	}
 	if h, err := w.state.DB.History(t.Context(), "mine", 1); err != nil || len(h) != 1 || h[0].Actor != "edgy" {
 		t.Errorf("the actor: got %v, %v", h, err)
+	}
+}
+
+// runs reports that a unit runs, and where its function answers.
+func (w *world) runs(env, unit, function string) {
+	w.t.Helper()
+	recs, err := w.state.UnitRecordsOf(w.t.Context(), env, []string{unit})
+	if err != nil || len(recs) != 1 {
+		w.t.Fatal(recs, err)
+	}
+	now := oprc.Status{
+		Generation: recs[unit].Generation, SpecHash: recs[unit].SpecHash, Condition: oprc.Running, CRM: "crm", Time: start,
+		Functions: map[string]oprc.FunctionStatus{function: {Condition: oprc.Running, InvocationURL: "http://" + env + ".example"}},
+	}
+	if _, err := w.state.Fold(w.t.Context(), env, []ingest.StatusWrite{{ID: unit, New: now}}, nil, nil); err != nil {
+		w.t.Fatal(err)
 	}
 }
 

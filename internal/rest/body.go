@@ -144,11 +144,14 @@ func asWritten(data []byte) []byte {
 	}
 	delete(all, "metadata") // no field of a package file
 	for member, fields := range map[string][]string{
-		"classes": {"stateSpec", "config"}, "functions": {"requirements", "constraints", "provision", "config"},
+		"classes": {"stateSpec", "config"}, "functions": {"requirements", "constraints", "provision", "config", "macro"},
 	} {
 		list, _ := all[member].([]any)
 		for _, item := range list {
 			object, _ := item.(map[string]any)
+			if state, is := object["stateSpec"].(map[string]any); is && state["defaultProvider"] == "" {
+				delete(state, "defaultProvider")
+			}
 			for _, field := range fields {
 				if empty(object[field]) {
 					delete(object, field)

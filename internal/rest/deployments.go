@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/resolve"
 )
 
 // postDeployment adds a deployment to the package of its class.
@@ -86,6 +88,9 @@ func deploymentBody(w http.ResponseWriter, r *http.Request) (body map[string]any
 	if err := dec.Decode(&body); err != nil {
 		return nil, "", badJSON(err)
 	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, "", refuse(http.StatusBadRequest, "the body is not the JSON that is needed: more follows after it")
+	}
 	if body == nil {
 		return nil, "", refuse(http.StatusBadRequest, "the body is not the JSON that is needed: a deployment is an object")
 	}
@@ -105,16 +110,27 @@ func (a *api) deploy(w http.ResponseWriter, r *http.Request, owner, key string, 
 	for _, name := range []string{"key", "cls", "metadata", "status", "_rev"} { // what the API adds is nothing to write
 		delete(body, name)
 	}
-	res, err := a.rewrite(r, owner, cond, func(owner *reconcile.PackageView) (map[string]any, error) {
-		spec, err := without(owner, key)
+	change := func(owner *reconcile.PackageView) (map[string]any, error) {
+		spec, err := generic(owner.Spec)
 		if err != nil {
 			return nil, err
 		}
-		body["_key"] = writtenAs(owner, key)
 		list, _ := spec["deployments"].([]any)
-		spec["deployments"] = append(list, body)
+		if i := deploymentOf(owner, key); i < 0 {
+			body["_key"] = key
+			list = append(list, body)
+		} else {
+			body["_key"] = owner.Spec.Deployments[i].Key // as the package writes it
+			list[i] = body
+		}
+		spec["deployments"] = list
 		return spec, nil
-	})
+	}
+	if dry, err := flag(r.URL.Query(), "dryRun"); err != nil || dry {
+		w.Header().Del("Location")
+		return errors.Join(err, a.rewritten(w, r, owner, change))
+	}
+	res, err := a.rewrite(r, owner, cond, change)
 	if err != nil {
 		return err
 	}
@@ -130,14 +146,11 @@ func (a *api) deploy(w http.ResponseWriter, r *http.Request, owner, key string, 
 	return a.replyObject(w, r, status, o)
 }
 
-// writtenAs is how the package names the class of one of its deployments.
-func writtenAs(owner *reconcile.PackageView, key string) string {
-	for _, d := range owner.Spec.Deployments {
-		if oprc.Abs(owner.Name, d.Key) == key {
-			return d.Key
-		}
-	}
-	return key
+// deploymentOf is the place of the deployment of a class in its package; -1: it has none.
+func deploymentOf(owner *reconcile.PackageView, key string) int {
+	return slices.IndexFunc(owner.Spec.Deployments, func(d oprc.Deployment) bool {
+		return resolve.DeploymentKey(owner.Spec, d.Key) == key
+	})
 }
 
 // rewrite applies a package with a change of its spec as it is recorded. Where somebody
@@ -194,22 +207,27 @@ func (a *api) rewritten(w http.ResponseWriter, r *http.Request, name string, cha
 		return fmt.Errorf("package %s: %w", name, err)
 	}
 	_, _, err = a.carry(w, r, reconcile.Request{Files: []oprc.File{{Path: "package " + name, Data: raw}}, Scope: scope}, reconcile.Conditions{})
-	return needed(err)
+	return err
 }
 
 // without returns the package's spec as JSON, without the deployment of a class.
 func without(owner *reconcile.PackageView, key string) (map[string]any, error) {
 	bare := owner.Spec
-	bare.Deployments = slices.DeleteFunc(slices.Clone(bare.Deployments), func(d oprc.Deployment) bool {
-		return oprc.Abs(owner.Name, d.Key) == key
-	})
-	raw, err := json.Marshal(bare)
+	if i := deploymentOf(owner, key); i >= 0 {
+		bare.Deployments = slices.Delete(slices.Clone(bare.Deployments), i, i+1)
+	}
+	return generic(bare)
+}
+
+// generic returns a package as JSON.
+func generic(p oprc.Package) (map[string]any, error) {
+	raw, err := json.Marshal(p)
 	if err != nil {
-		return nil, fmt.Errorf("package %s: %w", owner.Name, err)
+		return nil, fmt.Errorf("package %s: %w", p.Name, err)
 	}
 	var spec map[string]any
 	if err := json.Unmarshal(raw, &spec); err != nil {
-		return nil, fmt.Errorf("package %s: %w", owner.Name, err)
+		return nil, fmt.Errorf("package %s: %w", p.Name, err)
 	}
 	return spec, nil
 }
@@ -255,7 +273,7 @@ func (a *api) deleteClass(w http.ResponseWriter, r *http.Request) error {
 		return without(&marked, key)
 	}
 	if dry, err := flag(r.URL.Query(), "dryRun"); err != nil || dry {
-		return errors.Join(err, a.rewritten(w, r, cls.Pkg, mark))
+		return errors.Join(err, needed(a.rewritten(w, r, cls.Pkg, mark)))
 	}
 	res, err := a.rewrite(r, cls.Pkg, cond, mark)
 	if err != nil {

@@ -50,6 +50,9 @@ func (a *api) putEnvironment(w http.ResponseWriter, r *http.Request) error {
 
 func (a *api) writeEnvironment(w http.ResponseWriter, r *http.Request, status int, name string, req reconcile.Request, was *reconcile.EnvironmentView) error {
 	if was != nil && was.Origin != "" {
+		if err := ownedElsewhere("environment/"+name, was.Origin); err != nil {
+			return err
+		}
 		req.Scope.Origin = was.Origin
 	}
 	cond := reconcile.Conditions{}
@@ -57,7 +60,8 @@ func (a *api) writeEnvironment(w http.ResponseWriter, r *http.Request, status in
 	if cond.If, err = expected(r, "environment/"+name); err != nil {
 		return err
 	}
-	if _, _, err := a.carry(w, r, req, cond); err != nil {
+	if _, planned, err := a.carry(w, r, req, cond); err != nil || planned {
+		w.Header().Del("Location")
 		return err
 	}
 	o, err := a.Control.Find(r.Context(), oprc.KindEnv, name)
@@ -113,12 +117,16 @@ func (a *api) deleteEnvironment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(v.Origin, "git:") && !take {
-		return &oprc.ConflictError{Reason: "a Git source owns it: change it there", Objects: []string{"environment/" + v.Name + ": owned by " + v.Origin}}
+	origin := v.Origin
+	if err := ownedElsewhere("environment/"+v.Name, origin); err != nil {
+		if !take {
+			return err
+		}
+		origin = oprc.OriginAPI
 	}
-	req := reconcile.Request{Scope: plan.Scope{Origin: v.Origin, TakeOwnership: take, Delete: []string{"environment/" + v.Name}}}
-	res, _, err := a.carry(w, r, req, cond)
-	if err != nil {
+	req := reconcile.Request{Scope: plan.Scope{Origin: origin, TakeOwnership: take, Delete: []string{"environment/" + v.Name}}}
+	res, planned, err := a.carry(w, r, req, cond)
+	if err != nil || planned {
 		return needed(err)
 	}
 	return a.reply(w, r, http.StatusAccepted, accepted{res.PlanID, res.Summary})

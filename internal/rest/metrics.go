@@ -179,6 +179,9 @@ func (a *api) metricsRole() Role {
 }
 
 func (a *api) metrics(w http.ResponseWriter, r *http.Request) error {
+	if who := caller(r); who.limited() {
+		return refuse(http.StatusForbidden, "metrics are of everything, and %s may see only a part", who.Name)
+	}
 	m := a.Metrics
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -36,7 +36,7 @@ func (a *api) list(kind oprc.Kind) handler {
 		}
 		p.Items = make([]any, len(objects))
 		for i, o := range objects {
-			if p.Items[i], err = present(o, q); err != nil {
+			if p.Items[i], err = present(caller(r).part(o), q); err != nil {
 				return err
 			}
 		}
@@ -157,7 +157,7 @@ func (a *api) replyObject(w http.ResponseWriter, r *http.Request, status int, o 
 	if !caller(r).sees(o) {
 		return fmt.Errorf("%s %q: %w", o.Kind, o.Key, oprc.ErrNotFound)
 	}
-	doc, err := present(o, r.URL.Query())
+	doc, err := present(caller(r).part(o), r.URL.Query())
 	if err != nil {
 		return err
 	}
@@ -208,9 +208,13 @@ func expected(r *http.Request, object string) (map[string][]int64, error) {
 	for tag := range strings.SplitSeq(match, ",") {
 		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
 		number, _, _ := strings.Cut(strings.Trim(tag, `"`), ".") // an ETag of ours, or the revision alone
-		if tag == "*" {
+		rev, err := strconv.ParseInt(number, 10, 64)
+		switch {
+		case tag == "*":
 			revs = append(revs, reconcile.Present)
-		} else if rev, err := strconv.ParseInt(number, 10, 64); err == nil && rev > 0 && strings.HasPrefix(tag, `"`) {
+		case err != nil || rev <= 0 || !strings.HasPrefix(tag, `"`) || !strings.HasSuffix(tag, `"`):
+			return nil, refuse(http.StatusBadRequest, "If-Match: %s is no ETag of this server: send that of an answer, or a revision in quotes", clip(tag))
+		default:
 			revs = append(revs, rev)
 		}
 	}

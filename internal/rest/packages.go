@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -173,10 +174,26 @@ func needed(err error) error {
 // scopeOf speaks for a package that is not a Git source's, without changing its
 // owner.
 func scopeOf(v *reconcile.PackageView) (plan.Scope, error) {
-	if strings.HasPrefix(v.Origin, "git:") {
-		return plan.Scope{Origin: oprc.OriginAPI}, &oprc.ConflictError{
-			Reason: "a Git source owns it: change it there", Objects: []string{"package/" + v.Name + ": owned by " + v.Origin},
-		}
+	if v.Name == oprc.BuiltinPackage {
+		return plan.Scope{Origin: oprc.OriginAPI}, &oprc.ConflictError{Reason: "it is built in", Objects: []string{"package/" + v.Name}}
+	}
+	if err := ownedElsewhere("package/"+v.Name, v.Origin); err != nil {
+		return plan.Scope{Origin: oprc.OriginAPI}, err
 	}
 	return plan.Scope{Origin: v.Origin}, nil
+}
+
+// ownedElsewhere is the conflict about an object that a Git source, or the configuration
+// of the daemon, would only write anew.
+func ownedElsewhere(object, origin string) error {
+	reason := ""
+	switch {
+	case strings.HasPrefix(origin, "git:"):
+		reason = "a Git source owns it: change it there"
+	case origin == loop.OriginConfig:
+		reason = "the configuration of the daemon owns it: change it there"
+	default:
+		return nil
+	}
+	return &oprc.ConflictError{Reason: reason, Objects: []string{object + ": owned by " + origin}}
 }

@@ -105,6 +105,33 @@ func (i *Identity) sees(o reconcile.Object) bool {
 	return true
 }
 
+// part is what the caller may see of an object: where a function can be called, and what is
+// wrong with it, name an environment; what a source says of its files names everything.
+func (i *Identity) part(o reconcile.Object) reconcile.Object {
+	if !i.limited() {
+		return o
+	}
+	switch doc := o.Doc.(type) {
+	case *reconcile.FunctionView:
+		if len(i.Environments) > 0 {
+			bare := *doc
+			bare.Status = oprc.FunctionStatus{Condition: doc.Status.Condition}
+			o.Doc = &bare
+		}
+	case *oprc.SourceStatus:
+		bare, mine := *doc, func(pkgs []string) []string {
+			return slices.DeleteFunc(slices.Clone(pkgs), func(name string) bool { return !matches(i.Packages, name) })
+		}
+		bare.Kept, bare.Quarantined = mine(doc.Kept), mine(doc.Quarantined)
+		bare.Notes, bare.Findings, bare.Conditions = nil, nil, slices.Clone(doc.Conditions)
+		for n := range bare.Conditions {
+			bare.Conditions[n].Message = ""
+		}
+		o.Doc = &bare
+	}
+	return o
+}
+
 // placeOf returns the package of an object, and the environments that it names.
 func placeOf(o reconcile.Object) (pkg string, envs []string) {
 	switch doc := o.Doc.(type) {
@@ -147,10 +174,13 @@ func envsOf(d oprc.Deployment) []string {
 	return envs
 }
 
-// seesEvent is sees for what happened.
+// seesEvent is sees for what happened. What happened to a source tells of all that it has.
 func (i *Identity) seesEvent(e oprc.Event) bool {
 	if !i.limited() {
 		return true
+	}
+	if e.Kind == "" {
+		return false
 	}
 	env := e.Env
 	if e.Kind == oprc.KindEnv {

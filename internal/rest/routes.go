@@ -94,6 +94,8 @@ func oneParams() []param {
 	}
 }
 
+var dryRun = toggle("dryRun", "Answer with the plan, and change nothing.")
+
 var (
 	writes  = []int{400, 403, 409, 412, 413, 415}
 	jsonIn  = []string{jsonType}
@@ -138,15 +140,14 @@ func (a *api) table() []route {
 }
 
 func (a *api) packageRoutes() []route {
-	dry := toggle("dryRun", "Answer with the plan, and change nothing.")
 	return []route{
 		{
 			method: "POST", path: "/packages", name: "createPackage", says: "Plans and applies a package, or several in one YAML stream.", role: Editor,
-			query: append(packageParams(), dry), takes: packageTypes, answers: OPackage{}, good: []int{200, 201}, bad: append([]int{422}, writes...), serve: a.once(a.postPackage),
+			query: append(packageParams(), dryRun), takes: packageTypes, answers: OPackage{}, good: []int{200, 201}, bad: append([]int{422}, writes...), serve: a.once(a.postPackage),
 		},
 		{
 			method: "DELETE", path: "/packages/{key}", name: "deletePackage", says: "Deletes a package and undeploys its classes.", role: Editor,
-			query: append(who(), toggle("takeOwnership", "Delete it although another origin owns it."), dry), answers: accepted{}, good: []int{202},
+			query: append(who(), toggle("takeOwnership", "Delete it although another origin owns it."), dryRun), answers: accepted{}, good: []int{200, 202},
 			bad: append([]int{404}, writes...), serve: a.once(a.deletePackage),
 		},
 		{
@@ -159,7 +160,7 @@ func (a *api) packageRoutes() []route {
 		},
 		{
 			method: "DELETE", path: "/classes/{key}", name: "deleteClass", says: "Undeploys a class and marks it for removal.", role: Editor,
-			query: append(who(), dry), answers: accepted{}, good: []int{202}, bad: append([]int{404}, writes...), serve: a.once(a.deleteClass),
+			query: append(who(), dryRun), answers: accepted{}, good: []int{200, 202}, bad: append([]int{404}, writes...), serve: a.once(a.deleteClass),
 		},
 	}
 }
@@ -193,11 +194,11 @@ func (a *api) deploymentRoutes() []route {
 	return []route{
 		{
 			method: "POST", path: "/deployments", name: "createDeployment", says: "Adds a deployment to the package of its class.", role: Editor,
-			query: who(), takes: jsonIn, body: map[string]any{}, answers: OClassDeployment{}, good: []int{201}, bad: append([]int{404}, writes...), serve: a.once(a.postDeployment),
+			query: append(who(), dryRun), takes: jsonIn, body: map[string]any{}, answers: OClassDeployment{}, good: []int{200, 201}, bad: append([]int{404}, writes...), serve: a.once(a.postDeployment),
 		},
 		{
 			method: "PUT", path: "/deployments/{key}", name: "putDeployment", says: "Replaces a deployment.", role: Editor,
-			query: who(), takes: jsonIn, body: map[string]any{}, answers: OClassDeployment{}, bad: append([]int{404}, writes...), serve: a.once(a.putDeployment),
+			query: append(who(), dryRun), takes: jsonIn, body: map[string]any{}, answers: OClassDeployment{}, bad: append([]int{404}, writes...), serve: a.once(a.putDeployment),
 		},
 		{
 			method: "POST", path: "/cr/{key}/update", name: "updateRuntime", says: "Merges a newer state of a class runtime.", role: Editor,
@@ -210,15 +211,15 @@ func (a *api) environmentRoutes() []route {
 	return []route{
 		{
 			method: "POST", path: "/environments", name: "createEnvironment", says: "Declares an environment, or changes one.", role: Admin,
-			query: who(), takes: packageTypes, answers: OEnvironment{}, good: []int{200, 201}, bad: writes, serve: a.once(a.postEnvironment),
+			query: append(who(), dryRun), takes: packageTypes, answers: OEnvironment{}, good: []int{200, 201}, bad: writes, serve: a.once(a.postEnvironment),
 		},
 		{
 			method: "PUT", path: "/environments/{key}", name: "putEnvironment", says: "Replaces the declaration of an environment.", role: Admin,
-			query: who(), takes: packageTypes, answers: OEnvironment{}, bad: append([]int{404}, writes...), serve: a.once(a.putEnvironment),
+			query: append(who(), dryRun), takes: packageTypes, answers: OEnvironment{}, bad: append([]int{404}, writes...), serve: a.once(a.putEnvironment),
 		},
 		{
 			method: "DELETE", path: "/environments/{key}", name: "deleteEnvironment", says: "Deletes an environment in which nothing runs.", role: Admin,
-			query: append(who(), toggle("takeOwnership", "Delete it although another origin owns it.")), answers: accepted{}, good: []int{202},
+			query: append(who(), toggle("takeOwnership", "Delete it although another origin owns it."), dryRun), answers: accepted{}, good: []int{200, 202},
 			bad: append([]int{404}, writes...), serve: a.once(a.deleteEnvironment),
 		},
 		{

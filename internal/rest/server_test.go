@@ -298,7 +298,7 @@ func TestDeleteClass(t *testing.T) {
 	w.want(w.post("/packages", "name: kid\nclasses: [{name: c, parents: [shop.list]}]\n"), 201)
 	w.apply("git:main", strings.Replace(shop, "name: shop", "name: gits", 1))
 	w.want(w.send("DELETE", "/classes/shop.nothing", ""), 404)
-	w.want(w.send("DELETE", "/classes/builtin.base", ""), 404)
+	w.want(w.send("DELETE", "/classes/builtin.base", ""), 409)
 	if a := w.want(w.send("DELETE", "/classes/shop.list", ""), 409); !strings.Contains(a.body, "kid.c") {
 		t.Errorf("%s does not name the child", a.body)
 	}

@@ -77,7 +77,7 @@ type OBinding struct {
 	Function     string            `json:"function"`
 	Access       oprc.Access       `json:"access,omitempty"`
 	DefaultRoute bool              `json:"defaultRoute"`
-	Condition    string            `json:"condition,omitempty"`
+	Condition    string            `json:"condition"`
 	Immutable    bool              `json:"immutable"`
 	OutputCls    string            `json:"outputCls,omitempty"`
 	DefaultArgs  map[string]string `json:"defaultArgs,omitempty"`
@@ -90,27 +90,41 @@ type OBinding struct {
 // OStateSpec is a StateSpecification.
 type OStateSpec struct {
 	KeySpecs        []oprc.KeySpec `json:"keySpecs"`
-	DefaultProvider string         `json:"defaultProvider,omitempty"`
+	DefaultProvider string         `json:"defaultProvider"`
 }
 
 // OFunction is a function as the specification shows it.
 type OFunction struct {
-	Key                  string               `json:"_key"`
-	Rev                  int64                `json:"_rev,omitempty"`
-	Name                 string               `json:"name"`
-	Pkg                  string               `json:"pkg"`
-	Description          string               `json:"description"`
-	Type                 oprc.FunctionType    `json:"type"`
-	OutputCls            string               `json:"outputCls,omitempty"`
-	Macro                *oprc.Macro          `json:"macro,omitempty"`
-	Provision            oprc.Provision       `json:"provision"`
-	VariableDescriptions []oprc.Variable      `json:"variableDescriptions"`
-	Status               *oprc.FunctionStatus `json:"status,omitempty"`
-	State                oprc.FunctionState   `json:"state"`
-	Requirements         oprc.Requirements    `json:"requirements"`
-	Constraints          oprc.Constraints     `json:"constraints"`
-	Config               oprc.FunctionConfig  `json:"config"`
-	Immutable            bool                 `json:"immutable"`
+	Key                  string              `json:"_key"`
+	Rev                  int64               `json:"_rev,omitempty"`
+	Name                 string              `json:"name"`
+	Pkg                  string              `json:"pkg"`
+	Description          string              `json:"description"`
+	Type                 oprc.FunctionType   `json:"type"`
+	OutputCls            string              `json:"outputCls"`
+	Macro                OMacro              `json:"macro"`
+	Provision            oprc.Provision      `json:"provision"`
+	VariableDescriptions []oprc.Variable     `json:"variableDescriptions"`
+	Status               *OFunctionStatus    `json:"status,omitempty"`
+	State                oprc.FunctionState  `json:"state"`
+	Requirements         oprc.Requirements   `json:"requirements"`
+	Constraints          oprc.Constraints    `json:"constraints"`
+	Config               oprc.FunctionConfig `json:"config"`
+	Immutable            bool                `json:"immutable"`
+}
+
+// OMacro is the dataflow of a function; it has no steps where the type is not MACRO.
+type OMacro struct {
+	Steps        []oprc.Step    `json:"steps"`
+	Output       string         `json:"output,omitempty"`
+	BodyTemplate map[string]any `json:"bodyTemplate,omitempty"`
+}
+
+// OFunctionStatus is how a function is doing.
+type OFunctionStatus struct {
+	Condition     oprc.Condition `json:"condition"`
+	InvocationURL string         `json:"invocationUrl"`
+	ErrorMsg      string         `json:"errorMsg"`
 }
 
 // OClassDeployment is a deployment as it is declared; what was computed for it is in
@@ -178,7 +192,7 @@ func shown(doc any) any {
 		return c
 	case *reconcile.FunctionView:
 		f := shownFunction(doc.Pkg, doc.Function)
-		f.Rev, f.Status = doc.Rev, &doc.Status
+		f.Rev, f.Status = doc.Rev, new(OFunctionStatus(doc.Status))
 		return f
 	case *reconcile.DeploymentView:
 		return shownDeploymentView(doc)
@@ -226,9 +240,13 @@ func shownClass(pkg string, c oprc.Class) OClass {
 func shownFunction(pkg string, f oprc.Function) OFunction {
 	return OFunction{
 		Key: cmp.Or(f.Key, oprc.Key(pkg, f.Name)), Name: f.Name, Pkg: pkg, Description: f.Description, Type: f.Type, OutputCls: f.OutputCls,
-		Macro: f.Macro, Provision: deref(f.Provision), VariableDescriptions: list(f.VariableDescriptions), State: f.State,
+		Macro: shownMacro(deref(f.Macro)), Provision: deref(f.Provision), VariableDescriptions: list(f.VariableDescriptions), State: f.State,
 		Requirements: deref(f.Requirements), Constraints: deref(f.Constraints), Config: f.Config, Immutable: f.Immutable,
 	}
+}
+
+func shownMacro(m oprc.Macro) OMacro {
+	return OMacro{Steps: list(m.Steps), Output: m.Output, BodyTemplate: m.BodyTemplate}
 }
 
 func shownDeployment(d oprc.Deployment) OClassDeployment {

@@ -223,3 +223,120 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 }
+
+// depot has two of everything, and names its classes in each way that there is.
+const depot = `
+name: depot
+functions:
+  - {name: stock, provision: {knative: {image: "example/stock:1"}}}
+  - {name: pick, type: MACRO, macro: {steps: [{function: stock, target: "@", as: a}]}}
+classes:
+  - {name: shelf, functions: [{name: stock, function: .stock}, {name: pick, function: .pick}]}
+  - {name: box, parents: [.shelf]}
+  - {name: lid, functions: [{name: stock, function: .stock}]}
+deployments:
+  - {_key: .shelf, partitionCount: 2}
+  - {key: box, replicaCount: 1, options: {a: b}}
+  - {_key: depot.lid}
+`
+
+// Deployments are found, shown and replaced, however their package names the class, and
+// stay in their place.
+func TestDeploymentsByEachKindOfKey(t *testing.T) {
+	w := newWorld(t)
+	w.want(w.post("/packages", depot), 201)
+	before := w.want(w.get("/packages/depot"), 200)
+	for _, key := range []string{"shelf", "box", "lid"} {
+		path := "/deployments/depot." + key
+		d := w.want(w.get(path), 200)
+		if n := d.json(t)["assignments"].([]any); len(n) != 0 {
+			t.Errorf("%s: what was computed is shown as declared: %v", key, n)
+		}
+		w.want(w.json("PUT", path, d.body), 200)
+		if p := w.want(w.json("PUT", path+"?dryRun=true", `{"partitionCount":3}`), 200).json(t); len(p["changes"].([]any)) == 0 {
+			t.Errorf("%s: a dry run plans nothing", key)
+		}
+		w.want(w.json("POST", "/deployments", d.body), 409)
+	}
+	if after := w.get("/packages/depot"); after.body != before.body {
+		t.Errorf("PUT of what GET answered made\n%s of\n%s", after.body, before.body)
+	}
+	w.want(w.json("PUT", "/deployments/depot.box", `{"_key":"box","partitionCount":3}`), 200)
+	ds := w.get("/packages/depot").json(t)["deployments"].([]any)
+	if box, _ := ds[1].(map[string]any); len(ds) != 3 || box["_key"] != "box" || box["partitionCount"] != float64(3) {
+		t.Errorf("got %v", ds)
+	}
+	w.want(w.send("DELETE", "/classes/depot.box", ""), 202)
+	w.want(w.get("/deployments/depot.box"), 404)
+	w.want(w.json("POST", "/deployments?dryRun=true", `{"_key":"depot.box"}`), 200)
+	w.want(w.get("/deployments/depot.box"), 404)
+	w.want(w.json("POST", "/deployments", `{"_key":"depot.box"} {}`), 400)
+	for _, tag := range []string{"1", "bogus", `"bogus"`, `"0"`, `"1`} {
+		w.want(w.json("PUT", "/deployments/depot.lid", `{}`, "If-Match", tag), 400)
+	}
+}
+
+// Each field of the specification is there, empty or not, and what has them all can be
+// written back.
+func TestFieldsOfTheSpecificationAreThere(t *testing.T) {
+	w := newWorld(t)
+	w.want(w.post("/packages", depot), 201)
+	p := w.want(w.get("/packages/depot"), 200)
+	pkg := p.json(t)
+	one := func(doc map[string]any, list string) map[string]any {
+		first, _ := doc[list].([]any)[0].(map[string]any)
+		return first
+	}
+	sub := func(doc map[string]any, field string) map[string]any {
+		m, _ := doc[field].(map[string]any)
+		return m
+	}
+	function := w.get("/functions/depot.stock").json(t)
+	class := w.get("/classes/depot.shelf").json(t)
+	for what, of := range map[string]struct {
+		doc    map[string]any
+		fields string
+	}{
+		"function":    {function, "_key name pkg description type outputCls macro provision variableDescriptions status state requirements constraints config immutable"},
+		"a package's": {one(pkg, "functions"), "_key name pkg description type outputCls macro provision variableDescriptions state requirements constraints config immutable"},
+		"macro":       {sub(function, "macro"), "steps"},
+		"status":      {sub(function, "status"), "condition invocationUrl errorMsg"},
+		"binding":     {one(class, "functions"), "name function access defaultRoute condition immutable"},
+		"stateSpec":   {sub(class, "stateSpec"), "keySpecs defaultProvider"},
+	} {
+		for field := range strings.FieldsSeq(of.fields) {
+			if v, there := of.doc[field]; !there || v == nil {
+				t.Errorf("%s has no %s: %v", what, field, of.doc)
+			}
+		}
+	}
+	if plan := w.want(w.json("POST", "/packages?dryRun=true", p.body), 200).json(t); len(plan["changes"].([]any)) > 0 {
+		t.Errorf("POST of what GET answered would change %v", plan["changes"])
+	}
+}
+
+// What the configuration of the daemon owns, and what is built in, is nothing to write here.
+func TestObjectsThatAreOwnedElsewhere(t *testing.T) {
+	w := newWorld(t)
+	for origin, env := range map[string]string{"config": "north", "git:main": "south"} {
+		w.apply(origin, "kind: Environment\nname: "+env+"\n")
+		doc := w.want(w.get("/environments/"+env), 200)
+		w.want(w.json("PUT", "/environments/"+env, doc.body), 409)
+		w.want(w.json("POST", "/environments", doc.body), 409)
+		w.want(w.send("DELETE", "/environments/"+env, ""), 409)
+	}
+	w.want(w.send("DELETE", "/environments/north?takeOwnership=true&dryRun=true", ""), 200)
+	w.want(w.get("/environments/north"), 200)
+	w.want(w.send("DELETE", "/environments/north?takeOwnership=true", ""), 202)
+	w.want(w.json("PUT", "/environments/east?dryRun=true", `{"kind":"Environment","name":"east","labels":{"a":"b"}}`), 200)
+	if labels := w.get("/environments/east").json(t)["labels"].(map[string]any); len(labels) > 0 {
+		t.Errorf("a dry run wrote %v", labels)
+	}
+	for _, path := range []string{"/packages/builtin", "/classes/builtin.base", "/functions/builtin.new"} {
+		w.want(w.get(path), 200)
+		w.want(w.get(path+"?objects=true"), 200)
+	}
+	w.want(w.get("/functions/builtin.old"), 404)
+	w.want(w.send("DELETE", "/packages/builtin", ""), 409)
+	w.want(w.send("DELETE", "/classes/builtin.base", ""), 409)
+}
