@@ -145,25 +145,15 @@ func (d *Driver) Deploy(ctx context.Context, c crm.Command, report crm.Reporter)
 	if err := d.converge(ctx, cls); err != nil {
 		return crm.State{}, err
 	}
-	limit := time.NewTimer(settleTime)
-	defer limit.Stop()
-	for {
+	silent := fmt.Errorf("the operator has not made ClassRuntime %s available within %s", cls.name, settleTime)
+	return kubernetes.Settled(ctx, settleTime, silent, func() (crm.State, <-chan struct{}) {
 		cls.mu.Lock()
-		st, changed := u.state, u.changed
-		if st.Condition == crm.Running || st.Condition == crm.Down {
+		defer cls.mu.Unlock()
+		if u.state.Condition == crm.Running || u.state.Condition == crm.Down {
 			u.report = report
-			cls.mu.Unlock()
-			return st, nil
 		}
-		cls.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return crm.State{}, ctx.Err()
-		case <-limit.C:
-			return crm.State{}, fmt.Errorf("the operator has not made ClassRuntime %s available within %s", cls.name, settleTime)
-		}
-	}
+		return u.state, u.changed
+	})
 }
 
 // settleTime is how long the operator may take.

@@ -168,16 +168,23 @@ func right(t *testing.T, rules ...string) conformance.Options {
 	return conformance.Options{Redis: url, Start: child(t.Output(), miniArgs(url, "", lease)...), Rules: rules, Patience: patience, Lease: lease}
 }
 
-// A CRM without scripts needs no more than the user that oprc env acl prints.
-func TestTheUserWithoutScriptsIsEnough(t *testing.T) {
-	t.Parallel()
-	url := rdbtest.Server(t)
+// client is one of the Redis at url.
+func client(t *testing.T, url string) *redis.Client {
+	t.Helper()
 	options, err := redis.ParseURL(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := redis.NewClient(options)
-	defer func() { _ = c.Close() }()
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// A CRM without scripts needs no more than the user that oprc env acl prints.
+func TestTheUserWithoutScriptsIsEnough(t *testing.T) {
+	t.Parallel()
+	url := rdbtest.Server(t)
+	c := client(t, url)
 	if err := c.ACLSetUser(t.Context(), "crm", append([]string{"on", ">secret"}, rdb.Keys{}.ACL("conformance", false)...)...).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +193,7 @@ func TestTheUserWithoutScriptsIsEnough(t *testing.T) {
 		Redis: url, Start: child(t.Output(), miniArgs(asUser, "", 20*time.Second)...), Patience: patience,
 		Rules: []string{"join", "deploy", "malformed", "abandoned", "undeploy", "loss"},
 	})
-	user := redis.NewClient(&redis.Options{Addr: options.Addr, Username: "crm", Password: "secret"})
+	user := redis.NewClient(&redis.Options{Addr: c.Options().Addr, Username: "crm", Password: "secret"})
 	defer func() { _ = user.Close() }()
 	for _, args := range [][]any{
 		{"EVAL", "return 1", 0},
@@ -242,16 +249,11 @@ func untimed(without ...string) []string {
 func TestAnEnvironmentInUseIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	url := rdbtest.Server(t)
-	options, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := redis.NewClient(options)
-	defer func() { _ = c.Close() }()
+	c := client(t, url)
 	if err := c.HSet(t.Context(), "oaas_pm:{env:conformance}:digests", "shop.cart/0/0@conformance", "1 sha256:0").Err(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = conformance.Run(t.Context(), simulated(url))
+	_, err := conformance.Run(t.Context(), simulated(url))
 	if err == nil || !strings.Contains(err.Error(), `environment "conformance" is in use: it has unit shop.cart/0/0@conformance`) {
 		t.Errorf("got %v", err)
 	}

@@ -146,23 +146,34 @@ const settleTime = 4 * time.Minute
 // settle waits until the unit runs or has failed, and sends what happens later to
 // report.
 func (d *Driver) settle(ctx context.Context, u *unit, report crm.Reporter) (crm.State, error) {
-	limit := time.NewTimer(settleTime)
-	defer limit.Stop()
-	for {
+	silent := fmt.Errorf("not ready within %s, and the cluster gives no reason: do its controllers run?", settleTime)
+	return Settled(ctx, settleTime, silent, func() (crm.State, <-chan struct{}) {
 		u.mu.Lock()
-		st, changed := u.state, u.changed
-		if st.Condition == crm.Running || st.Condition == crm.Down {
+		defer u.mu.Unlock()
+		if settled(u.state) {
 			u.report = report
-			u.mu.Unlock()
+		}
+		return u.state, u.changed
+	})
+}
+
+// settled says that a state is a verdict.
+func settled(st crm.State) bool { return st.Condition == crm.Running || st.Condition == crm.Down }
+
+// Settled waits until a state is Running or Down, and returns it. state gives the present
+// one, and what is closed when there is another. After the limit its error is silent.
+func Settled(ctx context.Context, limit time.Duration, silent error, state func() (crm.State, <-chan struct{})) (crm.State, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, silent)
+	defer cancel()
+	for {
+		st, changed := state()
+		if settled(st) {
 			return st, nil
 		}
-		u.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return crm.State{}, ctx.Err()
-		case <-limit.C:
-			return crm.State{}, fmt.Errorf("not ready within %s, and the cluster gives no reason: do its controllers run?", settleTime)
+			return crm.State{}, context.Cause(ctx)
 		}
 	}
 }
