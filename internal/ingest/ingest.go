@@ -42,6 +42,12 @@ type Reports interface {
 	Flush(ctx context.Context, env string) error
 	Heartbeat(ctx context.Context, env string, beats []oprc.Heartbeat) error
 
+	// Dispatch records units and queues their commands; those that were recorded
+	// otherwise are named in an *oprc.ConflictError. Emit appends events. Both are
+	// bound to no leadership with the fence 0.
+	Dispatch(ctx context.Context, env string, commands []oprc.Command, fence int64) error
+	Emit(ctx context.Context, events []oprc.Event, fence int64) error
+
 	Ack(ctx context.Context, env string, ids ...string) error
 	// Bury keeps an entry that can never be used, with the reason, and acknowledges it.
 	Bury(ctx context.Context, env string, e oprc.ReportEntry, reason string) error
@@ -226,6 +232,9 @@ type batch struct {
 	counts   Counts
 	drifted  bool
 	letters  *letters
+
+	records   int      // of units that the environment has
+	strangers []string // units to undeploy that no record knows
 }
 
 func (b *batch) bury(e oprc.ReportEntry, reason string) {
@@ -248,7 +257,10 @@ func (in *Ingest) carryOut(ctx context.Context, b *batch) error {
 		if err := in.Reports.Bury(ctx, b.env, e, b.reasons[i]); err != nil {
 			return fmt.Errorf("bury %s: %w", e.ID, err)
 		}
-		in.letters.keep(b.env, e.Report.ID, b.reasons[i])
+		in.letters.keep(b.env, e.Report.ID, b.reasons[i], b.now)
+	}
+	if err := in.dismiss(ctx, b); err != nil {
+		return err
 	}
 	if ids := ids(b.beats, b.statuses); len(ids) > 0 {
 		if err := in.Reports.Ack(ctx, b.env, ids...); err != nil {
@@ -390,6 +402,7 @@ func (in *Ingest) fold(ctx context.Context, b *batch) error {
 	if err != nil {
 		return fmt.Errorf("read unit digests: %w", err)
 	}
+	b.records = len(digests)
 	ids := b.classmates(digests)
 	// Statuses first: if Redis loses its data between the two, either no record is
 	// found or the fold below finds other statuses; a status never outlives its record.
@@ -467,7 +480,11 @@ func (b *batch) foldOne(rec oprc.UnitRecord, now map[string]oprc.Status, e oprc.
 		b.counts.Refused++
 	}
 	reason := describe(outcome, rec, was, e.Report)
-	if outcome != Refused && (b.letters.has(b.env, id, reason) || slices.Contains(b.reasons, reason)) {
+	since, buried := b.letters.since(b.env, id, reason)
+	if buried && outcome == Unknown {
+		b.unknown(e.Report, since)
+	}
+	if outcome != Refused && (buried || slices.Contains(b.reasons, reason)) {
 		return // a CRM says it every 30 s: it is only acknowledged
 	}
 	b.bury(e, reason)

@@ -33,6 +33,7 @@ type inbox struct {
 	deaf     int // how many answers to folds are lost
 	outbox   []oprc.Event
 	skew     time.Duration // of the clock that stamps heartbeats, before ours
+	sent     []oprc.Command
 }
 
 func (b *inbox) EnvironmentNames(context.Context) ([]string, error) { return []string{"edge"}, nil }
@@ -145,6 +146,19 @@ func (b *inbox) Bury(ctx context.Context, env string, e oprc.ReportEntry, reason
 	b.dead[e.ID] = reason
 	b.mu.Unlock()
 	return b.Ack(ctx, env, e.ID)
+}
+
+func (b *inbox) Dispatch(_ context.Context, _ string, commands []oprc.Command, _ int64) error {
+	for _, c := range commands {
+		b.records[c.ID] = oprc.UnitRecord{Unit: c.Unit, Op: c.Type, Generation: c.Generation, SpecHash: c.SpecHash}
+	}
+	b.sent = append(b.sent, commands...)
+	return nil
+}
+
+func (b *inbox) Emit(_ context.Context, events []oprc.Event, _ int64) error {
+	b.events = append(b.events, events...)
+	return nil
 }
 
 func (b *inbox) Trim(context.Context, string) error { return nil }

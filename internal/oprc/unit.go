@@ -109,6 +109,16 @@ func ParseUnitID(id string) (clsKey string, partition, replica int, env string, 
 	return parts[0], partition, replica, env, true
 }
 
+// UnitOf is what the id of a unit says of it: no functions, and no more than its class,
+// partition, replica and environment. It is enough to undeploy it.
+func UnitOf(id string) DeploymentUnit {
+	cls, partition, replica, env, _ := ParseUnitID(id)
+	return DeploymentUnit{
+		ID: id, ClsKey: cls, Functions: []UnitFunction{}, TargetEnv: env,
+		PartitionInfo: PartitionInfo{PartitionID: partition, ReplicaID: replica},
+	}
+}
+
 // Op is what a unit's record asks of the CRM.
 type Op string
 

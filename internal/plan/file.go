@@ -160,15 +160,7 @@ func (c Change) unit() oprc.DeploymentUnit {
 	if c.ran != nil {
 		return *c.ran
 	}
-	return unitOfID(c.Key)
-}
-
-func unitOfID(id string) oprc.DeploymentUnit {
-	cls, partition, replica, env, _ := oprc.ParseUnitID(id)
-	return oprc.DeploymentUnit{
-		ID: id, ClsKey: cls, Functions: []oprc.UnitFunction{}, TargetEnv: env,
-		PartitionInfo: oprc.PartitionInfo{PartitionID: partition, ReplicaID: replica},
-	}
+	return oprc.UnitOf(c.Key)
 }
 
 // Diverged lists the changed objects that are not in live what the plan says, sorted.

@@ -31,7 +31,7 @@ func (l Live) Unsent(classes map[string]bool) map[string][]oprc.Command {
 	for env, units := range l.Units {
 		for _, id := range slices.Sorted(maps.Keys(units)) {
 			if cls, _ := classOf(id); classes[cls] && !wanted[id] && units[id].Runs() {
-				out[env] = append(out[env], commandFor(unitOfID(id), units[id].Generation+1, false))
+				out[env] = append(out[env], commandFor(oprc.UnitOf(id), units[id].Generation+1, false))
 			}
 		}
 	}
