@@ -107,13 +107,11 @@ func startRedis(ts *testscript.TestScript, port, dir, pidFile string) {
 		_ = server.Process.Kill() // it may have ended already
 		<-ended
 	})
-	for range 100 {
-		if exec.Command("redis-cli", "-p", port, "ping").Run() == nil {
-			return
+	for start := time.Now(); exec.Command("redis-cli", "-p", port, "ping").Run() != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Since(start) > patience {
+			ts.Fatalf("redis-server on port %s does not answer", port)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	ts.Fatalf("redis-server on port %s does not answer", port)
 }
 
 func codeCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -163,7 +161,7 @@ func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("after %s, %s still does not print %q (last: %v)", limit, strings.Join(args[2:], " "), args[1], err)
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // a start of the program costs more than a late look
 	}
 }
 
