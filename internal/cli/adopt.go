@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/view"
 )
 
@@ -22,7 +24,8 @@ func newAdopt(e *env) *cobra.Command {
 		Long: `Makes a Git source the owner of a package that its files define, and that was applied
 by hand, through the API, or by another source. Where the source's file is the
 same as what was applied, only the owner changes, and no unit is touched; else the
-file's version is applied. Waits until the daemon has done it.` +
+file's version is applied. Waits until the daemon has done it, whatever else is wrong
+with the source.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: "  oprc adopt shop --by main",
 		Args:    args(cobra.ExactArgs(1)),
@@ -43,5 +46,13 @@ func (o *adoptOptions) run(ctx context.Context, s *state, pkg string) error {
 	if err != nil {
 		return err
 	}
-	return o.conclude(ctx, s, o.source, ticket)
+	verdict := o.conclude(ctx, s, o.source, ticket)
+	obj, err := s.Find(ctx, oprc.KindPackage, pkg)
+	if err != nil {
+		return cmp.Or(verdict, err)
+	}
+	if p, is := obj.Doc.(*reconcile.PackageView); is && p.Origin == "git:"+o.source {
+		return nil
+	}
+	return verdict
 }

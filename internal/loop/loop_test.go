@@ -192,6 +192,12 @@ func (d *daemon) tick() oprc.SourceStatus {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	return d.receipt(ticket)
+}
+
+// receipt waits for the look that was asked for, and returns the status with it.
+func (d *daemon) receipt(ticket int64) oprc.SourceStatus {
+	d.t.Helper()
 	for range 6000 {
 		all, err := d.db.Sources(d.t.Context())
 		if err != nil {

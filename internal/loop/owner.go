@@ -98,11 +98,11 @@ func (l *Loop) yield(s *sourceState, live plan.Live, now time.Time) (names map[s
 }
 
 // adopted ends the requests that let the source adopt packages: those that it owns now.
-// One for a package that its files do not hold cannot be met, which is an error.
+// One for a package that its files do not hold cannot be met, which is told to who asked.
 func (l *Loop) adopted(ctx context.Context, s *sourceState, asked oprc.Requests, p *plan.Plan) error {
 	var missing []string
-	for _, a := range asked.Asked {
-		if a.Verb != oprc.VerbAdopt || a.Source != s.c.Name || slices.Contains(p.Kept, a.Name) {
+	for _, a := range adoptions(asked, s.c.Name) {
+		if slices.Contains(p.Kept, a.Name) {
 			continue
 		}
 		if !slices.ContainsFunc(s.reading.docs, func(d oprc.Document) bool { return d.Package != nil && d.Name() == a.Name }) {
@@ -113,9 +113,20 @@ func (l *Loop) adopted(ctx context.Context, s *sourceState, asked oprc.Requests,
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("adopt %s: %w in the files of source %s", strings.Join(missing, ", "), oprc.ErrNotFound, s.c.Name)
+		s.unmet = fmt.Errorf("adopt %s: %w in the files of source %s", strings.Join(missing, ", "), oprc.ErrNotFound, s.c.Name)
 	}
 	return nil
+}
+
+// adoptions are the requests that let a source adopt packages.
+func adoptions(asked oprc.Requests, source string) []oprc.SourceRequest {
+	var out []oprc.SourceRequest
+	for _, a := range asked.Asked {
+		if a.Verb == oprc.VerbAdopt && a.Source == source {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // wayOver says how a source comes to own what it claims in vain.

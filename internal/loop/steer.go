@@ -47,13 +47,7 @@ func (l *Loop) standing(asked oprc.Requests) map[string]string {
 	out := map[string]string{}
 	for _, c := range l.Sources {
 		approved, _ := asked.Find(oprc.VerbApprove, c.Name)
-		adopts := 0
-		for _, a := range asked.Asked {
-			if a.Verb == oprc.VerbAdopt && a.Source == c.Name {
-				adopts++
-			}
-		}
-		out[c.Name] = strconv.Itoa(adopts) + " " + strconv.FormatInt(asked.Tickets[c.Name], 10) + " " + approved.PlanID + " " +
+		out[c.Name] = strconv.Itoa(len(adoptions(asked, c.Name))) + " " + strconv.FormatInt(asked.Tickets[c.Name], 10) + " " + approved.PlanID + " " +
 			strconv.FormatBool(asked.Suspension(c.Name, l.Now()) != nil)
 	}
 	out[""] = oprc.Digest(quarantined(asked))

@@ -40,6 +40,7 @@ type sourceState struct {
 	readAt      time.Time        // when the files were
 	soon        bool             // something is put off, until others have looked
 	notes       []string         // of the files as they were read
+	unmet       error            // what was asked for, and cannot be done: for who asked alone
 
 	dispatched time.Time // when the last command of the last plan was in its stream
 }
@@ -83,6 +84,7 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) er
 		a.since = start
 	}
 	step := Step{Source: s.c.Name}
+	s.unmet = nil
 	err = l.advance(ctx, s, pass{look: a, token: token, asked: asked, forced: forced, step: &step})
 	step.Err = err
 	if err == nil && !a.poll {
@@ -112,7 +114,11 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) er
 	before := s.condition("Ready")
 	l.settle(s, err, now)
 	if err != nil || !s.soon { // else deletions still wait for the sources that may have the packages
-		s.answer(asked, receipt(err), now)
+		told := err
+		if s.unmet != nil {
+			told = s.unmet
+		}
+		s.answer(asked, receipt(told), now)
 	}
 	switch ready := s.condition("Ready"); {
 	case fresh && errors.Is(err, oprc.ErrHeld):
@@ -392,7 +398,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	free := l.free(s, live, w.asked)
 	yielded, wait := l.yield(s, live, l.Now())
 	s.soon = wait
-	world := l.stampOf(live, quarantined(w.asked), contested, approved.PlanID, free, yielded)
+	world := l.stampOf(live, quarantined(w.asked), adoptions(w.asked, s.c.Name), contested, approved.PlanID, free, yielded)
 	before := s.planned
 	same := before.done && before.world == world
 	if same && before.of == s.reading {
@@ -461,7 +467,10 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	}
 	s.status.Applied, s.status.RewoundFrom, s.status.RewoundBy = s.rev.ID, "", ""
 	released := l.release(ctx, s, p, seen)
-	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live), l.adopted(ctx, s, w.asked, p))
+	err = errors.Join(p.Diagnostics.Err(), l.disputes(s, p, contested, live))
+	if err := l.adopted(ctx, s, w.asked, p); err != nil {
+		return err
+	}
 	if p.Empty() && released && len(left) == 0 && !wait {
 		s.planned = planned{of: s.reading, world: world, done: true, err: err}
 	}

@@ -230,19 +230,28 @@ func (a *attempt) doc(pkg string) (oprc.Document, bool) {
 // there is nothing left to give up.
 func (a *attempt) retreat() bool {
 	before := len(a.held) + len(a.broken)
+	wrong := map[string]bool{}
 	for _, f := range a.found {
-		if f.stops() && f.subject != "" {
-			a.giveUp(f)
+		if f.stops() && f.subject != "" && a.giveUp(f) {
+			wrong[cmp.Or(a.docs[f.Package].Path, f.File)] = true
 		}
 	}
-	a.keepBeside()
+	delete(wrong, "")
+	a.keepBeside(wrong)
 	return len(a.held)+len(a.broken) > before
 }
 
-// keepBeside holds what a source's file held before and does not any more, while another
-// package in that file is held: it may be the one, under another name.
-func (a *attempt) keepBeside() {
-	wrong := map[string]bool{}
+// keepBeside holds all that files say in which an error was found, and what a source's
+// file said before and does not any more, while a package in that file is held: it may be
+// the one, under another name.
+func (a *attempt) keepBeside(wrong map[string]bool) {
+	for kind, docs := range map[oprc.Kind]map[string]oprc.Document{oprc.KindPackage: a.docs, oprc.KindEnv: a.envDocs} {
+		for name, d := range docs {
+			if wrong[d.Path] {
+				a.held[subject(kind, name)] = true
+			}
+		}
+	}
 	for name, d := range a.docs {
 		if a.held[subject(oprc.KindPackage, name)] && d.Path != "" {
 			wrong[d.Path] = true
@@ -257,12 +266,12 @@ func (a *attempt) keepBeside() {
 
 // giveUp blames an error on the package or environment itself if this plan changes
 // it, or could not read it; else on the nearest change among what it depends on;
-// else the package is wrong as it is live, and is left alone.
-func (a *attempt) giveUp(f finding) {
-	own := f.read || f.Package == "" || a.changed[f.Package] || a.remove[f.Package]
+// else the package is wrong as it is live, and is left alone. own means the first.
+func (a *attempt) giveUp(f finding) (own bool) {
+	own = f.read || f.Package == "" || a.changed[f.Package] || a.remove[f.Package]
 	if own && !a.held[f.subject] {
 		a.held[f.subject] = true
-		return
+		return true
 	}
 	culprits := nearest(f.Package, a.changed, a.graph.reads)
 	for _, name := range culprits {
@@ -271,6 +280,7 @@ func (a *attempt) giveUp(f finding) {
 	if len(culprits) == 0 {
 		a.broken[f.Package] = true
 	}
+	return false
 }
 
 // disregard leaves packages alone that are wrong as they are live, that nothing

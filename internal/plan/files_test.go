@@ -34,6 +34,7 @@ func TestWhatBecameOfTheFileOfAPackage(t *testing.T) {
 		"has an error beside the package": {docs: []oprc.Document{other, at("shop.yaml", shop("pay:2")), at("shop.yaml", oprc.Package{Name: "more"})}, found: oprc.Diagnostics{wrong("shop.yaml", "")}, kept: []string{"more", "shop"}},
 		"cannot be read":                  {docs: []oprc.Document{other}, found: oprc.Diagnostics{wrong("shop.yaml", "")}, kept: []string{"shop"}},
 		"asks for what is not there":      {docs: []oprc.Document{other, at("shop.yaml", dangling)}, kept: []string{"shop", "shop2"}},
+		"has one beside it that asks":     {docs: []oprc.Document{other, at("shop.yaml", shop("pay:2")), at("shop.yaml", dangling)}, kept: []string{"shop", "shop2"}},
 		"is empty":                        {docs: []oprc.Document{other}, found: oprc.Diagnostics{found(oprc.CodeNothing, oprc.SeverityInfo, "shop.yaml", "")}, kept: []string{"shop"}},
 		"is foreign":                      {docs: []oprc.Document{other}, found: oprc.Diagnostics{found(oprc.CodeForeign, oprc.SeverityInfo, "shop.yaml", "")}, kept: []string{"shop"}},
 		"has an environment":              {docs: []oprc.Document{other, {Path: "shop.yaml", Environment: &oprc.Environment{Name: "edge", Availability: 0.9}}}, kept: []string{"shop"}},

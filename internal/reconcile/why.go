@@ -142,6 +142,7 @@ func (w *inquiry) explain(kind oprc.Kind, key string) bool {
 // pkg explains what its source does not carry out; else its worst deployment.
 func (w *inquiry) pkg(p *PackageView) {
 	w.because(oprc.KindPackage, p.Name, fmt.Sprintf("revision %d by %s", p.Rev, cmp.Or(p.AppliedBy, "somebody")), damage(p.Damaged))
+	w.claims(p)
 	if name, ok := strings.CutPrefix(p.Origin, "git:"); ok {
 		for _, s := range w.sources {
 			if s.Name == name && (w.kept(s, p.Name) || w.stopped(s)) {
@@ -167,6 +168,16 @@ func damage(objects []string) string {
 		return ""
 	}
 	return "records are lost or altered: " + enumerate(objects) + "; a daemon writes what it can within a tick, oprc doctor says what to do about the rest"
+}
+
+// claims names the sources that have the package as well, in vain: it is another's.
+func (w *inquiry) claims(p *PackageView) {
+	for _, s := range w.sources {
+		if originGit+s.Name != p.Origin && slices.Contains(s.Kept, p.Name) {
+			w.because(oprc.KindSource, s.Name, "at revision "+s.Revision, fmt.Sprintf(
+				"its files hold package %s as well, which is owned by %s; `oprc adopt %[1]s --by %[3]s` hands it over", p.Name, p.Origin, s.Name), "adopt", p.Name, "--by", s.Name)
+		}
+	}
 }
 
 // keptOut explains a package that is not there because its source refuses it.

@@ -177,6 +177,11 @@ func TestWhy(t *testing.T) {
 			[]string{"package shop not applied", "source main at revision abc package shop is kept at its last good state: shop.yaml:7: E005"},
 			"describe source main",
 		},
+		"claimed by another source": {
+			append(shop, unit(oprc.Running, true, nil), source(func(s *oprc.SourceStatus) { s.Name, s.Kept = "second", []string{"shop"} })), "", "shop",
+			[]string{"package shop revision 3 by Ann", "source second at revision abc its files hold package shop as well, which is owned by git:main", "deployment shop.cart"},
+			"adopt shop --by second",
+		},
 		"undone": {
 			append(shop, source(func(s *oprc.SourceStatus) { s.Quarantined = []string{"shop"} })), "", "shop",
 			[]string{"package shop", "source main at revision abc package shop is quarantined by undo"},
