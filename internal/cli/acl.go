@@ -35,7 +35,7 @@ made with the Go package crm, such as oprc crm run, need them: --sdk.` +
   oprc env acl cloud-1 --sdk
   oprc env acl cloud-1 --user crm-cloud-1 | redis-cli
   oprc env acl cloud-1 -o json | jq -r '.rules[]'`,
-		Args:              args(cobra.ExactArgs(1)),
+		Args:              args(cobra.ExactArgs(1), oprc.KindEnv),
 		ValidArgsFunction: e.completeNames(oprc.KindEnv),
 		RunE:              func(_ *cobra.Command, words []string) error { return o.run(words[0]) },
 	}

@@ -28,7 +28,7 @@ file's version is applied. Waits until the daemon has done it, whatever else is 
 with the source.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: "  oprc adopt shop --by main",
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    args(cobra.ExactArgs(1), oprc.KindPackage),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
 		},

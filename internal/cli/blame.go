@@ -23,7 +23,7 @@ type blameOptions struct {
 func newBlame(e *env) *cobra.Command {
 	o := &blameOptions{env: e}
 	cmd := &cobra.Command{
-		Use:   "blame KIND NAME [FIELD]",
+		Use:   "blame (KIND NAME | KIND/NAME) [FIELD]",
 		Short: "Show which commit, author and line set each field",
 		Long: `Shows for each field of a package, class, function or deployment the write that gave
 it its value: commit, author, and the line of the file as it was in that commit. A
@@ -36,9 +36,13 @@ FIELD is a path in the object, with dots or slashes: provision.knative.image. Ov
 		Example: `  oprc blame function shop.add
   oprc blame class shop.cart functions
   oprc blame package shop -o json`,
-		Args:              args(cobra.RangeArgs(2, 3)),
+		Args:              args(cobra.RangeArgs(1, 3)),
 		ValidArgsFunction: e.completeKindAndNames,
 		RunE: func(cmd *cobra.Command, words []string) error {
+			words = append(unslashed(words[:1]), words[1:]...)
+			if len(words) < 2 {
+				return usagef("blame what? Name a kind and one object: oprc blame %s NAME", quote(words[0]))
+			}
 			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words) })
 		},
 	}

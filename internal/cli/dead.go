@@ -48,6 +48,7 @@ func newDeadList(e *env) *cobra.Command {
 			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc dead list
   oprc dead list edge-1 -o json | jq -r '.items[].fields'`,
+		Args:              args(cobra.ArbitraryArgs, oprc.KindEnv),
 		ValidArgsFunction: e.completeNames(oprc.KindEnv),
 		RunE: func(cmd *cobra.Command, envs []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.list(cmd.Context(), s, envs) })
@@ -69,7 +70,7 @@ again. One that was too long to be kept whole can only be dropped.` +
 			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc dead retry edge-1 1719000000000-0
   oprc dead retry edge-1 --all`,
-		Args:              args(cobra.MinimumNArgs(1)),
+		Args:              args(cobra.MinimumNArgs(1), oprc.KindEnv),
 		ValidArgsFunction: o.completeLetters,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.retry(cmd.Context(), s, words[0], words[1:]) })
@@ -88,7 +89,7 @@ func newDeadDrop(e *env) *cobra.Command {
 			exits(exitOK, exitError, exitInvalid, exitHeld, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc dead drop edge-1 1719000000000-0 1719000000001-0
   oprc dead drop edge-1 --all --yes`,
-		Args:              args(cobra.MinimumNArgs(1)),
+		Args:              args(cobra.MinimumNArgs(1), oprc.KindEnv),
 		ValidArgsFunction: o.completeLetters,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.drop(cmd.Context(), s, words[0], words[1:]) })

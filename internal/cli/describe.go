@@ -129,6 +129,7 @@ func newTree(e *env) *cobra.Command {
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc tree
   oprc tree shop`,
+		Args:              args(cobra.ArbitraryArgs, oprc.KindPackage),
 		ValidArgsFunction: e.completeNames(oprc.KindPackage),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words) })

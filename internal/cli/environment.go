@@ -47,7 +47,7 @@ that changes is printed. Placement counts units; cpu and memory are for people.`
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc env create edge-1 --availability 0.95 --label zone=eu
   oprc env create cloud-1 --default --units 200`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(cobra.ExactArgs(1), oprc.KindEnv),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			o.limited = cmd.Flags().Changed("units")
 			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
@@ -130,7 +130,7 @@ func newEnvDescribe(e *env) *cobra.Command {
 		Short: "Show one environment with its CRMs and units",
 		Long: "Shows one environment: its record, health, CRMs, units and events." +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
-		Args:              args(cobra.ExactArgs(1)),
+		Args:              args(cobra.ExactArgs(1), oprc.KindEnv),
 		ValidArgsFunction: e.completeNames(oprc.KindEnv),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, oprc.KindEnv, words[0]) })
@@ -153,7 +153,7 @@ func newEnvDelete(e *env) *cobra.Command {
 		Short: "Remove environments from the registry",
 		Long: "Removes environments. One that a deployment names cannot be removed." +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
-		Args:              args(cobra.MinimumNArgs(1)),
+		Args:              args(cobra.MinimumNArgs(1), oprc.KindEnv),
 		ValidArgsFunction: e.completeNames(oprc.KindEnv),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words) })

@@ -102,13 +102,26 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// args makes a failed check of arguments a usage error.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+// args makes a failed check of arguments a usage error that says what the command
+// takes. Names of the kinds may be given as KIND/NAME, as get -o name prints them.
+func args(check cobra.PositionalArgs, kinds ...oprc.Kind) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, words []string) error {
-		if err := check(cmd, words); err != nil {
-			return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
+		err := check(cmd, words)
+		_, takes, _ := strings.Cut(cmd.Use, " ")
+		switch {
+		case err == nil:
+			for i, word := range words {
+				words[i] = nameOf(word, kinds...)
+			}
+			return nil
+		case takes == "" && len(words) > 0:
+			return usagef("%s takes no argument, got %q", cmd.CommandPath(), words[0])
+		case strings.Contains(err.Error(), "arg(s)") && len(words) == 0: // cobra has no type for it
+			return usagef("%s takes %s: none is given", cmd.CommandPath(), takes)
+		case strings.Contains(err.Error(), "arg(s)"):
+			return usagef("%s takes %s, got %s", cmd.CommandPath(), takes, quotedWords(words, " "))
 		}
-		return nil
+		return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
 	}
 }
 

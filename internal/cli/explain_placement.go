@@ -29,7 +29,7 @@ left over. --without shows what would be if environments were gone. Nothing chan
 			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage),
 		Example: `  oprc explain placement example.record
   oprc explain placement example.record --without edge-1`,
-		Args:              args(cobra.ExactArgs(1)),
+		Args:              args(cobra.ExactArgs(1), oprc.KindClass, oprc.KindDeployment),
 		ValidArgsFunction: e.completeNames(oprc.KindDeployment),
 		RunE:              func(cmd *cobra.Command, words []string) error { return o.run(cmd.Context(), words[0]) },
 	}

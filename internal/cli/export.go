@@ -36,6 +36,7 @@ filled in before the file is applied; --mask '' writes them as they are.` +
 		Example: `  oprc export shop > shop.yaml
   oprc export --dir packages --environments`,
 		ValidArgsFunction: e.completeNames(oprc.KindPackage),
+		Args:              args(cobra.ArbitraryArgs, oprc.KindPackage),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words) })
 		},
@@ -54,9 +55,6 @@ type exported struct {
 }
 
 func (o *exportOptions) run(ctx context.Context, s *state, names []string) error {
-	for i, name := range names {
-		names[i] = packageName(name)
-	}
 	list, err := s.pick(ctx, oprc.KindPackage, names)
 	if err != nil {
 		return err

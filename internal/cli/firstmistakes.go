@@ -20,16 +20,22 @@ var otherTools = map[string]string{
 	"preview": "plan -f PATH", "dry-run": "plan -f PATH",
 	"deploy": "apply -f PATH", "install": "apply -f PATH", "upgrade": "apply -f PATH", "update": "apply -f PATH", "create": "apply -f PATH", "push": "apply -f PATH", "replace": "apply -f PATH", "patch": "apply -f PATH",
 	"list": "get KIND", "ls": "get KIND", "ps": "get units", "show-state": "get all", "state": "get all", "top": "get units -w", "watch": "get KIND -w", "resources": "get all",
-	"inspect": "describe KIND NAME", "info": "describe KIND NAME", "logs": "describe KIND NAME", "log": "history PACKAGE", "audit": "events",
+	"inspect": "describe KIND NAME", "info": "describe KIND NAME", "log": "history PACKAGE", "audit": "events",
 	"up": "dev PATH", "run": "dev PATH", "start": "dev PATH", "daemon": "serve", "server": "serve",
 	"format": "fmt PATH", "fix": "fmt PATH", "migrate": "convert PATH",
 	"sync": "source reconcile NAME", "reconcile": "source reconcile NAME", "refresh": "source reconcile NAME", "suspend": "source suspend NAME", "resume": "source resume NAME", "approve": "source approve PLANID",
 	"login": "context set NAME --server URL", "config": "context list", "use-context": "context use NAME", "environments": "env list", "environment": "env list", "envs": "env list",
+	"edit": "export PACKAGE > FILE, change the file, and oprc apply -f FILE", "scale": "apply -f PATH, with another replicaCount", "restart": "rollout restart DEPLOYMENT", "taint": "rollout restart DEPLOYMENT",
+	"exec": "invoke CLASS FUNCTION", "call": "invoke CLASS FUNCTION", "import": "adopt PACKAGE --by SOURCE", "output": "get all -o json", "wait": "status PACKAGE --wait", "whoami": "auth whoami",
+	"render": "validate -f PATH", "template": "init --template NAME", "contexts": "context list",
 	"cluster-info": "doctor", "ping": "doctor", "api-resources": "explain", "docs": "explain", "man": "help",
 }
 
 // unknownCommand is the usage error for a word that is no subcommand.
 func unknownCommand(cmd *cobra.Command, word string) error {
+	if k, err := parseKind(word); err == nil && cmd.Parent() == nil {
+		return usagef("unknown command %q for %q: use oprc get %s", word, cmd.CommandPath(), k.plural)
+	}
 	if near := nearCommand(cmd, word); near != "" {
 		return usagef("unknown command %q for %q: did you mean %s?", word, cmd.CommandPath(), near)
 	}

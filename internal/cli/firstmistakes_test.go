@@ -17,6 +17,8 @@ func TestFirstMistakes(t *testing.T) {
 		"apply " + file: "oprc apply -f " + file, "plan " + u.home: "oprc plan -f " + u.home, "validate " + file: "oprc validate -f " + file, "delete " + file: "oprc delete -f " + file,
 		"delete shop": "oprc delete package shop", "valdate": "did you mean validate", "rollback shop": "oprc undo PACKAGE", "destroy": "oprc delete package NAME", "lint": "oprc validate -f PATH",
 		"help X": `unknown command "X"`, "help valdate": "did you mean validate", "help source aprove": "did you mean approve", "get pakages": "did you mean packages", "fmt": "-f PATH",
+		"create -f " + file: "oprc apply -f PATH", "source aprove x --hard": "did you mean approve", "pods": `unknown command "pods"`, "units": "oprc get units", "edit package shop": "oprc export PACKAGE",
+		"status": "oprc status takes PACKAGE | DEPLOYMENT: none is given", "history a b": "oprc history takes PACKAGE, got a b", "version x": `oprc version takes no argument, got "x"`, "blame package": "oprc blame package NAME",
 	} {
 		if got := u.run(strings.Fields(line)...); got.code != 64 || !strings.Contains(got.err, want) {
 			t.Errorf("%s: got %+v, want exit 64 and %q", line, got, want)

@@ -26,10 +26,10 @@ func newHistory(e *env) *cobra.Command {
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc history shop
   oprc history shop -o json --limit 1 | jq '.items[0].spec'`,
-		Args:              args(cobra.ExactArgs(1)),
+		Args:              args(cobra.ExactArgs(1), oprc.KindPackage),
 		ValidArgsFunction: e.completeNames(oprc.KindPackage),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, packageName(words[0])) })
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
 		},
 	}
 	cmd.Flags().IntVar(&o.limit, "limit", 50, "most `entries` to print")

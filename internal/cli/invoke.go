@@ -40,7 +40,7 @@ The URL must be reachable from here: what it is depends on the runtime.` +
 			exits(exitOK, exitError, exitInvalid, exitNotFound, exitUnavailable, exitDenied, exitUsage),
 		Example: `  oprc invoke hello.greeter greet -d '{"name": "Ann"}'
   oprc invoke hello.greeter greet -d @request.json --env edge`,
-		Args:              args(cobra.ExactArgs(2)),
+		Args:              args(cobra.ExactArgs(2), oprc.KindClass),
 		ValidArgsFunction: e.completeNames(oprc.KindDeployment),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			o.class, o.binding = words[0], words[1]

@@ -110,10 +110,10 @@ func unslashed(words []string) []string {
 	return words
 }
 
-// packageName is a package's name, which may be given as package/NAME.
-func packageName(word string) string {
+// nameOf is the name of an object of one of the kinds, which may be given as KIND/NAME.
+func nameOf(word string, kinds ...oprc.Kind) string {
 	if kind, name, ok := strings.Cut(word, "/"); ok {
-		if k, err := parseKind(kind); err == nil && k.kind == oprc.KindPackage {
+		if k, err := parseKind(kind); err == nil && slices.Contains(kinds, k.kind) {
 			return name
 		}
 	}

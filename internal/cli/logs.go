@@ -43,7 +43,7 @@ through oprc-crm, which uses the container engine (DOCKER_HOST) or the cluster
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitUsage, exitInterrupted),
 		Example: `  oprc logs hello.greeter
   oprc logs hello.greeter/0/0@edge -f --function hello.greet`,
-		Args:              args(cobra.ExactArgs(1)),
+		Args:              args(cobra.ExactArgs(1), oprc.KindUnit, oprc.KindDeployment),
 		ValidArgsFunction: e.completeNames(oprc.KindDeployment),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			o.key = words[0]

@@ -113,7 +113,13 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 		},
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		depth := strings.Count(cmd.CommandPath(), " ")
+		if cmd.HasSubCommands() && depth < len(p.Args) && !strings.HasPrefix(p.Args[depth], "-") {
+			return unknownCommand(cmd, p.Args[depth]) // its flags mean nothing here
+		}
+		return usageError{err}
+	})
 	fs := root.PersistentFlags()
 	fs.StringVar(&e.server, "server", "", "`URL` of an oprc server (REST)")
 	fs.StringVar(&e.redis, "redis", "", "`URL` of the Redis that holds the state")

@@ -82,7 +82,7 @@ func newSourceReconcile(e *env) *cobra.Command {
 that began after this command did. It ends with that result's exit code.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: "  oprc source reconcile main\n  oprc source reconcile main --timeout 10s -o json | jq -r .receipt.revision",
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    args(cobra.ExactArgs(1), oprc.KindSource),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.reconcile(cmd.Context(), s, words[0]) })
 		},
@@ -227,7 +227,7 @@ name. Who suspended it, why and until when is shown wherever the source is.` +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc source suspend main --reason "release freeze" --for 2h
   oprc source suspend main --reason "until the incident is over"`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(cobra.ExactArgs(1), oprc.KindSource),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
 		},
@@ -259,7 +259,7 @@ func newSourceResume(e *env) *cobra.Command {
 		Short: "Follow a suspended source again",
 		Long: "Ends a suspension. The daemon reconciles the source within a second." +
 			exits(exitOK, exitError, exitConflict, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(cobra.ExactArgs(1), oprc.KindSource),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.resume(cmd.Context(), s, words[0]) })
 		},

@@ -31,10 +31,10 @@ goes on with all other packages, and does not change this one until a new revisi
 brings another version of it.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example:           "  oprc undo shop\n  oprc history shop\n  oprc undo shop --to 3 --wait",
-		Args:              args(cobra.ExactArgs(1)),
+		Args:              args(cobra.ExactArgs(1), oprc.KindPackage),
 		ValidArgsFunction: e.completeNames(oprc.KindPackage),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, packageName(words[0])) })
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
 		},
 	}
 	cmd.Flags().Int64Var(&o.to, "to", 0, "`revision` of the package to go back to, as oprc history shows it")
@@ -101,10 +101,10 @@ func newDiff(e *env) *cobra.Command {
 without --from the one before it. Secrets are masked: a change of one does not show.` +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example:           "  oprc diff shop\n  oprc diff shop --from 3 --to 5",
-		Args:              args(cobra.ExactArgs(1)),
+		Args:              args(cobra.ExactArgs(1), oprc.KindPackage),
 		ValidArgsFunction: e.completeNames(oprc.KindPackage),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, packageName(words[0])) })
+			return o.with(cmd.Context(), func(s *state) error { return o.run(cmd.Context(), s, words[0]) })
 		},
 	}
 	cmd.Flags().Int64Var(&o.from, "from", 0, "`revision` before")
