@@ -101,6 +101,13 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 	if err != nil {
 		return err
 	}
+	dropped, err := l.Store.Weed(ctx, token)
+	if err != nil {
+		return err
+	}
+	if len(dropped) > 0 {
+		l.Log.Warn("among the records of units was what is no unit: it is dropped", "ids", strings.Join(dropped, ", "))
+	}
 	if err := l.watchEnvironments(ctx, live, token); err != nil {
 		return err
 	}

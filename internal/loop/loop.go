@@ -59,6 +59,9 @@ type SourceStore interface {
 	// BeginHistories begins histories that are gone anew. Both say what they did.
 	Mend(ctx context.Context) ([]string, error)
 	BeginHistories(ctx context.Context, live plan.Live, now time.Time) ([]string, error)
+	// Weed drops what the last reading found among the units of environments that is none
+	// of them, or half of one that does not run, and returns the ids.
+	Weed(ctx context.Context, fence int64) ([]string, error)
 	// Forget drops what is kept of units that were undeployed in these generations, and
 	// reported to be gone; what has changed since is left.
 	Forget(ctx context.Context, env string, generations map[string]int64, fence int64) error

@@ -297,7 +297,9 @@ func (d *DB) pairUnits(ctx context.Context, env string, s *envReading) error {
 		}
 	}
 	for id := range s.units {
-		s.damaged[id] = s.damaged[id] || !recorded[id]
+		if !recorded[id] {
+			s.damaged[id] = true
+		}
 	}
 	known, err := d.UnitRecordsOf(ctx, env, bare)
 	for id, rec := range known {

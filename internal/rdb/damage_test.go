@@ -12,6 +12,49 @@ import (
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
 
+// What is no unit of an environment among its units is no unit of a plan either, and is
+// dropped; so is half of one that does not run. Nothing else is.
+func TestStraysAreDropped(t *testing.T) {
+	const env, id, gone = "oaas_pm:{env:edge}:", "shop.record/0/0@edge", "shop.record/1/0@edge"
+	url := servers.Empty(t, rdbtest.Kinds[0])
+	db := open(t, url)
+	if err := write(t, db, shop()); err != nil {
+		t.Fatal(err)
+	}
+	dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1), command(unit("shop.record", 1, 0, "edge"), oprc.Undeploy, 1))
+	before := must(db.Live(t.Context()))(t)
+	if dropped := must(db.Weed(t.Context(), 1))(t); len(dropped) > 0 {
+		t.Fatalf("nothing is damaged, and yet it drops %v", dropped)
+	}
+	client, _ := raw(t, url).(*redis.Client)
+	record := client.HGet(t.Context(), env+"units", id).Val()
+	elsewhere, half := "shop.record/0/0@other", "shop.record/7/0@edge"
+	for _, command := range [][]any{
+		{"HSET", env + "units", "zz", "{}", elsewhere, record, half, "{}"},
+		{"HSET", env + "digests", "yy", "1 abc", elsewhere, "1 abc"},
+		{"HDEL", env + "units", gone},
+		{"HDEL", env + "digests", id}, // the record says what it is
+		{"INCR", env + "moved"},
+	} {
+		if err := client.Do(t.Context(), command...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live := must(db.Live(t.Context()))(t)
+	equal(t, slices.Sorted(maps.Keys(live.Units["edge"])), []string{id, gone, half})
+	equal(t, slices.Sorted(maps.Keys(live.Damaged)), []string{"unit/" + id, "unit/" + elsewhere, "unit/" + gone, "unit/" + half, "unit/yy", "unit/zz"})
+	if got, want := live.Units["edge"][id], before.Units["edge"][id]; got != want {
+		t.Errorf("the unit that runs is %v, want %v", got, want)
+	}
+	equal(t, must(db.Weed(t.Context(), 1))(t), []string{elsewhere, gone, half, "yy", "zz"})
+	live = must(db.Live(t.Context()))(t)
+	equal(t, slices.Sorted(maps.Keys(live.Damaged)), []string{"unit/" + id})
+	equal(t, slices.Sorted(maps.Keys(live.Units["edge"])), []string{id})
+	if _, err := open(t, url).Weed(t.Context(), 0); err != nil {
+		t.Errorf("with nothing read: %v", err)
+	}
+}
+
 // Whatever record or digest is lost or altered alone is shown as damaged, and nothing of
 // what is recorded seems to be gone with it.
 func TestDamageIsShown(t *testing.T) {
@@ -39,6 +82,7 @@ func TestDamageIsShown(t *testing.T) {
 		"a unit":          {[]any{"HDEL", env + "units", id}, []string{"unit/" + id}},
 		"a unit's digest": {[]any{"HDEL", env + "digests", id}, []string{"unit/" + id}},
 		"an altered unit": {[]any{"HSET", env + "units", id, `{"unit":{"id":"x"},"generation":1,"op":"deploy"}`}, []string{"unit/" + id}},
+		"what is no unit": {[]any{"HSET", env + "units", "zz", "{}"}, []string{"unit/zz"}},
 		"nothing":         {[]any{"PING"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +94,7 @@ func TestDamageIsShown(t *testing.T) {
 			if err := write(t, db, c); err != nil {
 				t.Fatal(err)
 			}
-			dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1))
+			dispatch(t, db, "edge", command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1), command(unit("shop.record", 1, 0, "edge"), oprc.Deploy, 1))
 			before := must(db.Live(t.Context()))(t)
 			client, _ := raw(t, url).(*redis.Client)
 			if err := client.Do(t.Context(), tc.command...).Err(); err != nil {

@@ -343,6 +343,7 @@ func (d *DB) readMoved(ctx context.Context, names []string, before map[string]en
 			delete(d.cache.envs, e)
 			return err
 		}
+		s.refuseStrays(e)
 		s.remember()
 		if kept, ok := d.cache.envs[e]; ok && s.same(kept.envReading) {
 			s = kept.envReading
