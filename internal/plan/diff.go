@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 
@@ -19,7 +18,6 @@ type diff struct {
 	absent    map[string]bool     // packages that must stay absent, for the base
 	recorded  map[string][]string // package -> class keys of its recorded deployments
 	known     map[string][]known  // class key -> its units that live state knows
-	touched   touched
 }
 
 // known is a unit that some environment has a record of.
@@ -31,7 +29,7 @@ type known struct {
 func newDiff(a *attempt) *diff {
 	d := &diff{
 		attempt: a, reasons: map[string]Reason{}, off: map[string]bool{}, absent: map[string]bool{},
-		recorded: map[string][]string{}, known: map[string][]known{}, touched: newTouched(),
+		recorded: map[string][]string{}, known: map[string][]known{},
 	}
 	for key, dep := range a.Live.Deployments {
 		d.recorded[dep.Pkg] = append(d.recorded[dep.Pkg], key)
@@ -303,58 +301,4 @@ func classOf(unit string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// A touched is what the changes reach.
-type touched struct{ packages, classes, functions, units, envs map[string]bool }
-
-func newTouched() touched {
-	set := func() map[string]bool { return map[string]bool{} }
-	return touched{packages: set(), classes: set(), functions: set(), units: set(), envs: set()}
-}
-
-// summary counts.
-func (d *diff) summary() Summary {
-	s := Summary{Unchanged: d.unchanged}
-	for _, c := range d.changes {
-		d.touch(c)
-		switch {
-		case c.Kind == oprc.KindUnit && c.Actions[0] == Delete:
-			s.Commands.Undeploy++
-		case c.Kind == oprc.KindUnit:
-			s.Commands.Deploy++
-		case c.Actions[0] == Create:
-			s.Create++
-		case c.Actions[0] == Update:
-			s.Update++
-		case c.Actions[0] == Delete:
-			s.Delete++
-		}
-	}
-	s.Blast = Blast{
-		Packages: len(d.touched.packages), Classes: len(d.touched.classes), Functions: len(d.touched.functions),
-		Units: len(d.touched.units), Environments: slices.AppendSeq([]string{}, maps.Keys(d.touched.envs)),
-	}
-	slices.Sort(s.Blast.Environments)
-	return s
-}
-
-func (d *diff) touch(c Change) {
-	if c.Package != "" {
-		d.touched.packages[c.Package] = true
-	}
-	switch c.Kind {
-	case oprc.KindEnv:
-		d.touched.envs[c.Key] = true
-	case oprc.KindFunction:
-		d.touched.functions[c.Key] = true
-	case oprc.KindClass, oprc.KindDeployment:
-		d.touched.classes[c.Key] = true
-	case oprc.KindUnit:
-		u := c.unit()
-		d.touched.units[c.Key], d.touched.classes[u.ClsKey], d.touched.envs[u.TargetEnv] = true, true, true
-		for _, f := range u.Functions {
-			d.touched.functions[f.Key] = true
-		}
-	}
 }

@@ -160,6 +160,12 @@ func (c Change) unit() oprc.DeploymentUnit {
 	if c.ran != nil {
 		return *c.ran
 	}
+	for _, raw := range []json.RawMessage{c.After, c.Before} { // of a plan that was decoded
+		var u oprc.DeploymentUnit
+		if raw != nil && json.Unmarshal(raw, &u) == nil && u.ID == c.Key {
+			return u
+		}
+	}
 	return oprc.UnitOf(c.Key)
 }
 

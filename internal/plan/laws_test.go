@@ -241,7 +241,7 @@ func TestLawLostRecordsAreRestored(t *testing.T) {
 }
 
 // Every update that can show what was before shows at least one field, and every
-// field of a document in the plan says where it was set.
+// field of a document in the plan says where it was set. A file shows the same.
 func TestLawUpdatesShowFields(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := generateWorld(t)
@@ -249,7 +249,15 @@ func TestLawUpdatesShowFields(t *testing.T) {
 		origin := rapid.SampledFrom(origins).Draw(t, "origin")
 		in := w.mutate(t).of(origin)
 		in.Live = l.live
-		for _, c := range plan.Make(in).Explain().Changes {
+		p := plan.Make(in)
+		file, err := plan.Decode(encode(t, p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if was, is := string(encode(t, file)), string(encode(t, file.Reread())); was != is {
+			t.Fatalf("it was\n%s\nand of a file is shown\n%s", was, is)
+		}
+		for _, c := range p.Explain().Changes {
 			if c.Actions[0] == plan.Create {
 				continue
 			}

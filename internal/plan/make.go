@@ -87,7 +87,7 @@ func (a *attempt) decide(findings oprc.Diagnostics) *Plan {
 	p.Kept = a.kept()
 	p.Changes = append(p.Changes, d.changes...)
 	p.Base = a.base(d)
-	p.Summary = d.summary()
+	p.Summary = summarize(p.Changes, d.unchanged)
 	p.decided, p.rests = a, a.rests()
 	return p.seal()
 }

@@ -751,6 +751,35 @@ func TestDecodeRefusesEditedFiles(t *testing.T) {
 	}
 }
 
+// The id covers the decision. What a forger writes into the rest of a file is not shown.
+func TestRereadShowsTheDecision(t *testing.T) {
+	l := settled(t, oprc.OriginCLI)
+	in := files(shop("pay:2"))
+	in.Live = l.live
+	honest, bare := plan.Make(in).Explain(), cmpopts.IgnoreUnexported(plan.Plan{}, plan.Change{})
+	forged, err := plan.Decode(encode(t, honest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range forged.Changes {
+		c := &forged.Changes[i]
+		c.RenamedFrom = "nothing"
+		for j := range c.Fields {
+			c.Fields[j].After = json.RawMessage(`"pay:1.0.1"`)
+		}
+		c.Fields = append(c.Fields, plan.Field{Path: "/origin", After: json.RawMessage(`"git:main"`)})
+	}
+	forged.Summary = plan.Summary{Unchanged: honest.Summary.Unchanged, Update: 1}
+	raw := encode(t, forged)
+	read, err := plan.Decode(raw)
+	if err != nil {
+		t.Fatal("the id covers what a reader is shown: this test is about nothing: ", err)
+	}
+	if diff := cmp.Diff(honest, read.Reread(), bare); diff != "" {
+		t.Errorf("shown (-decided +got):\n%s", diff)
+	}
+}
+
 func TestMaskedHidesSecrets(t *testing.T) {
 	l := settled(t, oprc.OriginCLI)
 	in := files(edited(shop("pay:2"), func(p *oprc.Package) {

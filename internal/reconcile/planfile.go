@@ -63,6 +63,7 @@ func DecodePlanFile(raw []byte, key ed25519.PublicKey) (PlanFile, error) {
 	if err != nil {
 		return PlanFile{}, err
 	}
+	p = p.Reread()
 	if req := file.Request; req.Source != nil {
 		if s := req.Scope; len(req.Files) > 0 || s.Origin != "" || s.Complete || s.TakeOwnership || len(s.Maintain)+len(s.Delete)+len(s.Restart) > 0 {
 			return PlanFile{}, fmt.Errorf("plan file: it asks for more than revision %s of source %s: %w", req.Source.Revision, req.Source.Name, oprc.ErrDenied)
