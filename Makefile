@@ -70,6 +70,12 @@ test-console: ## try the console in Chromium, page by page; installs it when mis
 vendor-console: ## fetch the console's scripts from npm at their pinned versions, with their licences
 	.ci/vendor-console
 
+.PHONY: test-api
+test-api: ## try the API by its OpenAPI document: 10,000 made-up requests, a public validator, a client in TypeScript; installs Node when missing
+	@.ci/deps-client
+	go test -tags client -timeout $(TESTTIMEOUT) -count=1 $(TESTFLAGS) ./internal/rest \
+		-run 'TestAnswersAreThoseOfTheDocument|TestGeneratedClient' -document.requests 10000 -document.seed $$(date +%s)
+
 .PHONY: test-conformance
 test-conformance: deps ## check the CRMs of the SDK, in Python, Node and shell by the conformance suite, on each kind of Redis; installs Node when missing
 	@.ci/deps-conformance
@@ -137,7 +143,7 @@ fmt-check: $(BIN)/gofumpt
 
 .PHONY: vet
 vet:
-	go vet -tags endurance,containers,kubernetes,browser,conformance ./...
+	go vet -tags endurance,containers,kubernetes,browser,conformance,client ./...
 
 .PHONY: cross
 cross:

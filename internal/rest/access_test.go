@@ -233,7 +233,9 @@ func TestOriginsOfATokenBindSources(t *testing.T) {
 			return p, err
 		}}, nil
 	}
-	as := func(who string) *rest.Client { return &rest.Client{URL: w.url, Token: strings.TrimPrefix(shown[who], "Bearer ")} }
+	as := func(who string) *rest.Client {
+		return &rest.Client{URL: w.url, Token: strings.TrimPrefix(shown[who], "Bearer ")}
+	}
 	req := reconcile.Request{Source: &reconcile.SourceRevision{Name: "main", Revision: "1"}}
 	p, err := as("any").Plan(t.Context(), req)
 	if err != nil {

@@ -4,14 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"path"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 )
 
 // A pageType stands in the table for a page of documents of a type.
@@ -43,6 +48,7 @@ func (a *api) describe() func() ([]byte, error) {
 // description is what the table says, for programs that make clients.
 func (a *api) description() *huma.OpenAPI {
 	schemas := huma.NewMapRegistry("#/components/schemas/", schemaName)
+	schemas.RegisterTypeAlias(reflect.TypeFor[oprc.EnvValue](), reflect.TypeFor[envValue]())
 	doc := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
@@ -63,6 +69,17 @@ func (a *api) description() *huma.OpenAPI {
 		doc.AddOperation(a.routes[i].operation(schemas, refused))
 	}
 	return doc
+}
+
+// envValue is what an oprc.EnvValue is in JSON.
+type envValue struct{}
+
+func (envValue) Schema(r huma.Registry) *huma.Schema {
+	ref := r.Schema(reflect.TypeFor[oprc.SecretKeyRef](), true, "SecretKeyRef")
+	return &huma.Schema{AnyOf: []*huma.Schema{
+		{Type: huma.TypeString},
+		{Type: huma.TypeObject, Properties: map[string]*huma.Schema{"secretKeyRef": ref}, Required: []string{"secretKeyRef"}, AdditionalProperties: false},
+	}}
 }
 
 // schemaName is the name of a type; where it is neither a noun nor the API's own, with
@@ -111,6 +128,9 @@ func (rt *route) operation(schemas huma.Registry, refused *huma.Schema) *huma.Op
 		}
 	}
 	bad := append([]int{400, 401, 403, 404, 421, 429, 500, 503}, rt.bad...)
+	if rt.method == http.MethodGet && media == jsonType {
+		bad = append(bad, http.StatusNotModified) // whatever has an ETag
+	}
 	for _, status := range bad {
 		code := strconv.Itoa(status)
 		switch {
@@ -130,30 +150,45 @@ func (rt *route) operation(schemas huma.Registry, refused *huma.Schema) *huma.Op
 	return op
 }
 
+// answerSchema is the schema of a good answer: of one thing, or of one of several.
 func answerSchema(schemas huma.Registry, rt *route) *huma.Schema {
-	switch of := rt.answers.(type) {
+	anyOf := []*huma.Schema{schemaOf(schemas, rt, rt.answers)}
+	for _, other := range rt.or {
+		anyOf = append(anyOf, schemaOf(schemas, rt, other))
+	}
+	_, isPage := rt.answers.(pageType)
+	for _, p := range rt.query {
+		switch {
+		case p.name == "dryRun":
+			anyOf = append(anyOf, schemaOf(schemas, rt, plan.Plan{}))
+		case p.name == "fields" && !isPage:
+			anyOf = append(anyOf, &huma.Schema{Type: huma.TypeObject}) // a part of it
+		}
+	}
+	if len(anyOf) == 1 {
+		return anyOf[0]
+	}
+	return &huma.Schema{AnyOf: anyOf}
+}
+
+func schemaOf(schemas huma.Registry, rt *route, answer any) *huma.Schema {
+	switch of := answer.(type) {
 	case pageType:
 		items := schemas.Schema(reflect.TypeOf(of.item), true, rt.name)
 		page := schemas.Schema(reflect.TypeFor[page](), false, "Page")
 		out := *page
-		out.Properties = map[string]*huma.Schema{}
-		for name, s := range page.Properties {
-			out.Properties[name] = s
+		out.Properties = maps.Clone(page.Properties)
+		if slices.ContainsFunc(rt.query, func(p param) bool { return p.name == "fields" }) {
+			items = &huma.Schema{AnyOf: []*huma.Schema{items, {Type: huma.TypeObject}}}
 		}
-		out.Properties["items"] = &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{AnyOf: []*huma.Schema{items, {Type: huma.TypeObject}}}}
+		out.Properties["items"] = &huma.Schema{Type: huma.TypeArray, Items: items}
 		return &out
 	case string:
 		return &huma.Schema{Type: huma.TypeString}
 	case map[string]any, map[string]string:
 		return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
 	}
-	full := schemas.Schema(reflect.TypeOf(rt.answers), true, rt.name)
-	for _, p := range rt.query {
-		if p.name == "fields" || p.name == "dryRun" {
-			return &huma.Schema{AnyOf: []*huma.Schema{full, {Type: huma.TypeObject}}} // a part of it, or a plan
-		}
-	}
-	return full
+	return schemas.Schema(reflect.TypeOf(answer), true, rt.name)
 }
 
 func (rt *route) tag() string {

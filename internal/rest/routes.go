@@ -29,6 +29,7 @@ type route struct {
 	takes        []string // media types of the body; none: there is no body
 	body         any      // a value of the body's type; nil: any document
 	answers      any      // a value of the type of a good answer
+	or           []any    // values of other types of a good answer
 	good         []int    // its statuses; none: 200
 	bad          []int    // statuses of problems, besides those of every route
 	media        string   // of a good answer; "": JSON
@@ -129,11 +130,11 @@ func (a *api) table() []route {
 		out = append(out,
 			route{
 				method: http.MethodGet, path: l.path, name: "list" + noun, says: "Lists objects of the kind " + string(l.kind) + ".",
-				role: Viewer, query: pageParams(l.kind), answers: pageOf(l.doc), bad: []int{304, 400}, serve: a.list(l.kind),
+				role: Viewer, query: pageParams(l.kind), answers: pageOf(l.doc), bad: []int{400}, serve: a.list(l.kind),
 			},
 			route{
 				method: http.MethodGet, path: l.path + key, name: "get" + noun, says: "Answers with one object of the kind " + string(l.kind) + ".",
-				role: Viewer, query: oneParams(), answers: l.doc, bad: []int{304, 404}, serve: a.one(l.kind),
+				role: Viewer, query: oneParams(), answers: l.doc, bad: []int{404}, serve: a.one(l.kind),
 			})
 	}
 	return out
@@ -143,7 +144,7 @@ func (a *api) packageRoutes() []route {
 	return []route{
 		{
 			method: "POST", path: "/packages", name: "createPackage", says: "Plans and applies a package, or several in one YAML stream.", role: Editor,
-			query: append(packageParams(), dryRun), takes: packageTypes, answers: OPackage{}, good: []int{200, 201}, bad: append([]int{422}, writes...), serve: a.once(a.postPackage),
+			query: append(packageParams(), dryRun), takes: packageTypes, answers: OPackage{}, or: []any{pageOf(OPackage{})}, good: []int{200, 201}, bad: append([]int{422}, writes...), serve: a.once(a.postPackage),
 		},
 		{
 			method: "DELETE", path: "/packages/{key}", name: "deletePackage", says: "Deletes a package and undeploys its classes.", role: Editor,
@@ -152,7 +153,7 @@ func (a *api) packageRoutes() []route {
 		},
 		{
 			method: "POST", path: "/packages/{key}/undo", name: "undoPackage", says: "Applies an earlier revision of a package again.", role: Editor,
-			query: who(), takes: options, body: undoing{}, answers: reconcile.Undone{}, bad: append([]int{404}, writes...), serve: a.once(a.undoPackage),
+			query: who(), takes: options, body: undoing{}, answers: reconcile.Undone{}, or: []any{plan.Plan{}}, bad: append([]int{404}, writes...), serve: a.once(a.undoPackage),
 		},
 		{
 			method: "POST", path: "/packages/{key}/adopt", name: "adoptPackage", says: "Lets a source take over a package that another origin owns.", role: Approver,
@@ -257,11 +258,11 @@ func (a *api) sourceRoutes() []route {
 				words("ref", "Another branch, tag, range or commit of the source."),
 				toggle("complete", "The plan as a plan file has it, with secrets, so that it can be applied."),
 			},
-			answers: SourcePlan{}, bad: []int{400, 404}, serve: a.planSource,
+			answers: SourcePlan{}, bad: []int{400, 404, 409}, serve: a.planSource,
 		},
 		{
 			method: "POST", path: "/sources/{key}/plan", name: "planAsSource", says: "Plans files as the daemon will once they are the source's newest revision.", role: Planner,
-			takes: jsonIn, body: loop.Proposal{}, answers: SourcePlan{}, bad: []int{400, 404, 413, 415}, serve: a.planAsSource,
+			takes: jsonIn, body: loop.Proposal{}, answers: SourcePlan{}, bad: []int{400, 404, 409, 413, 415}, serve: a.planAsSource,
 		},
 		{
 			method: "POST", path: "/hooks/{source}", name: "postHook", says: "Takes a webhook of GitHub, GitLab or Gitea; its signature is checked.", role: Anybody,
@@ -294,7 +295,7 @@ func (a *api) eventRoutes() []route {
 		},
 		{
 			method: "GET", path: "/topology", name: "getTopology", says: "Lists deployed classes with the condition of each replica.", role: Viewer,
-			query: topologyParams(), answers: topologyPage{}, bad: []int{304, 400}, serve: a.topology,
+			query: topologyParams(), answers: topologyPage{}, bad: []int{400}, serve: a.topology,
 		},
 	}
 }

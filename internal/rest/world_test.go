@@ -37,10 +37,11 @@ func (s state) PlanAs(ctx context.Context, source string, next loop.Proposal) (l
 
 // A world is a server on real state.
 type world struct {
-	t     testing.TB
-	url   string
-	redis *miniredis.Miniredis
-	state state
+	t       testing.TB
+	url     string
+	handler http.Handler
+	redis   *miniredis.Miniredis
+	state   state
 }
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -63,7 +64,8 @@ func newWorld(t testing.TB, options ...func(*rest.Server)) *world {
 	for _, o := range options {
 		o(s)
 	}
-	srv := httptest.NewServer(s.Handler())
+	w.handler = s.Handler()
+	srv := httptest.NewServer(w.handler)
 	t.Cleanup(srv.Close)
 	w.url = srv.URL
 	w.apply(oprc.OriginCLI, "kind: Environment\nname: east\navailability: 0.99\ndefault: true\n")
