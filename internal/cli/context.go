@@ -25,8 +25,9 @@ func newContextList(e *env) *cobra.Command {
 	var output view.Format
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List contexts",
-		Long: "Lists the contexts; passwords in their URLs are not shown." + exits(exitOK, exitError, exitUsage),
-		Args: args(cobra.NoArgs),
+		Long:    "Lists the contexts; passwords in their URLs are not shown." + exits(exitOK, exitError, exitUsage),
+		Example: "  oprc context list",
+		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			all, err := e.readContexts()
 			if err != nil {
@@ -74,6 +75,7 @@ func newContextUse(e *env) *cobra.Command {
 		Short: "Choose the current context",
 		Long: "Makes a context the current one; --none goes back to the environment and the embedded state." +
 			exits(exitOK, exitError, exitNotFound, exitUsage),
+		Example:           "  oprc context use prod\n  oprc context use --none",
 		Args:              args(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: e.completeContexts,
 		RunE: func(_ *cobra.Command, words []string) error {
@@ -99,6 +101,7 @@ func newContextDelete(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NAME", Short: "Forget a context",
 		Long:              "Forgets a context. What it points to does not change." + exits(exitOK, exitError, exitNotFound, exitUsage),
+		Example:           "  oprc context delete lab",
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: e.completeContexts,
 		RunE: func(_ *cobra.Command, words []string) error {

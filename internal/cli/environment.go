@@ -109,7 +109,8 @@ func newEnvList(e *env) *cobra.Command {
 		Short:   "List environments with their health",
 		Long: "Lists the environments: declared ones, and those that only reports or units know." +
 			exits(exitOK, exitError, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
-		Args: args(cobra.NoArgs),
+		Example: "  oprc env list\n  oprc env list -o wide",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			k, err := parseKind(string(oprc.KindEnv))
 			if err != nil {
@@ -130,6 +131,7 @@ func newEnvDescribe(e *env) *cobra.Command {
 		Short: "Show one environment with its CRMs and units",
 		Long: "Shows one environment: its record, health, CRMs, units and events." +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example:           "  oprc env describe edge-1",
 		Args:              args(cobra.ExactArgs(1), oprc.KindEnv),
 		ValidArgsFunction: e.completeNames(oprc.KindEnv),
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -153,6 +155,7 @@ func newEnvDelete(e *env) *cobra.Command {
 		Short: "Remove environments from the registry",
 		Long: "Removes environments. One that a deployment names cannot be removed." +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
+		Example:           "  oprc env delete edge-1\n  oprc env delete edge-1 edge-2 --yes",
 		Args:              args(cobra.MinimumNArgs(1), oprc.KindEnv),
 		ValidArgsFunction: e.completeNames(oprc.KindEnv),
 		RunE: func(cmd *cobra.Command, words []string) error {

@@ -1,6 +1,11 @@
 package cli
 
-import "github.com/spf13/pflag"
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
 
 // LoadConfig is loadConfig with a command line.
 func LoadConfig(path string, environ, words []string) (Config, error) {
@@ -19,6 +24,35 @@ func Find(words []string) (command string, rest []string) {
 		return "", words
 	}
 	return cmd.CommandPath(), rest
+}
+
+// Commands lists the commands that do something, without the first word: by name, whether
+// their help has examples, and the formats that they print.
+func Commands() map[string]struct {
+	Examples bool
+	Formats  string
+} {
+	out := map[string]struct {
+		Examples bool
+		Formats  string
+	}{}
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+		if c.HasSubCommands() && !strings.Contains(c.Use, " ") || c.Hidden || c.Parent() == nil {
+			return
+		}
+		entry := out[c.CommandPath()]
+		entry.Examples = c.Example != ""
+		if f := c.Flags().Lookup("output"); f != nil {
+			entry.Formats = f.Usage
+		}
+		out[c.CommandPath()] = entry
+	}
+	walk(newRoot(&env{}, Process{}))
+	return out
 }
 
 // ExitCode is exitCode.

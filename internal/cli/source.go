@@ -31,10 +31,11 @@ func newSourceList(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "List sources: what they are at, whether they are suspended, what is held",
+		Short:   "List sources with their revision, suspension and held plan",
 		Long: "Lists the sources that a daemon follows, or followed." +
 			exits(exitOK, exitError, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
-		Args: args(cobra.NoArgs),
+		Example: "  oprc source list\n  oprc source list -o wide",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			k, err := parseKind(string(oprc.KindSource))
 			if err != nil {
@@ -77,7 +78,7 @@ func newSourceReconcile(e *env) *cobra.Command {
 	o := &steerOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "reconcile NAME",
-		Short: "Look at a source now, and wait for the result",
+		Short: "Reconcile a source now, and wait for the result",
 		Long: `Has the daemon reconcile a source now, and waits for the result of a reconciliation
 that began after this command did. It ends with that result's exit code.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitHeld, exitNotFound, exitNotConverged, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
@@ -221,7 +222,7 @@ func newSourceSuspend(e *env) *cobra.Command {
 	o := &suspendOptions{steerOptions: steerOptions{env: e}}
 	cmd := &cobra.Command{
 		Use:   "suspend NAME --reason TEXT",
-		Short: "Leave a source alone for a while",
+		Short: "Suspend a source: apply none of its revisions for a while",
 		Long: `Pauses a source: nothing is fetched, applied or reverted in its
 name. Who suspended it, why and until when is shown wherever the source is.` +
 			exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
@@ -256,10 +257,11 @@ func newSourceResume(e *env) *cobra.Command {
 	o := &steerOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "resume NAME",
-		Short: "Follow a suspended source again",
+		Short: "Resume a suspended source",
 		Long: "Ends a suspension. The daemon reconciles the source within a second." +
 			exits(exitOK, exitError, exitConflict, exitNotFound, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
-		Args: args(cobra.ExactArgs(1), oprc.KindSource),
+		Example: "  oprc source resume main",
+		Args:    args(cobra.ExactArgs(1), oprc.KindSource),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return o.with(cmd.Context(), func(s *state) error { return o.resume(cmd.Context(), s, words[0]) })
 		},
@@ -286,7 +288,7 @@ func newSourceApprove(e *env) *cobra.Command {
 	o := &steerOptions{env: e}
 	cmd := &cobra.Command{
 		Use:   "approve PLANID",
-		Short: "Let a plan through that is held",
+		Short: "Approve a held plan",
 		Long: `Approves a plan that a source holds because it deletes too much, and waits until the
 daemon has applied it. The approval is for exactly that plan: if a new commit, or
 anything else, changes what would be done, the new plan is held again. The first

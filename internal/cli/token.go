@@ -152,8 +152,9 @@ func newTokenList(e *env) *cobra.Command {
 func newTokenRevoke(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke NAME", Short: "Revoke a token",
-		Long: "Revokes a token. Daemons refuse it within two seconds." + exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage),
-		Args: args(cobra.ExactArgs(1)),
+		Long:    "Revokes a token. Daemons refuse it within two seconds." + exits(exitOK, exitError, exitNotFound, exitUnavailable, exitDenied, exitUsage),
+		Example: "  oprc token revoke ci",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return e.with(cmd.Context(), func(s *state) error { return e.tokens(s).RevokeToken(cmd.Context(), words[0]) })
 		},
@@ -177,8 +178,9 @@ func newAuth(e *env) *cobra.Command {
 	})
 	cmd.AddCommand(&cobra.Command{
 		Use: "whoami", Short: "Show name, role and limits as JSON",
-		Long: "Prints the caller's name, role and limits, as JSON." + exits(exitOK, exitError, exitUnavailable, exitDenied, exitUsage),
-		Args: args(cobra.NoArgs),
+		Long:    "Prints the caller's name, role and limits, as JSON." + exits(exitOK, exitError, exitUnavailable, exitDenied, exitUsage),
+		Example: "  oprc --server https://oprc.example auth whoami",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return e.with(cmd.Context(), func(s *state) error {
 				client, err := s.server()
@@ -198,6 +200,9 @@ func newAuth(e *env) *cobra.Command {
 		Example: "  oprc --server https://oprc.example auth can-i apply package shop",
 		Args:    args(cobra.RangeArgs(2, 3)),
 		RunE: func(cmd *cobra.Command, words []string) error {
+			if k, err := parseKind(words[1]); err == nil { // packages is package
+				words[1] = string(k.kind)
+			}
 			return e.with(cmd.Context(), func(s *state) error {
 				client, err := s.server()
 				if err != nil {

@@ -20,9 +20,10 @@ func newVersion(e *env) *cobra.Command {
 	var output view.Format
 	cmd := &cobra.Command{
 		Use: "version", Short: "Show which build this is",
-		Long: "Prints the version, the commit and the toolchain of this build." + exits(exitOK, exitUsage),
-		Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return e.output(output).Version(build()) },
+		Long:    "Prints the version, the commit and the toolchain of this build." + exits(exitOK, exitUsage),
+		Example: "  oprc version\n  oprc version -o json",
+		Args:    args(cobra.NoArgs),
+		RunE:    func(*cobra.Command, []string) error { return e.output(output).Version(build()) },
 	}
 	bindOutput(cmd, &output, view.Text, view.JSON, view.YAML)
 	return cmd
