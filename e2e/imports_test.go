@@ -98,6 +98,7 @@ var homes = map[string][]string{
 	"github.com/spf13/pflag":                {"internal/cli"},
 	"github.com/wI2L/jsondiff":              {"internal/plan"},
 	"go.yaml.in/yaml":                       {"internal/schema", "internal/view", "internal/cli"},
+	"golang.org/x/oauth2":                   {"internal/rest"},
 	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "internal/loop", "internal/ingest", "internal/notify", "crm"},
 	"golang.org/x/time":                     {"internal/gitsource", "internal/rest"},
 	"k8s.io/apimachinery/pkg/api/resource":  {"internal/resolve", "crm", "crm/kubernetes"},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"reflect"
 	"strings"
@@ -56,6 +57,14 @@ type OIDCConfig struct {
 	NameClaim  string        `koanf:"nameClaim"`
 	RolesClaim string        `koanf:"rolesClaim"`
 	Grants     []ClaimConfig `koanf:"grants"`
+	Login      *LoginConfig  `koanf:"login"`
+}
+
+// LoginConfig lets people sign in to the console on the provider's pages.
+type LoginConfig struct {
+	ClientSecretEnv string   `koanf:"clientSecretEnv"` // "": a public client
+	Scopes          []string `koanf:"scopes"`          // besides openid; default email, profile
+	Callback        string   `koanf:"callback"`        // URL of /ui/signin/callback; "": by the name under which the server was asked
 }
 
 // ClaimConfig gives a role to those who have a value in their claims.
@@ -152,6 +161,8 @@ func (c SecurityConfig) access(now func() time.Time) (rest.Access, error) {
 		o, err := c.OIDC.provider(now)
 		bad("oidc", err)
 		a.Verify = o.Verifier()
+		_, err = c.login(now)
+		errs = append(errs, err)
 	}
 	if c.TLS != nil {
 		for i, client := range c.TLS.Clients {
@@ -192,6 +203,22 @@ func (c OIDCConfig) provider(now func() time.Time) (rest.OIDC, error) {
 		o.Grants = append(o.Grants, grant)
 	}
 	return o, nil
+}
+
+// login is what signs people in to the console, without the client's secret, or nil.
+func (c SecurityConfig) login(now func() time.Time) (*rest.Login, error) {
+	if c.OIDC == nil || c.OIDC.Login == nil {
+		return nil, nil
+	}
+	o, err := c.OIDC.provider(now)
+	l := &rest.Login{OIDC: o, ClientID: o.Audience, Scopes: c.OIDC.Login.Scopes, Callback: c.OIDC.Login.Callback}
+	if l.Scopes == nil {
+		l.Scopes = []string{"email", "profile"}
+	}
+	if u, bad := url.Parse(l.Callback); l.Callback != "" && (bad != nil || u.Host == "" || u.Path != "/ui/signin/callback") {
+		err = errors.Join(err, errors.New("security.oidc.login.callback: the URL of /ui/signin/callback is needed"))
+	}
+	return l, err
 }
 
 // secure is the configuration of TLS, or nil without one.

@@ -36,11 +36,16 @@ type daemon struct {
 	loop   *loop.Loop
 	ingest *ingest.Ingest
 	server *rest.Server
+	login  *rest.Login // nil: people paste tokens
 }
 
 // site is the HTTP API, with the console at /.
 func (d *daemon) site() http.Handler {
-	return (&console.Console{API: d.server.Handler(), Now: d.server.Now, Log: d.server.Log}).Handler()
+	c := &console.Console{API: d.server.Handler(), Now: d.server.Now, Log: d.server.Log}
+	if d.login != nil {
+		c.Provider = d.login
+	}
+	return c.Handler()
 }
 
 func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *slog.Logger, metrics *rest.Metrics) (*daemon, error) {
@@ -51,7 +56,11 @@ func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *sl
 	if access.Stored = s.db; !c.Security.closed() {
 		access.Hosts = ownHosts(access.Hosts)
 	}
-	d := &daemon{ingest: e.ingest(s)}
+	login, err := e.login(c.Security)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{ingest: e.ingest(s), login: login}
 	d.loop = &loop.Loop{
 		Reconciler: s.reconciler, Sources: sources, Lease: s.db, Store: s.db, Holder: identity(), Now: e.now, Log: log,
 		Resend: loop.Resend(c.Resend),
@@ -69,6 +78,15 @@ func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *sl
 		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint, Access: access, Bounds: rest.Bounds(c.Limits),
 	}
 	return d, nil
+}
+
+func (e *env) login(c SecurityConfig) (*rest.Login, error) {
+	l, err := c.login(e.now)
+	if err != nil || l == nil || c.OIDC.Login.ClientSecretEnv == "" {
+		return l, err
+	}
+	l.ClientSecret, err = e.secret("security.oidc.login.clientSecretEnv", c.OIDC.Login.ClientSecretEnv)
+	return l, err
 }
 
 // ready says what db keeps from being done.

@@ -10,6 +10,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -36,6 +37,16 @@ type Console struct {
 	API http.Handler // the whole HTTP API, with its own checks of who asks
 	Now func() time.Time
 	Log *slog.Logger // of who did what here; nil: nothing is logged
+
+	Provider Provider // signs people in; nil: they paste a token
+}
+
+// A Provider signs people in on its own pages. Begin returns the address of those; from
+// there people come back to callback with state and a code, for which Finish gets a token.
+// secret is known to the visitor's browser alone.
+type Provider interface {
+	Begin(ctx context.Context, callback, state, secret string) (address string, err error)
+	Finish(ctx context.Context, callback, code, secret string) (token string, err error)
 }
 
 // policy allows scripts, styles and connections of this server alone.
@@ -94,6 +105,8 @@ func (s *server) routes() map[string]shower {
 		"GET /ui/live":            s.live,
 		"GET /ui/signin":          s.signinPage,
 		"POST /ui/signin":         s.signin,
+		"GET /ui/signin/provider": s.leave,
+		"GET /ui/signin/callback": s.comeBack,
 		"POST /ui/signout":        s.signout,
 		"GET /ui/topology":        s.topology,
 		"GET /ui/graph":           s.graph,

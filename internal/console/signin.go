@@ -31,32 +31,43 @@ func forget(w http.ResponseWriter, r *http.Request) {
 }
 
 // A signinForm is the page on which one signs in.
-type signinForm struct{ Next, Error string }
+type signinForm struct {
+	Next, Error string
+	Provider    bool
+}
+
+// show answers with the page on which one signs in, and with what went wrong before.
+func (s *server) showSignin(v *visit, status int, next, why string) error {
+	return v.render(status, "signin", "", "Sign in", signinForm{next, why, s.Provider != nil})
+}
 
 func (s *server) signinPage(v *visit) error {
-	return v.render(http.StatusOK, "signin", "", "Sign in", signinForm{Next: local(v.r.URL.Query().Get("next"))})
+	return s.showSignin(v, http.StatusOK, local(v.r.URL.Query().Get("next")), "")
 }
 
 // signin keeps a token for the browser's session, if the API knows it.
 func (s *server) signin(v *visit) error {
 	token, next := strings.TrimSpace(v.r.PostFormValue("token")), local(v.r.PostFormValue("next"))
-	refused := func(status int, why string) error {
-		return v.render(status, "signin", "", "Sign in", signinForm{next, why})
-	}
 	if token == "" || strings.ContainsAny(token, " \t\r\n;,\"\\") {
-		return refused(http.StatusBadRequest, "Paste a token: it has no spaces.")
+		return s.showSignin(v, http.StatusBadRequest, next, "Paste a token: it has no spaces.")
 	}
-	shown := v.r.Clone(v.r.Context())
-	shown.Header.Del("Cookie")
-	shown.AddCookie(&http.Cookie{Name: sessionCookie, Value: token})
-	asked := &visit{server: s, w: v.w, r: shown, now: v.now}
-	if err := asked.get("/auth/whoami", nil, &asked.who); err != nil || !asked.who.Authenticated {
+	if !s.knows(v, token) {
 		v.who = identity{}
-		return refused(http.StatusUnauthorized, "The server does not know this token, or it has expired.")
+		return s.showSignin(v, http.StatusUnauthorized, next, "The server does not know this token, or it has expired.")
 	}
 	remember(v.w, v.r, token)
 	http.Redirect(v.w, v.r, next, http.StatusSeeOther)
 	return nil
+}
+
+// knows reports whether the API accepts a token.
+func (s *server) knows(v *visit, token string) bool {
+	shown := v.r.Clone(v.r.Context())
+	shown.Header.Del("Cookie")
+	shown.AddCookie(&http.Cookie{Name: sessionCookie, Value: token})
+	asked := &visit{server: s, w: v.w, r: shown, now: v.now}
+	err := asked.get("/auth/whoami", nil, &asked.who)
+	return err == nil && asked.who.Authenticated
 }
 
 func (s *server) signout(v *visit) error {

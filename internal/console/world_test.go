@@ -48,6 +48,8 @@ type world struct {
 	state state
 	log   *lines
 	redis string // its address
+
+	console *console.Console
 	// miniredis is the server behind it.
 	miniredis *miniredis.Miniredis
 }
@@ -69,7 +71,8 @@ func newWorld(t testing.TB, options ...func(*rest.Server)) *world {
 	for _, o := range options {
 		o(s)
 	}
-	srv := httptest.NewServer((&console.Console{API: s.Handler(), Now: time.Now, Log: slog.New(slog.NewTextHandler(w.log, nil))}).Handler())
+	w.console = &console.Console{API: s.Handler(), Now: time.Now, Log: slog.New(slog.NewTextHandler(w.log, nil))}
+	srv := httptest.NewServer(w.console.Handler())
 	t.Cleanup(srv.Close)
 	w.url = srv.URL
 	w.apply("kind: Environment\nname: east\navailability: 0.99\ndefault: true\ncapacity: {units: 40}\n")

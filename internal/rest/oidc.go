@@ -35,29 +35,13 @@ type OIDC struct {
 // Verifier returns what checks tokens. The provider is asked when the first one comes,
 // and again while it does not answer.
 func (o OIDC) Verifier() Verifier {
-	var mu sync.Mutex
-	var known *oidc.IDTokenVerifier
-	verifier := func(ctx context.Context) (*oidc.IDTokenVerifier, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if known != nil {
-			return known, nil
-		}
-		// The provider keeps the context for fetching its keys later on.
-		lasting := oidc.ClientContext(context.WithoutCancel(ctx), o.client())
-		p, err := oidc.NewProvider(lasting, o.Issuer)
-		if err != nil {
-			return nil, err
-		}
-		known = p.VerifierContext(lasting, &oidc.Config{ClientID: o.Audience, Now: o.Now})
-		return known, nil
-	}
+	provider := o.provider()
 	return func(ctx context.Context, token string) (*Identity, error) {
-		v, err := verifier(ctx)
+		p, lasting, err := provider(ctx)
 		if err != nil {
 			return nil, err
 		}
-		t, err := v.Verify(ctx, token)
+		t, err := p.VerifierContext(lasting, &oidc.Config{ClientID: o.Audience, Now: o.Now}).Verify(ctx, token)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", oprc.ErrDenied, err)
 		}
@@ -66,6 +50,27 @@ func (o OIDC) Verifier() Verifier {
 			return nil, fmt.Errorf("%w: claims: %w", oprc.ErrDenied, err)
 		}
 		return o.identity(t.Subject, claims)
+	}
+}
+
+// provider returns what finds the provider out, once it answers, with the context to ask
+// it in later on.
+func (o OIDC) provider() func(context.Context) (*oidc.Provider, context.Context, error) {
+	var mu sync.Mutex
+	var known *oidc.Provider
+	lasting := oidc.ClientContext(context.Background(), o.client())
+	return func(ctx context.Context) (*oidc.Provider, context.Context, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known != nil {
+			return known, lasting, nil
+		}
+		p, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), o.client()), o.Issuer)
+		if err != nil {
+			return nil, nil, err
+		}
+		known = p
+		return known, lasting, nil
 	}
 }
 
