@@ -58,18 +58,19 @@ func (o OIDC) Verifier() Verifier {
 func (o OIDC) provider() func(context.Context) (*oidc.Provider, context.Context, error) {
 	var mu sync.Mutex
 	var known *oidc.Provider
-	lasting := oidc.ClientContext(context.Background(), o.client())
+	var lasting context.Context
 	return func(ctx context.Context) (*oidc.Provider, context.Context, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if known != nil {
 			return known, lasting, nil
 		}
-		p, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), o.client()), o.Issuer)
+		kept := oidc.ClientContext(context.WithoutCancel(ctx), o.client())
+		p, err := oidc.NewProvider(kept, o.Issuer)
 		if err != nil {
 			return nil, nil, err
 		}
-		known = p
+		known, lasting = p, kept
 		return known, lasting, nil
 	}
 }
