@@ -9,7 +9,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -157,7 +159,7 @@ type push struct {
 // irrelevant says why a delivery cannot matter, or "". Where that is not certain it may.
 func (h Hook) irrelevant(header http.Header, body []byte) string {
 	var p push
-	_ = json.Unmarshal(body, &p) // whoever signs may send anything
+	_ = json.Unmarshal(payload(header, body), &p) // whoever signs may send anything
 	event := p.EventType
 	for _, name := range []string{"X-GitHub-Event", "X-Gitea-Event", "X-Forgejo-Event", "X-Gogs-Event", "X-Gitlab-Event", "X-Event-Key"} {
 		if v := header.Get(name); v != "" {
@@ -177,6 +179,17 @@ func (h Hook) irrelevant(header http.Header, body []byte) string {
 		return ""
 	}
 	return "push of " + strings.Join(refs, ", ")
+}
+
+// payload is the JSON of a delivery: GitHub and Gitea send it in a form where that is asked
+// for.
+func payload(header http.Header, body []byte) []byte {
+	if media, _, err := mime.ParseMediaType(header.Get("Content-Type")); err == nil && media == "application/x-www-form-urlencoded" {
+		if form, err := url.ParseQuery(string(body)); err == nil && form.Has("payload") {
+			return []byte(form.Get("payload"))
+		}
+	}
+	return body
 }
 
 // refs are the full names of what was pushed, and the default branch if that is said.

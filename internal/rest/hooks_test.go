@@ -28,7 +28,7 @@ func standard(key, said string) string {
 
 // What cannot matter to a source that follows main wakes nothing.
 func TestWebhooksThatCannotMatter(t *testing.T) {
-	const secret = "s3cret"
+	const secret, form = "s3cret", "application/x-www-form-urlencoded"
 	var woken atomic.Int64
 	w := newWorld(t, func(s *rest.Server) {
 		s.Hooks = map[string]rest.Hook{"main": {
@@ -57,6 +57,8 @@ func TestWebhooksThatCannotMatter(t *testing.T) {
 		"azure":                   {`{"eventType":"git.push","resource":{"refUpdates":[{"name":"refs/heads/main"}]}}`, nil, true},
 		"azure, other":            {`{"eventType":"git.push","resource":{"refUpdates":[{"name":"refs/heads/topic"}]}}`, nil, false},
 		"azure work item":         {`{"eventType":"workitem.updated"}`, nil, false},
+		"github form":             {"payload=%7B%22ref%22%3A%22refs%2Fheads%2Fmain%22%7D", []string{"X-GitHub-Event", "push", "Content-Type", form}, true},
+		"github form, other":      {"payload=%7B%22ref%22%3A%22refs%2Fheads%2Ftopic%22%7D", []string{"X-GitHub-Event", "push", "Content-Type", form}, false},
 		"no forge":                {`whatever`, nil, true},
 		"no ref":                  {`{}`, []string{"X-GitHub-Event", "push"}, true},
 	}
