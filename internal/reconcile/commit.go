@@ -179,7 +179,8 @@ func (w writing) moves(c *Commit) {
 			cause = fmt.Sprintf("units of %s: %s", ch.Class(), ch.Reason)
 		}
 		if ch.Reason == plan.ReasonPlacement && ch.Kind == oprc.KindDeployment {
-			cause += w.unusable(ch.Key)
+			after, _ := ch.Doc().(oprc.Deployment)
+			cause += whyMoved(w.live.Deployments[ch.Key].Members, after.Members, w.live.Environments)
 		}
 		if !slices.Contains(why[ch.Package], cause) {
 			why[ch.Package] = append(why[ch.Package], cause)
@@ -206,12 +207,27 @@ func (w writing) moves(c *Commit) {
 	slices.SortStableFunc(c.Events, func(a, b oprc.Event) int { return cmp.Compare(a.Type+a.Key, b.Type+b.Key) })
 }
 
-// unusable says which environments a deployment was in and cannot be now.
-func (w writing) unusable(cls string) string {
+// whyMoved says of a placement which environments it was in that cannot be used now, and
+// which it comes to that could not be used until a while ago; "" where it is neither.
+func whyMoved(before, after []oprc.Member, environments map[string]oprc.EnvironmentState) string {
 	var out []string
-	for _, m := range w.live.Deployments[cls].Members {
-		if w.live.Environments[m.Env].Health == oprc.EnvDown && !slices.Contains(out, m.Env+" is DOWN") {
-			out = append(out, m.Env+" is DOWN")
+	add := func(cause string) {
+		if !slices.Contains(out, cause) {
+			out = append(out, cause)
+		}
+	}
+	in := map[string]bool{}
+	for _, m := range before {
+		in[m.Env] = true
+		if environments[m.Env].Health == oprc.EnvDown {
+			add(m.Env + " is DOWN")
+		}
+	}
+	for _, m := range after {
+		if env := environments[m.Env]; !in[m.Env] && env.Health != oprc.EnvDown && slices.ContainsFunc(env.Beats, func(b oprc.Heartbeat) bool {
+			return b.Returned && env.Read.Sub(b.Since) < 10*oprc.SteadyAfter
+		}) {
+			add(m.Env + " was DOWN and is back")
 		}
 	}
 	if len(out) == 0 {
