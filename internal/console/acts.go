@@ -34,8 +34,8 @@ type confirmation struct {
 
 // done words what has been done, on the page that follows.
 var done = map[string]string{
-	"approve": "The plan is approved. The source is looked at now.", "suspend": "The source is suspended.", "resume": "The source is resumed.",
-	"reconcile": "The source is looked at now.", "undo": "The package is put back.", "retry": "The dead letters are back in their stream.", "drop": "The dead letters are deleted.",
+	"approve": "The plan is approved. The source is being reconciled.", "suspend": "The source is suspended.", "resume": "The source is resumed.",
+	"reconcile": "The source is being reconciled.", "undo": "The package is restored.", "retry": "The dead letters are back in their stream.", "drop": "The dead letters are deleted.",
 }
 
 func acts() []act {
@@ -139,7 +139,7 @@ func confirmApprove(v *visit) (confirmation, error) {
 		Title: "Approve the plan of " + s.Name, Button: "Approve and apply", Danger: p.Summary.Delete > 0 || p.Summary.Commands.Undeploy > 0,
 		Says: []string{
 			"The source " + s.Name + " holds this plan at revision " + short(s.Revision) + ": " + s.Why,
-			"Approved, it is applied at the source's next look, which is asked for now, if it still comes out the same.",
+			"Once approved, it is applied when the source is reconciled, which starts now, if the plan is still the same then.",
 		},
 		Plan: partOf(&p), Fields: []filter{{"plan", id}}, Back: pathOf("plans", id),
 	}, nil

@@ -238,7 +238,7 @@ func describeFights(contested map[string]bool, live plan.Live) string {
 	var out []string
 	for _, object := range slices.Sorted(maps.Keys(contested)) {
 		if _, _, _, env, unit := oprc.ParseUnitID(object); unit {
-			out = append(out, fmt.Sprintf("unit %s is reported otherwise than it is sent by CRM %s", object, cmp.Or(live.Statuses[env][object].CRM, "unknown")))
+			out = append(out, fmt.Sprintf("CRM %s reports a different spec of unit %s than was sent", cmp.Or(live.Statuses[env][object].CRM, "unknown"), object))
 			continue
 		}
 		rec := live.Packages[object]
