@@ -267,7 +267,7 @@ func (e *env) openEmbedded(ctx context.Context, c Config, wait time.Duration) (*
 }
 
 func (e *env) state(c Config, db *rdb.DB, url, where string) *state {
-	r := &reconcile.Reconciler{Ledger: db, Load: schema.Load, Now: e.now, MaxUnits: c.MaxUnits, DispatchOff: !c.CRMEnabled, Followed: followed(db)}
+	r := &reconcile.Reconciler{Ledger: db, Part: db.LiveFor, Load: schema.Load, Now: e.now, MaxUnits: c.MaxUnits, DispatchOff: !c.CRMEnabled, Followed: followed(db)}
 	return &state{control: newDirect(r, db), where: where, db: db, reconciler: r, redis: url}
 }
 

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
-	"github.com/oaas-platform/oprc/internal/resolve"
 )
 
 // A graph knows which packages read which. It is found from references as they
@@ -47,35 +46,20 @@ func newGraph(worlds ...map[string]oprc.Package) *graph {
 
 // scan adds what one spec refers to, and remembers whom it deploys.
 func (g *graph) scan(p *oprc.Package, known map[string]bool, declared map[string][]string) {
-	strong := func(ref string) { linkOwners(g.reads, p.Name, ref, known) }
-	weak := func(ref string) { linkOwners(g.near, p.Name, ref, known) }
-	for _, ref := range strongRefs(p) {
-		strong(ref)
-	}
-	for _, name := range requiredNames(p) {
-		if known[name] {
-			link(g.reads, p.Name, name)
-		}
-	}
-	for _, c := range p.Classes {
-		weak("." + c.Name)
-		for _, b := range c.Functions {
-			weak(b.OutputCls)
-		}
-		for _, r := range c.RefSpec {
-			weak(r.Cls)
-		}
-	}
-	for _, f := range p.Functions {
-		weak("." + f.Name)
-		weak(f.OutputCls)
-	}
-	for _, d := range p.Deployments {
-		key := resolve.DeploymentKey(*p, d.Key)
-		if !slices.Contains(declared[key], p.Name) {
-			declared[key] = append(declared[key], p.Name)
-		}
-	}
+	visit(p, visitor{
+		strong: func(ref string) { linkOwners(g.reads, p.Name, ref, known) },
+		weak:   func(ref string) { linkOwners(g.near, p.Name, ref, known) },
+		required: func(name string) {
+			if known[name] {
+				link(g.reads, p.Name, name)
+			}
+		},
+		deploys: func(key string) {
+			if !slices.Contains(declared[key], p.Name) {
+				declared[key] = append(declared[key], p.Name)
+			}
+		},
+	})
 }
 
 // strongRefs lists the references that must resolve: parents, bound functions,

@@ -28,7 +28,7 @@ type Guard struct {
 func DefaultGuard() Guard { return Guard{MaxDelete: 10, MaxDeletePercent: 20, Stops: true} }
 
 // A Size is what the scope of a plan spoke for before it: its origin's live
-// packages, their classes, and their running units.
+// packages, their classes, and the units that they have by their recorded placements.
 type Size struct {
 	Packages int `json:"packages"`
 	Classes  int `json:"classes,omitempty"`
@@ -37,6 +37,9 @@ type Size struct {
 
 // size counts what a scope speaks for.
 func (l Live) size(s Scope) Size {
+	if l.Rest != nil {
+		return l.Rest.Sizes[s.Origin]
+	}
 	var size Size
 	for _, rec := range l.Packages {
 		if rec.Origin == s.Origin {
@@ -44,11 +47,10 @@ func (l Live) size(s Scope) Size {
 			size.Classes += len(rec.Spec.Classes)
 		}
 	}
-	for _, units := range l.Units {
-		for id, u := range units {
-			cls, _, _ := strings.Cut(id, "/")
-			if u.Runs() && l.Packages[l.Deployments[cls].Pkg].Origin == s.Origin {
-				size.Units++
+	for _, d := range l.Deployments {
+		if rec, known := l.Packages[d.Pkg]; known && rec.Origin == s.Origin {
+			for _, n := range UnitsByEnvironment(d) {
+				size.Units += n
 			}
 		}
 	}

@@ -190,6 +190,9 @@ func (a *attempt) newRoom(stands []stand) *room {
 	r := &room{all: slices.Clone(a.environments), index: map[string]int{}, leaving: map[string]bool{}}
 	for i, e := range r.all {
 		r.all[i].Units = 0
+		if a.Live.Rest != nil {
+			r.all[i].Units = a.Live.Rest.Units[e.Spec.Name]
+		}
 		r.index[e.Spec.Name] = i
 		r.leaving[e.Spec.Name] = a.leaving(e.Spec.Name)
 	}
@@ -215,15 +218,9 @@ func (r *room) count(d *oprc.Deployment, by int) {
 	if d == nil {
 		return
 	}
-	envs := make(map[int]string, len(d.Members))
-	for _, m := range d.Members {
-		envs[m.ID] = m.Env
-	}
-	for _, as := range d.Assignments {
-		for _, owner := range as.Owners {
-			if i, known := r.index[envs[owner]]; known {
-				r.all[i].Units += by
-			}
+	for env, n := range UnitsByEnvironment(*d) {
+		if i, known := r.index[env]; known {
+			r.all[i].Units += by * n
 		}
 	}
 }

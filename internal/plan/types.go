@@ -47,6 +47,8 @@ type Live struct {
 	// which one is lost. The record is what counts, where it can be read.
 	Damaged  map[string]bool
 	Statuses map[string]map[string]oprc.Status // env -> unit id
+	// Rest is nil unless parts of all this were read.
+	Rest *Rest
 }
 
 // Input is all that a plan depends on.

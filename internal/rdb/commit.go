@@ -41,17 +41,19 @@ end
 //
 //	KEYS  1 lease  2 digests  3 packages  4 environments  5 classes  6 functions
 //	      7 deployments  8 sources  9 events  10 known  11 ledger  12 version  13 gone
-//	      14… histories
+//	      14 index  15 refs  16… histories
 //	ARGV  1 fence, 0 for none  2 version that must still be  3 ledger that it must be of,
 //	      "" for none yet  4 id for a ledger that has none  5 format  6 token of this commit
 //	      then four lists, each behind its length:
-//	      writes    hash (index of KEYS), field, document, object, revision or "" for the next, "digest blob"
+//	      writes    hash (index of KEYS), field, document, object, revision or "" for the next, "digest blob",
+//	                entry of the index or ""
 //	      deletes   hash (index of KEYS), field, object
 //	      histories key (index of KEYS), entry
 //	      events    entry
 //	ARGV  last two: length of a history, length of the events
-//	      -> {"done", version}, {"fenced", token}, or {"moved", version now, ledger now}
-var commit = redis.NewScript(versions + `
+//	      -> {"done", version, "" or "unindexed": the index does not follow}, {"fenced", token},
+//	         or {"moved", version now, ledger now}
+var commit = redis.NewScript(versions + indexed + `
 local at = 0
 local function take() at = at + 1 return ARGV[at] end
 local function revision(object)
@@ -68,12 +70,15 @@ end
 local is, of = version(KEYS[12]), redis.call("HGET", KEYS[11], "id") or ""
 if decided ~= is or ledger ~= of then
   -- The same commit again, whose answer was lost on the way.
-  if redis.call("HGET", KEYS[11], "commit") == token then return {"done", is} end
+  if redis.call("HGET", KEYS[11], "commit") == token then return {"done", is, ""} end
   return {"moved", is, of}
 end
 
 if of == "" then redis.call("HSET", KEYS[11], "id", new, "format", format) end
 redis.call("HSET", KEYS[11], "commit", token)
+local index, refs = KEYS[14], KEYS[15]
+local follows = names(index, refs, is)
+if not follows and redis.call("EXISTS", KEYS[3], KEYS[7], index, refs) == 0 then follows = true end
 local now = advance(KEYS[12])
 for _ = 1, tonumber(take()) do
   local hash = tonumber(take())
@@ -83,6 +88,8 @@ for _ = 1, tonumber(take()) do
   local rev = take()
   if rev == "" then rev = string.format("%.0f", tonumber(revision(object)) + 1) end
   redis.call("HSET", KEYS[2], object, rev .. " " .. take())
+  local entry = take()
+  if follows and (hash == 3 or hash == 7) then put(index, refs, object, entry) end
   if hash == 4 then redis.call("SADD", KEYS[10], field) end
 end
 for _ = 1, tonumber(take()) do
@@ -92,14 +99,16 @@ for _ = 1, tonumber(take()) do
   local object = take()
   if hash == 3 or hash == 4 then redis.call("HSET", KEYS[13], object, string.format("%.0f", tonumber(revision(object)) + 1)) end
   redis.call("HDEL", KEYS[2], object)
+  if follows and (hash == 3 or hash == 7) then put(index, refs, object, "") end
 end
+if follows then name(index, refs, now) else redis.call("HDEL", index, "version") end
 for _ = 1, tonumber(take()) do
   redis.call("XADD", KEYS[tonumber(take())], "MAXLEN", "~", ARGV[#ARGV - 1], "*", "entry", take())
 end
 for _ = 1, tonumber(take()) do
   redis.call("XADD", KEYS[9], "MAXLEN", "~", ARGV[#ARGV], "*", "event", take())
 end
-return {"done", now}`)
+return {"done", now, follows and "" or "unindexed"}`)
 
 // parseVersion reads a version as the scripts do: what they cannot have written is 0, as
 // before the first commit.
@@ -117,7 +126,7 @@ var hashOf = map[oprc.Kind]int{
 	oprc.KindDeployment: 7, oprc.KindSource: 8,
 }
 
-const firstHistory = 14
+const firstHistory = 16
 
 // Commit writes all of c if the catalogue's slot is as c was decided on, else nothing: then
 // it is an *oprc.ConflictError. It returns the new version. A stale fence is an
@@ -129,6 +138,7 @@ func (d *DB) Commit(ctx context.Context, c reconcile.Commit) (int64, error) {
 	keys := []string{
 		d.k.lease(), d.k.catalogueDigests(), d.k.packages(), d.k.environments(), d.k.classes(), d.k.functions(),
 		d.k.deployments(), d.k.sources(), d.k.events(), d.k.known(), d.k.ledger(), d.k.version(), d.k.gone(),
+		d.k.index(), d.k.refs(),
 	}
 	args := []any{c.Fence, c.Version, c.Ledger, rand.Text(), Format, rand.Text()}
 	args, err := appendWrites(args, c)
@@ -163,6 +173,9 @@ func (d *DB) Commit(ctx context.Context, c reconcile.Commit) (int64, error) {
 	case "moved":
 		return 0, movedOn(c.Version, answer[1])
 	}
+	if answer[2] != "" {
+		_ = d.reindex(ctx) // what was asked for is written; without an index everything is read
+	}
 	return strconv.ParseInt(answer[1], 10, 64)
 }
 
@@ -177,11 +190,11 @@ func movedOn(from int64, to string) error {
 // observe records what is observed of environments, if the catalogue's slot is as it was
 // read. The version moves only when an observation does.
 //
-//	KEYS  1 lease  2 version  3 observed
+//	KEYS  1 lease  2 version  3 observed  4 index  5 refs
 //	ARGV  1 fence, 0 for none  2 version that must still be
 //	      then for each environment: name, observation or "" for none
 //	      -> {"done", version}, {"fenced", token}, or {"moved", version now}
-var observe = redis.NewScript(versions + `
+var observe = redis.NewScript(versions + indexed + `
 if ARGV[1] ~= "0" then
   local leads = redis.call("HGET", KEYS[1], "token")
   if leads ~= ARGV[1] then return {"fenced", leads or "0"} end
@@ -196,7 +209,9 @@ for i = 3, #ARGV, 2 do
   end
 end
 if not changed then return {"done", is} end
-return {"done", advance(KEYS[2])}`)
+local follows, now = names(KEYS[4], KEYS[5], is), advance(KEYS[2])
+if follows then name(KEYS[4], KEYS[5], now) end
+return {"done", now}`)
 
 // Observe records what is observed of environments, nil where one is not there any more,
 // and returns the version that this makes. Where the version is no longer the one given
@@ -212,7 +227,7 @@ func (d *DB) Observe(ctx context.Context, version int64, seen map[string]*oprc.O
 	}
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	answer, err := observe.Run(bounded, d.c, []string{d.k.lease(), d.k.version(), d.k.observed()}, args...).StringSlice()
+	answer, err := observe.Run(bounded, d.c, []string{d.k.lease(), d.k.version(), d.k.observed(), d.k.index(), d.k.refs()}, args...).StringSlice()
 	if err != nil {
 		return 0, d.wrap(ctx, err)
 	}
@@ -235,29 +250,32 @@ func appendWrites(args []any, c reconcile.Commit) ([]any, error) {
 			rec.Digest = oprc.Digest(rec.Spec)
 		}
 		rec.AppliedAt = rec.AppliedAt.UTC()
-		args = append(args, hashOf[oprc.KindPackage], name, oprc.MustCanonical(rec), object(oprc.KindPackage, name), rec.Rev, rec.Digest+" -")
+		args = append(args, hashOf[oprc.KindPackage], name, oprc.MustCanonical(rec), object(oprc.KindPackage, name), rec.Rev, rec.Digest+" -", packageEntry(rec))
 	}
 	for name, rec := range c.Environments {
 		rec.AppliedAt = rec.AppliedAt.UTC()
-		args = append(args, hashOf[oprc.KindEnv], name, oprc.MustCanonical(rec), object(oprc.KindEnv, name), rec.Rev, oprc.Digest(rec.Spec)+" -")
+		args = append(args, hashOf[oprc.KindEnv], name, oprc.MustCanonical(rec), object(oprc.KindEnv, name), rec.Rev, oprc.Digest(rec.Spec)+" -", "")
 	}
-	args, err := appendDocuments(args, oprc.KindClass, c.Classes)
+	args, err := appendDocuments(args, oprc.KindClass, c.Classes, unindexed)
 	if err != nil {
 		return nil, err
 	}
-	if args, err = appendDocuments(args, oprc.KindFunction, c.Functions); err != nil {
+	if args, err = appendDocuments(args, oprc.KindFunction, c.Functions, unindexed); err != nil {
 		return nil, err
 	}
-	return appendDocuments(args, oprc.KindDeployment, c.Deployments)
+	return appendDocuments(args, oprc.KindDeployment, c.Deployments, deploymentEntry)
 }
 
-func appendDocuments[T any](args []any, kind oprc.Kind, docs map[string]T) ([]any, error) {
+// unindexed is the entry of what the index says nothing of.
+func unindexed[T any](T) string { return "" }
+
+func appendDocuments[T any](args []any, kind oprc.Kind, docs map[string]T, entry func(T) string) ([]any, error) {
 	for key, doc := range docs {
 		canonical, err := oprc.Canonical(doc) // a class's config may hold anything
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w: %w", object(kind, key), oprc.ErrInvalid, err)
 		}
-		args = append(args, hashOf[kind], key, canonical, object(kind, key), "", oprc.DigestBytes(canonical)+" -")
+		args = append(args, hashOf[kind], key, canonical, object(kind, key), "", oprc.DigestBytes(canonical)+" -", entry(doc))
 	}
 	return args, nil
 }

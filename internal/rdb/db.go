@@ -38,6 +38,9 @@ type Options struct {
 	Group    string // consumer group for reports; default "package-manager"
 	Username string // over the URL's
 	Password string // over the URL's
+	// PartsFrom is how many packages a ledger has at least of which parts are read: default
+	// 400. A smaller one is compared with its digests by the first reading as a whole.
+	PartsFrom int64
 }
 
 // A DB is a connection to the ledger. Its methods may be called concurrently.
@@ -50,6 +53,8 @@ type DB struct {
 
 	units    audit       // under the lock of cache
 	mistyped atomic.Bool // an answer said so of some key; see Mend
+
+	partsFrom int64 // see Options
 
 	histories, runtimes atomic.Int64 // those that were looked for
 
@@ -69,7 +74,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	d := &DB{
 		k:     o.Keys.orDefault(),
 		group: cmp.Or(o.Group, "package-manager"),
-		addr:  display(where),
+
+		partsFrom: cmp.Or(o.PartsFrom, usualPartsFrom),
+		addr:      display(where),
 	}
 	where.OnConnect = func(context.Context, *redis.Conn) error {
 		d.connects.Add(1)

@@ -29,6 +29,9 @@ func (k Keys) version() string          { return k.N + ":{catalog}:version" }  /
 func (k Keys) observed() string         { return k.N + ":{catalog}:observed" } // HASH env -> Observation; writer: Observe
 func (k Keys) gone() string             { return k.N + ":{catalog}:gone" }     // HASH package/name, environment/name -> revision under which it was deleted
 
+func (k Keys) index() string { return k.N + ":{catalog}:index" } // HASH, see index.go
+func (k Keys) refs() string  { return k.N + ":{catalog}:refs" }  // ZSET, see index.go
+
 func (k Keys) nothing() string { return k.N + ":{catalog}:nothing" } // never there: what Writable asks about
 
 func (k Keys) tokens() string          { return k.N + ":{catalog}:tokens" }       // HASH name -> token, by its hash; writer: admins

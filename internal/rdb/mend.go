@@ -31,11 +31,13 @@ func (k Keys) typeOf(key string) string {
 			return "string"
 		case rest == "known":
 			return "set"
+		case rest == "refs":
+			return "zset"
 		case first == "history" && more != "":
 			return "stream"
 		case slices.Contains([]string{
 			"packages", "classes", "functions", "deployments", "digests", "environments", "sources", "held", "requests", "lease",
-			"ledger", "observed", "gone", "tokens", "daemons",
+			"ledger", "observed", "gone", "tokens", "daemons", "index",
 		}, rest):
 			return "hash"
 		}
@@ -123,6 +125,7 @@ func (d *DB) usualTypes(ctx context.Context) (wrong bool, err error) {
 	keys := []string{
 		k.packages(), k.classes(), k.functions(), k.deployments(), k.catalogueDigests(), k.environments(), k.sources(), k.held(),
 		k.requests(), k.lease(), k.events(), k.known(), k.ledger(), k.version(), k.observed(), k.gone(), k.tokens(), k.daemons(), k.topic(),
+		k.index(), k.refs(),
 	}
 	envs, err := d.knownEnvironments(ctx)
 	if err != nil && !d.mistyped.Load() {

@@ -13,9 +13,9 @@ import (
 	"github.com/oaas-platform/oprc/internal/plan"
 )
 
-// partsFrom is how many packages a ledger has at least of which parts are read: a smaller
-// one is compared with its digests by the first reading as a whole.
-const partsFrom = 2 * auditSlice
+// usualPartsFrom is how many packages a ledger has at least of which parts are read: a
+// smaller one is compared with its digests by the first reading as a whole.
+const usualPartsFrom = 2 * auditSlice
 
 // LiveOf reads of live state what some packages have there: their records, deployments and
 // digests, and their units with statuses; of environments everything but how many units
@@ -30,7 +30,7 @@ func (d *DB) LiveOf(ctx context.Context, packages []string) (plan.Live, bool, er
 		return plan.Live{}, false, nil
 	}
 	c, paired, err := d.readEnvironmentsAlone(ctx)
-	if err != nil || !paired || c.records[oprc.KindPackage] < partsFrom {
+	if err != nil || !paired || c.records[oprc.KindPackage] < d.partsFrom {
 		return plan.Live{}, false, err
 	}
 	sound, err := d.readPackages(ctx, c, packages)
@@ -42,7 +42,7 @@ func (d *DB) LiveOf(ctx context.Context, packages []string) (plan.Live, bool, er
 		Environments: map[string]oprc.EnvironmentState{}, Units: map[string]map[string]oprc.UnitDigest{}, Statuses: map[string]map[string]oprc.Status{},
 	}
 	for _, env := range c.names() {
-		s, sound, err := d.readUnitsOf(ctx, env, packages)
+		s, sound, err := d.readUnits(ctx, env, func(ctx context.Context) (map[string]string, error) { return d.unitsOf(ctx, env, packages) })
 		if err != nil && d.local(err) { // everything is read: that shows the others
 			return plan.Live{}, false, nil
 		}
@@ -85,7 +85,7 @@ func (d *DB) version(ctx context.Context) (int64, error) {
 // readEnvironmentsAlone is a catalogue without packages. paired is false if there are not
 // as many records as digests.
 func (d *DB) readEnvironmentsAlone(ctx context.Context) (c *catalogue, paired bool, err error) {
-	keys := []string{d.k.ledger(), d.k.version(), d.k.known(), d.k.environments(), d.k.catalogueDigests()}
+	keys := []string{d.k.ledger(), d.k.version(), d.k.known(), d.k.environments(), d.k.observed(), d.k.catalogueDigests()}
 	counted := d.k.recordHashes()
 	kinds := slices.Sorted(maps.Keys(counted))
 	for _, kind := range kinds {
@@ -93,7 +93,7 @@ func (d *DB) readEnvironmentsAlone(ctx context.Context) (c *catalogue, paired bo
 	}
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	answer, err := catalogueReading.Run(bounded, d.c, keys, 1).Slice()
+	answer, err := catalogueReading.Run(bounded, d.c, keys, 2).Slice()
 	if err != nil {
 		return nil, false, d.wrap(ctx, err)
 	}
@@ -103,10 +103,11 @@ func (d *DB) readEnvironmentsAlone(ctx context.Context) (c *catalogue, paired bo
 	c = &catalogue{
 		ledger: text(answer[0]), version: parseVersion(text(answer[2])), known: texts(answer[3]),
 		environments: decodeAll[oprc.EnvironmentRecord](pairs(answer[4])), records: map[oprc.Kind]int64{},
+		observed: decodeAll[oprc.Observation](pairs(answer[5])),
 	}
-	records, digests := int64(0), answer[5]
+	records, digests := int64(0), answer[6]
 	for i, kind := range kinds {
-		c.records[kind], _ = answer[6+i].(int64)
+		c.records[kind], _ = answer[7+i].(int64)
 		records += c.records[kind]
 	}
 	return c, c.ledger != "" && records == digests, nil
@@ -167,28 +168,28 @@ func (d *DB) readPackages(ctx context.Context, c *catalogue, names []string) (so
 	return true, nil
 }
 
-// readUnitsOf reads the units of some packages in an environment. sound is false if there
+// readUnits reads an environment with those of its units that digests returns. sound is false if there
 // are not as many records as digests, or statuses of units that are not there.
-func (d *DB) readUnitsOf(ctx context.Context, env string, packages []string) (s envReading, sound bool, err error) {
+func (d *DB) readUnits(ctx context.Context, env string, digests func(context.Context) (map[string]string, error)) (s envReading, sound bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	var records, digests, statuses *redis.IntCmd
+	var records, paired, statuses *redis.IntCmd
 	var beats *redis.MapStringStringCmd
 	var now *redis.Cmd
 	cmds, err := d.c.Pipelined(bounded, func(p redis.Pipeliner) error {
-		records, digests, statuses = p.HLen(bounded, d.k.units(env)), p.HLen(bounded, d.k.unitDigests(env)), p.HLen(bounded, d.k.statuses(env))
+		records, paired, statuses = p.HLen(bounded, d.k.units(env)), p.HLen(bounded, d.k.unitDigests(env)), p.HLen(bounded, d.k.statuses(env))
 		beats, now = p.HGetAll(bounded, d.k.crms(env)), clock.Eval(bounded, p, []string{d.k.crms(env)})
 		return nil
 	})
 	if err := d.wrap(ctx, failed(cmds, err)); err != nil {
 		return s, false, err
 	}
-	if records.Val() != digests.Val() || statuses.Val() > digests.Val() {
+	if records.Val() != paired.Val() || statuses.Val() > paired.Val() {
 		return s, false, nil
 	}
 	s.now = clockOf(now)
 	s.beats = sortedBeats(beats.Val(), s.now)
-	entries, err := d.unitsOf(bounded, env, packages)
+	entries, err := digests(bounded)
 	if err != nil {
 		return s, false, d.wrap(ctx, err)
 	}

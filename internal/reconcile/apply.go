@@ -117,9 +117,12 @@ func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by
 	if d.By != nil {
 		by = d.By(by)
 	}
+	if len(cond.If) > 0 || cond.Saved != nil {
+		d.Part = nil // of which the conditions may say something else
+	}
 	race, reviewed := r.Race(), ""
 	for {
-		live, err := r.live(ctx, by.Fence)
+		live, err := r.live(ctx, d.Part, by.Fence)
 		if err == nil {
 			var p *plan.Plan
 			if p, err = d.Decide(ctx, live); p != nil {
@@ -141,7 +144,7 @@ func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by
 				race.extend()
 			}
 			var res *Result
-			if res, err = r.carry(ctx, p, live, by, d.Committed); err == nil {
+			if res, err = r.carry(ctx, p, live, by, d); err == nil {
 				res.note(d.Docs, live)
 				return res, nil
 			}
@@ -160,8 +163,8 @@ func Lost(err error) bool {
 }
 
 // live reads live state with what is observed of environments recorded under its version.
-func (r *Reconciler) live(ctx context.Context, fence int64) (plan.Live, error) {
-	live, err := r.Ledger.Live(ctx)
+func (r *Reconciler) live(ctx context.Context, part *plan.Part, fence int64) (plan.Live, error) {
+	live, err := r.needed(ctx, part)
 	if err != nil {
 		return live, fmt.Errorf("read live state: %w", err)
 	}
@@ -251,25 +254,25 @@ func enumerate(names []string) string {
 // Carry carries a decision out on the live state that it was made on: an
 // *oprc.ConflictError if that has moved, and nothing is done. Policies have judged it.
 func (r *Reconciler) Carry(ctx context.Context, p *plan.Plan, live plan.Live, by Actor) (*Result, error) {
-	return r.carry(ctx, p, live, by, nil)
+	return r.carry(ctx, p, live, by, &Derivation{})
 }
 
-func (r *Reconciler) carry(ctx context.Context, p *plan.Plan, live plan.Live, by Actor, committed func(context.Context) error) (*Result, error) {
+func (r *Reconciler) carry(ctx context.Context, p *plan.Plan, live plan.Live, by Actor, d *Derivation) (*Result, error) {
 	now := r.Now().UTC()
 	c, err := r.commit(ctx, p, live, by, now)
 	if err != nil {
 		return nil, err
 	}
 	res := newResult(p, c, live)
-	if committed != nil {
-		if err := committed(ctx); err != nil {
+	if d.Committed != nil {
+		if err := d.Committed(ctx); err != nil {
 			return nil, &UnfinishedError{res, err}
 		}
 	}
 	if r.DispatchOff || p.Empty() {
 		return res, nil
 	}
-	after, err := r.deliver(ctx, p, by, now)
+	after, err := r.deliver(ctx, p, d.Part, by, now)
 	if err != nil {
 		return nil, &UnfinishedError{res, err}
 	}
@@ -315,7 +318,7 @@ func created(p *plan.Plan, live plan.Live) []string {
 // same classes by the catalogue as it is by now: others may have written or sent
 // meanwhile, and whoever looks last sees that nothing is missing. It returns the live
 // state that it saw then.
-func (r *Reconciler) deliver(ctx context.Context, p *plan.Plan, by Actor, now time.Time) (plan.Live, error) {
+func (r *Reconciler) deliver(ctx context.Context, p *plan.Plan, part *plan.Part, by Actor, now time.Time) (plan.Live, error) {
 	cmds, classes := p.Commands(), p.Classes()
 	race := r.Race()
 	for {
@@ -323,7 +326,7 @@ func (r *Reconciler) deliver(ctx context.Context, p *plan.Plan, by Actor, now ti
 		if sent != nil && (!errors.Is(sent, oprc.ErrConflict) || errors.Is(sent, oprc.ErrFenced)) {
 			return plan.Live{}, sent
 		}
-		live, err := r.Ledger.Live(ctx)
+		live, err := r.needed(ctx, part)
 		if err != nil {
 			return live, fmt.Errorf("read live state back: %w", err)
 		}

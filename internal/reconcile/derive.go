@@ -13,6 +13,7 @@ import (
 type Derivation struct {
 	Decide func(ctx context.Context, live plan.Live) (*plan.Plan, error)
 	Docs   []oprc.Document // that it speaks of
+	Part   *plan.Part      // what the decision is about; nil: everything bears on it
 
 	// Of a source's revision:
 
@@ -38,12 +39,24 @@ func (r *Reconciler) derivation(ctx context.Context, req Request) (*Derivation, 
 	}
 	docs, found := r.Load(req.Files, req.Strict, req.Package)
 	return &Derivation{
-		Docs: docs,
+		Docs: docs, Part: req.part(docs, found),
 		Decide: func(ctx context.Context, live plan.Live) (*plan.Plan, error) {
 			p, _, err := r.PlanOn(ctx, req, docs, found, live)
 			return p, err
 		},
 	}, nil
+}
+
+// part is what a decision about the request is about; nil where that is everything.
+func (req Request) part(docs []oprc.Document, found oprc.Diagnostics) *plan.Part {
+	if req.KeepGoing || len(req.Quarantine) > 0 || len(req.Contested) > 0 || len(req.Settled) > 0 {
+		return nil
+	}
+	part, partly := plan.PartOf(req.Scope, docs, found)
+	if !partly {
+		return nil
+	}
+	return &part
 }
 
 // allowed refuses to carry out what a source's own limits hold and nobody has approved, and

@@ -142,6 +142,9 @@ type Result struct {
 // methods may be called concurrently.
 type Reconciler struct {
 	Ledger Ledger
+	// Part reads of live state what a plan of a part depends on: the plan is the same as on
+	// all of it. It is false where all of it should be read instead; nil: it always is.
+	Part func(context.Context, plan.Part) (plan.Live, bool, error)
 	// MaxUnits is what [plan.Input] says of it.
 	MaxUnits plan.MaxUnits
 	// Load reads packages and environments out of files, with all findings.
@@ -168,7 +171,7 @@ func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	live, err := r.Ledger.Live(ctx)
+	live, err := r.needed(ctx, d.Part)
 	if err != nil {
 		return nil, fmt.Errorf("read live state: %w", err)
 	}
@@ -177,6 +180,16 @@ func (r *Reconciler) Plan(ctx context.Context, req Request) (*plan.Plan, error) 
 		p = p.Explain()
 	}
 	return p, err
+}
+
+// needed reads what a plan of a part depends on; of nil, everything.
+func (r *Reconciler) needed(ctx context.Context, part *plan.Part) (plan.Live, error) {
+	if part != nil && r.Part != nil {
+		if live, read, err := r.Part(ctx, *part); err != nil || read {
+			return live, err
+		}
+	}
+	return r.Ledger.Live(ctx)
 }
 
 // PlanOn plans what was read of the request's files against what was read of live

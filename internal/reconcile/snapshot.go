@@ -26,7 +26,7 @@ func (r *Reconciler) PlanAgainst(ctx context.Context, s *plan.Snapshot, req Requ
 // Against is a reconciler that plans on a snapshot, and can do nothing else.
 func (r *Reconciler) Against(s *plan.Snapshot) *Reconciler {
 	offline := *r
-	offline.Ledger, offline.Followed = taken{live: s.Live}, nil
+	offline.Ledger, offline.Part, offline.Followed = taken{live: s.Live}, nil, nil
 	if s.Sources != nil {
 		offline.Followed = func(context.Context) (map[string]bool, error) {
 			followed := make(map[string]bool, len(s.Sources))
