@@ -65,7 +65,6 @@ var arrows = map[string][]string{
 // here is an error. Tests may import any.
 var homes = map[string][]string{
 	"cel.dev/cel-go":                        {"internal/resolve"},
-	"charm.land/huh":                        {"internal/cli"},
 	"charm.land/lipgloss":                   {"internal/view"},
 	"cuelang.org/go":                        {"internal/schema"},
 	"github.com/Masterminds/semver":         {"internal/resolve", "internal/gitsource"},

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"charm.land/huh/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -231,23 +230,6 @@ func (o *carryOptions) consent(ctx context.Context, p *plan.Plan) error {
 		return err
 	}
 	return o.confirm(ctx, strings.Join(gone, ", "))
-}
-
-// confirm asks on the terminal whether to delete something.
-func (e *env) confirm(ctx context.Context, what string) error {
-	agreed := false
-	form := huh.NewForm(huh.NewGroup(huh.NewConfirm().Title("Delete " + what + "?").
-		Affirmative("Delete").Negative("Keep").Value(&agreed))).
-		WithInput(e.in).WithOutput(e.rawErr).WithAccessible(e.getenv("TERM") == "dumb")
-	switch err := form.RunWithContext(ctx); {
-	case errors.Is(err, huh.ErrUserAborted):
-		return errInterrupted
-	case err != nil:
-		return fmt.Errorf("ask: %w", err)
-	case !agreed:
-		return fmt.Errorf("nothing was changed, deleting was declined: %w", oprc.ErrHeld)
-	}
-	return nil
 }
 
 // deletions names the objects that the plan deletes; of many, only how many. What

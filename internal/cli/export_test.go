@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,6 +66,11 @@ var (
 	ErrNotConverged = errNotConverged
 	ErrInterrupted  = errInterrupted
 )
+
+// Confirm is confirm on streams.
+func Confirm(ctx context.Context, in io.Reader, out io.Writer, what string) error {
+	return (&env{in: in, rawErr: out}).confirm(ctx, what)
+}
 
 // Quote is quote.
 func Quote(s string) string { return quote(s) }
