@@ -194,6 +194,11 @@ func (d *DB) readUnits(ctx context.Context, env string, digests func(context.Con
 		return s, false, d.wrap(ctx, err)
 	}
 	s.units = parseUnits(entries)
+	for id := range s.units {
+		if isStray(env, id) {
+			return s, false, nil
+		}
+	}
 	docs, err := d.hashFields(ctx, d.k.statuses(env), slices.Sorted(maps.Keys(entries)))
 	s.statuses = decodeStatuses(docs)
 	s.remember()
