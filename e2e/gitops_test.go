@@ -247,7 +247,7 @@ func hook(t *testing.T, d *daemonProcess, c *redis.Client, secret, after, image 
 	if res.StatusCode != http.StatusAccepted {
 		t.Fatalf("webhook: %s", res.Status)
 	}
-	streams, err := c.XRead(t.Context(), &redis.XReadArgs{Streams: []string{commandsOfEdge, after}, Block: 20 * time.Second}).Result()
+	streams, err := c.XRead(t.Context(), &redis.XReadArgs{Streams: []string{commandsOfEdge, after}, Block: patience}).Result()
 	if err != nil {
 		t.Fatalf("no command: %v", err)
 	}
