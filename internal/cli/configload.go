@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -178,11 +179,58 @@ func decodeConfig(k *koanf.Koanf, c *Config) error {
 			plainToken, mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc()),
 	}})
 	if err != nil {
-		return err
+		faults := badValues(err)
+		slices.Sort(faults)
+		return errors.New(strings.Join(faults, "; "))
 	}
 	if len(meta.Unused) > 0 {
 		slices.Sort(meta.Unused)
 		return fmt.Errorf("unknown key %s", strings.Join(meta.Unused, ", "))
 	}
 	return nil
+}
+
+// badValues says of each value that could not be decoded which it is and what is
+// expected there, without showing it: it may be a password.
+func badValues(err error) []string {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		var out []string
+		for _, e := range joined.Unwrap() {
+			out = append(out, badValues(e)...)
+		}
+		return out
+	}
+	at, ok := errors.AsType[*mapstructure.DecodeError](err)
+	if !ok {
+		return []string{err.Error()}
+	}
+	reason := at.Unwrap().Error()
+	expected, parsed := errors.AsType[*mapstructure.ParseError](err)
+	wrong, unfit := errors.AsType[*mapstructure.UnconvertibleTypeError](err)
+	switch {
+	case strings.HasPrefix(reason, "time: "):
+		reason = "expected a duration such as 30s or 5m"
+	case parsed && expected.Expected.Kind() == reflect.Bool:
+		reason = "expected true or false"
+	case parsed:
+		reason = "expected a number"
+	case unfit:
+		reason = "expected another kind of value, got " + kindOfValue(wrong.Value)
+	}
+	return []string{at.Name() + ": " + reason}
+}
+
+func kindOfValue(v any) string {
+	switch v.(type) {
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a mapping"
+	case string:
+		return "a text"
+	case int, float64:
+		return "a number"
+	}
+	return fmt.Sprintf("a value of type %T", v)
 }
