@@ -39,7 +39,7 @@ var triedCommands = map[string]tried{
 	"delete":            {line: "delete package gone --yes", wrong: "delete package nosuch --yes", before: "apply -f {gone}"},
 	"undo":              {line: "undo two --yes", wrong: "undo nosuch --yes", before: "apply -f {two}"},
 	"rollout restart":   {line: "rollout restart shop.cart", wrong: "rollout restart nosuch"},
-	"adopt":             {line: "adopt adopted --by files", wrong: "adopt nosuch --by files", before: "apply -f {adopted} --take-ownership"},
+	"adopt":             {line: "adopt sourced --by files", wrong: "adopt nosuch --by files", before: "apply -f {sourced} --take-ownership"},
 	"env create":        {line: "env create edge --availability 0.9"},
 	"env list":          {line: "env list"},
 	"env describe":      {line: "env describe edge", wrong: "env describe nosuch"},
@@ -144,10 +144,10 @@ func newTableWorld(t *testing.T) *tableWorld {
 	deployed := func(name, image string) string {
 		return fmt.Sprintf("name: %s\nclasses:\n- name: cart\n  functions:\n  - name: add\n    function: .add\nfunctions:\n- name: add\n  provision: {knative: {image: %s}}\ndeployments:\n- {_key: .cart, targetEnvs: [edge]}\n", name, image)
 	}
-	write(t, source, "sourced.yaml", "name: sourced\n")
+	sourced := write(t, source, "sourced.yaml", "name: sourced\n")
 	w := &tableWorld{t: t, home: map[string]string{"embedded": t.TempDir(), "redis": t.TempDir(), "server": t.TempDir()}}
 	w.files = map[string]string{
-		"{shop}": write(t, dir, "shop.yaml", deployed("shop", "x:1")), "{gone}": write(t, dir, "gone.yaml", "name: gone\n"), "{adopted}": write(t, dir, "adopted.yaml", "name: adopted\n"),
+		"{shop}": write(t, dir, "shop.yaml", deployed("shop", "x:1")), "{gone}": write(t, dir, "gone.yaml", "name: gone\n"), "{sourced}": sourced,
 		"{one}": write(t, dir, "one.yaml", deployed("two", "x:1")), "{two}": write(t, dir, "two.yaml", deployed("two", "x:2")), "{plan}": filepath.Join(dir, "next.plan"),
 	}
 	d := serve(t, fmt.Sprintf("redis: {url: %q}\nsources: [{name: files, url: %q, interval: 1h}]\n", redis, source))
