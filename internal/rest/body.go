@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
@@ -114,13 +115,16 @@ func badBody(err error) error {
 	if errors.As(err, &large) {
 		return err
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return refuse(http.StatusRequestTimeout, "the body did not arrive in time")
+	}
 	return &refusal{http.StatusBadRequest, fmt.Sprintf("read the body: %v", err)}
 }
 
 func badJSON(err error) error {
 	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		return err
+	if errors.As(err, &large) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return badBody(err)
 	}
 	return &refusal{http.StatusBadRequest, fmt.Sprintf("the body is not the JSON that is needed: %v", err)}
 }

@@ -128,6 +128,9 @@ func (rt *route) operation(schemas huma.Registry, refused *huma.Schema) *huma.Op
 		}
 	}
 	bad := append([]int{400, 401, 403, 404, 421, 429, 500, 503}, rt.bad...)
+	if len(rt.takes) > 0 {
+		bad = append(bad, http.StatusRequestTimeout)
+	}
 	if rt.method == http.MethodGet && media == jsonType {
 		bad = append(bad, http.StatusNotModified) // whatever has an ETag
 	}

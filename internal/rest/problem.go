@@ -124,14 +124,13 @@ func (a *api) unavailable(err error) bool {
 
 // fail answers with a problem, and logs what is the operator's.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(r.Context().Err(), context.Canceled) {
-		return // nobody is listening any more
-	}
 	p := a.problemOf(err)
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="oprc"`)
 	}
-	if p.Status >= http.StatusInternalServerError {
+	// Of a canceled request the client has gone, or was too slow: then it must not take an
+	// empty answer for a good one.
+	if p.Status >= http.StatusInternalServerError && !errors.Is(r.Context().Err(), context.Canceled) {
 		a.Log.Error("request", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	p.write(w, r)
