@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -23,8 +24,9 @@ func TestExplainedCodes(t *testing.T) {
 	for _, doc := range view.Codes() {
 		t.Run(string(doc.Code), func(t *testing.T) {
 			t.Parallel()
-			if doc.Fails == "" {
-				t.Skip("it is about the ledger: no file gives it")
+			if doc.Code == oprc.CodeDamage { // no file gives it
+				findsDamage(t)
+				return
 			}
 			if got := found(t, doc, doc.Fails); !slices.Equal(got, []oprc.Code{doc.Code}) {
 				t.Errorf("the example that fails gives %v", got)
@@ -35,6 +37,54 @@ func TestExplainedCodes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// findsDamage loses a record of one package: a plan of another one names it, as do why and
+// doctor, and a plan of its own writes it again.
+func findsDamage(t *testing.T) {
+	u, m := newUser(t), miniredis.RunT(t)
+	u.env = []string{"OPRC_REDIS_URL=redis://" + m.Addr()}
+	lost := u.file("lost.yaml", "name: lost\nclasses: [{name: C}, {name: D}]\n")
+	other := u.file("other.yaml", "name: other\nclasses: [{name: C}]\n")
+	u.must("apply", "-f", lost, "-f", other)
+	codes := func(file string) (out []string) {
+		var p struct {
+			Diagnostics oprc.Diagnostics
+			Changes     []struct{ Kind, Key string }
+		}
+		if err := json.Unmarshal([]byte(u.must("plan", "-f", file, "-o", "json")), &p); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range p.Changes {
+			out = append(out, c.Kind+"/"+c.Key)
+		}
+		for _, d := range p.Diagnostics {
+			out = append(out, string(d.Code))
+			if d.Code == oprc.CodeDamage && !strings.Contains(d.Message, "class/lost.C") {
+				t.Errorf("W111 does not name the record: %s", d.Message)
+			}
+		}
+		return out
+	}
+	if got := codes(other); len(got) > 0 {
+		t.Fatalf("before: %v", got)
+	}
+	m.HDel("oaas_pm:{catalog}:classes", "lost.C")
+	if got := codes(other); !slices.Equal(got, []string{"W111"}) {
+		t.Errorf("a plan of another package: %v, want W111", got)
+	}
+	if got := codes(lost); !slices.Equal(got, []string{"class/lost.C"}) {
+		t.Errorf("a plan of the package: %v, want the class alone", got)
+	}
+	for _, command := range []string{"why lost", "doctor"} {
+		if r := u.run(strings.Fields(command)...); !strings.Contains(r.out, "class/lost.C") || strings.Contains(r.out, "Nothing is wrong") {
+			t.Errorf("%s does not name the record:\n%s", command, r.out)
+		}
+	}
+	u.must("apply", "-f", lost)
+	if got := codes(other); len(got) > 0 {
+		t.Errorf("after it was applied again: %v", got)
 	}
 }
 
