@@ -37,6 +37,21 @@ local function advance(key)
 end
 `
 
+// typed is Lua: it refuses before the first write, in Redis' own words, where a key holds a
+// value of another type: a script that fails half-way has written half. kinds has the types
+// of the first keys, "any" for what the script gets along with; the last one is that of all
+// that follow.
+const typed = `
+local function mistyped(kinds)
+  for i, key in ipairs(KEYS) do
+    local is, want = redis.call("TYPE", key)["ok"], kinds[math.min(i, #kinds)]
+    if is ~= "none" and is ~= want and want ~= "any" then
+      return redis.error_reply("WRONGTYPE Operation against a key holding the wrong kind of value: " .. key .. " is a " .. is .. ", not a " .. want)
+    end
+  end
+end
+`
+
 // commit writes everything if the catalogue's slot is as it was read, and nothing else.
 //
 //	KEYS  1 lease  2 digests  3 packages  4 environments  5 classes  6 functions
@@ -53,7 +68,11 @@ end
 //	ARGV  last two: length of a history, length of the events
 //	      -> {"done", version, "" or "unindexed": the index does not follow}, {"fenced", token},
 //	         or {"moved", version now, ledger now}
-var commit = redis.NewScript(versions + indexed + `
+var commit = redis.NewScript(versions + indexed + typed + `
+local wrong = mistyped({
+  "hash", "hash", "hash", "hash", "hash", "hash", "hash", "hash", "stream", "set", "hash", "string", "hash", "any", "any", "stream",
+})
+if wrong then return wrong end
 local at = 0
 local function take() at = at + 1 return ARGV[at] end
 local function revision(object)

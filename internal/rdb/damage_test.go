@@ -3,6 +3,7 @@ package rdb_test
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,58 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
+
+// A script that meets a value of another type writes nothing: half a commit would be one that
+// nobody hears of, and a unit without its command would wait for ever.
+func TestMistypedKeysLeaveNothingHalfWritten(t *testing.T) {
+	url := servers.Empty(t, rdbtest.Kinds[0])
+	db, c := open(t, url), shop()
+	c.Events = []oprc.Event{{Type: "applied", Key: "shop"}}
+	client, _ := raw(t, url).(*redis.Client)
+	mistype := func(key string, write func() error) {
+		was := client.Dump(t.Context(), key).Val()
+		client.Del(t.Context(), key)
+		if err := client.RPush(t.Context(), key, "x").Err(); err != nil {
+			t.Fatal(err)
+		}
+		before := dumped(t, client)
+		if err := write(); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s is of another type: got %v, want an error that names it", key, err)
+		}
+		equal(t, dumped(t, client), before)
+		client.Del(t.Context(), key)
+		if was != "" {
+			if err := client.Restore(t.Context(), key, 0, was).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const catalog, env = "oaas_pm:{catalog}:", "oaas_pm:{env:edge}:"
+	for _, key := range []string{
+		catalog + "digests", catalog + "packages", catalog + "environments", catalog + "classes", catalog + "functions", catalog + "deployments",
+		"oaas.pm.{catalog}.events", catalog + "known", catalog + "ledger", catalog + "gone", catalog + "history:shop",
+	} {
+		mistype(key, func() error { _, err := db.Commit(t.Context(), c); return err })
+	}
+	if err := write(t, db, c); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{env + "units", env + "digests", "oaas.pm.{env:edge}.commands", env + "fence", env + "status"} {
+		mistype(key, func() error {
+			return db.Dispatch(t.Context(), "edge", []oprc.Command{command(unit("shop.record", 0, 0, "edge"), oprc.Deploy, 1)}, 0)
+		})
+	}
+}
+
+// dumped is all that a Redis holds.
+func dumped(t *testing.T, c *redis.Client) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, key := range c.Keys(t.Context(), "*").Val() {
+		out[key] = c.Dump(t.Context(), key).Val()
+	}
+	return out
+}
 
 // What is no unit of an environment among its units is no unit of a plan either, and is
 // dropped; so is half of one that does not run. Nothing else is.

@@ -19,7 +19,9 @@ import (
 //	ARGV  1 fence, 0 for none
 //	      then for each command: id, type, generation, specHash, revision, ts, unit, record
 //	      -> {"ok", id, generation now, …} with those that were refused, or {"fenced", token}
-var dispatch = redis.NewScript(saneToken + bump + `
+var dispatch = redis.NewScript(saneToken + bump + typed + `
+local wrong = mistyped({"hash", "hash", "stream", "string", "hash", "any"})
+if wrong then return wrong end
 if ARGV[1] ~= "0" then
   local seen = redis.call("GET", KEYS[4])
   if sane(seen) > tonumber(ARGV[1]) then return {"fenced", seen} end
