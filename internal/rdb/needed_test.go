@@ -21,7 +21,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
-var partHistories = flag.Int("part.histories", 4, "random histories in which plans on parts are compared with plans on everything")
+var partHistories = flag.Int("part.histories", 12, "random histories in which plans on parts are compared with plans on everything")
 
 // A plan on those parts of live state that it depends on is the plan on everything, byte for
 // byte, in every state of random histories: with names that come to exist and go, keys that
