@@ -241,7 +241,7 @@ vulnerabilities: $(BIN)/govulncheck ## look for known vulnerabilities in what is
 release-files:
 	rm -rf build/release
 	mkdir -p build/release/completions build/release/man
-	CGO_ENABLED=0 go build -trimpath -o build/release/ ./cmd/oprc ./cmd/oprc-crm
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/release/ ./cmd/oprc ./cmd/oprc-crm
 	build/release/oprc completion bash > build/release/completions/oprc.bash
 	build/release/oprc completion zsh > build/release/completions/_oprc
 	build/release/oprc completion fish > build/release/completions/oprc.fish
