@@ -69,7 +69,7 @@ end
 //	      -> {"done", version, "" or "unindexed": the index does not follow}, {"fenced", token},
 //	         or {"moved", version now, ledger now}
 var commit = redis.NewScript(versions + indexed + typed + `
-local wrong = mistyped({
+local wrong = mistyped({ -- the index is derived, and is deleted below
   "hash", "hash", "hash", "hash", "hash", "hash", "hash", "hash", "stream", "set", "hash", "string", "hash", "any", "any", "stream",
 })
 if wrong then return wrong end
@@ -96,6 +96,8 @@ end
 if of == "" then redis.call("HSET", KEYS[11], "id", new, "format", format) end
 redis.call("HSET", KEYS[11], "commit", token)
 local index, refs = KEYS[14], KEYS[15]
+if not fits(index, "hash") then redis.call("DEL", index) end
+if not fits(refs, "zset") then redis.call("DEL", refs) end
 local follows = names(index, refs, is)
 if not follows and redis.call("EXISTS", KEYS[3], KEYS[7], index, refs) == 0 then follows = true end
 local now = advance(KEYS[12])

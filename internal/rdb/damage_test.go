@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
 
@@ -47,6 +48,18 @@ func TestMistypedKeysLeaveNothingHalfWritten(t *testing.T) {
 	}
 	if err := write(t, db, c); err != nil {
 		t.Fatal(err)
+	}
+	for _, key := range []string{catalog + "index", catalog + "refs"} {
+		client.Del(t.Context(), key)
+		if err := client.RPush(t.Context(), key, "x").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if sound, err := rdb.IndexIsOf(db, t.Context(), must(db.Live(t.Context()))(t).Version); sound || err != nil {
+			t.Errorf("%s is of another type: the index is believed, %v", key, err)
+		}
+		if err := write(t, db, shop()); err != nil {
+			t.Errorf("%s is of another type: %v", key, err)
+		}
 	}
 	for _, key := range []string{env + "units", env + "digests", "oaas.pm.{env:edge}.commands", env + "fence", env + "status"} {
 		mistype(key, func() error {

@@ -5,6 +5,9 @@ import "github.com/oaas-platform/oprc/internal/oprc"
 // DispatchOnly is Dispatch without the look at the catalogue that comes before.
 var DispatchOnly = (*DB).dispatch
 
+// IndexIsOf is the look at the index before it is followed.
+var IndexIsOf = (*DB).indexIsOf
+
 // What decodes entries, and what writes them.
 var (
 	ParseReport   = parseReport

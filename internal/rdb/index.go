@@ -36,8 +36,12 @@ import (
 // indexed is Lua: what keeps the index. It needs versions.
 const indexed = `
 local function length(index, refs) return redis.call("ZCARD", refs) .. " " .. redis.call("HLEN", index) end
+local function fits(key, want)
+  local is = redis.call("TYPE", key)["ok"]
+  return is == "none" or is == want
+end
 local function names(index, refs, version)
-  return redis.call("HGET", index, "version") == version .. " " .. length(index, refs)
+  return fits(index, "hash") and fits(refs, "zset") and redis.call("HGET", index, "version") == version .. " " .. length(index, refs)
 end
 local function name(index, refs, version)
   redis.call("HSET", index, "version", "")
