@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,8 @@ const (
 	// objectCache and largeObject bound what reading objects keeps in memory.
 	objectCache = 32 * gitcache.MiByte
 	largeObject = 1 << 20
+	// abandoned is the time since the last write after which nobody writes to an unfinished pack any more.
+	abandoned = time.Hour
 )
 
 // A remote is one repository: on this machine, or elsewhere with a mirror here.
@@ -339,6 +342,12 @@ func openMirror(dir string) (*git.Repository, *filesystem.Storage, error) {
 	s := filesystem.NewStorageWithOptions(osfs.New(dir), gitcache.NewObjectLRU(objectCache), filesystem.Options{
 		KeepDescriptors: true, LargeObjectThreshold: largeObject,
 	})
+	for _, name := range unfinished(s) {
+		// A process that was killed cannot clean up; one that runs may be writing to a younger one.
+		if f, err := os.Stat(name); err == nil && time.Since(f.ModTime()) > abandoned {
+			_ = os.Remove(name)
+		}
+	}
 	repo, err := git.Open(s, nil)
 	if errors.Is(err, git.ErrRepositoryNotExists) {
 		repo, err = git.Init(s, nil)
@@ -383,7 +392,7 @@ func (r *remote) fetch(ctx context.Context, specs ...config.RefSpec) error {
 	}
 	err = r.fetchInto(ctx, s, specs)
 	if err := errors.Join(err, s.Close()); err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(fresh))
 	}
 	err = errors.Join(r.storage.Close(), os.RemoveAll(r.dir), os.Rename(fresh, r.dir))
 	r.repo, r.storage = nil, nil
@@ -399,6 +408,7 @@ func (r *remote) fetchInto(ctx context.Context, s *filesystem.Storage, specs []c
 		return r.unavailable(ctx, err)
 	}
 	const moreThanAListing = 10
+	before := unfinished(s)
 	_, err = request(ctx, r, "fetch", func(ctx context.Context) (struct{}, error) {
 		return within(ctx, moreThanAListing*r.o.Timeout, r.isSSH, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, r.handle(s).FetchContext(ctx, &git.FetchOptions{
@@ -410,10 +420,27 @@ func (r *remote) fetchInto(ctx context.Context, s *filesystem.Storage, specs []c
 	switch {
 	case err == nil, errors.Is(err, git.NoErrAlreadyUpToDate):
 		return nil
-	case damaged(err):
+	}
+	// go-git leaves a pack that did not arrive whole: a full disk would stay full, and
+	// a line that breaks often would fill one.
+	for _, name := range unfinished(s) {
+		if !slices.Contains(before, name) {
+			_ = os.Remove(name) // the error at hand matters more
+		}
+	}
+	if damaged(err) {
 		return fmt.Errorf("git mirror of %s: %w", r.shown, err)
 	}
 	return r.unavailable(ctx, err)
+}
+
+// unfinished names the packs of a mirror that have not arrived whole.
+func unfinished(s *filesystem.Storage) []string {
+	names, err := filepath.Glob(filepath.Join(s.Filesystem().Root(), "objects", "pack", "tmp_pack_*"))
+	if err != nil {
+		return nil // the pattern is right
+	}
+	return names
 }
 
 // within gives work a deadline. go-git's SSH does not heed a context while it

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,6 +121,63 @@ func TestDamagedMirrorIsReplaced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A pack that broke off is not kept: a full disk would stay full of it.
+func TestBrokenPackIsRemoved(t *testing.T) {
+	w := newWork(t)
+	noise := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	w.commit("noise.bin", string(noise))
+	w.commit("a.yaml", "name: a\n")
+	srv := w.Serve(t)
+	whole := srv.Config.Handler
+	var cut atomic.Bool
+	broken := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && cut.Load() {
+			rw = &breaking{rw, len(noise) / 2}
+		}
+		whole.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(broken.Close)
+	o := gitsource.Options{URL: broken.URL + "/acme/shop.git", CacheDir: t.TempDir()}
+
+	cut.Store(true)
+	if _, err := open(t, o).Poll(t.Context(), time.Now()); err == nil {
+		t.Fatal("half a pack was taken")
+	}
+	packs := filepath.Join(glob(t, filepath.Join(o.CacheDir, "*"))[0], "objects", "pack")
+	if left, err := filepath.Glob(filepath.Join(packs, "*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+
+	// What a process that was killed left is removed later.
+	old, young := filepath.Join(packs, "tmp_pack_1"), filepath.Join(packs, "tmp_pack_2")
+	for name, at := range map[string]time.Time{old: time.Now().Add(-2 * time.Hour), young: time.Now()} {
+		if err := errors.Join(os.MkdirAll(packs, 0o755), os.WriteFile(name, nil, 0o600), os.Chtimes(name, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cut.Store(false)
+	if got := read(t, open(t, o)); got["a.yaml"] != "name: a\n" {
+		t.Errorf("got %v", got)
+	}
+	if left := glob(t, filepath.Join(packs, "tmp_pack_*")); !slices.Equal(left, []string{young}) {
+		t.Errorf("left: %v, want %s", left, young)
+	}
+}
+
+// A breaking writer breaks the connection after so many bytes.
+type breaking struct {
+	http.ResponseWriter
+	after int
+}
+
+func (b *breaking) Write(p []byte) (int, error) {
+	if b.after -= len(p); b.after < 0 {
+		panic(http.ErrAbortHandler)
+	}
+	return b.ResponseWriter.Write(p)
 }
 
 func overwrite(t *testing.T, name, content string) {
