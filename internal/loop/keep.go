@@ -108,6 +108,13 @@ func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 	if len(dropped) > 0 {
 		l.Log.Warn("among the records of units was what is no unit: it is dropped", "ids", strings.Join(dropped, ", "))
 	}
+	altered, err := l.Store.MendIndex(ctx, l.Now())
+	if altered {
+		l.Log.Warn("the index of who refers to whom was altered by hand: it is made anew")
+	}
+	if err != nil {
+		return err
+	}
 	if err := l.watchEnvironments(ctx, live, token); err != nil {
 		return err
 	}

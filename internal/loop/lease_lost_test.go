@@ -75,6 +75,8 @@ func TestRefusedTokenIsDoubted(t *testing.T) {
 
 func (l *lossy) Mend(context.Context) ([]string, error) { return nil, nil }
 
+func (l *lossy) MendIndex(context.Context, time.Time) (bool, error) { return false, nil }
+
 func (l *lossy) Weed(context.Context, int64) ([]string, error) { return nil, nil }
 
 func (l *lossy) BeginHistories(context.Context, plan.Live, time.Time) ([]string, error) {

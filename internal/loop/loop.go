@@ -56,8 +56,10 @@ type SourceStore interface {
 	// acknowledged, with their generations; except what it seems to have abandoned.
 	CommandsHeld(ctx context.Context, env string) (map[string]int64, error)
 	// Mend sets aside what holds a value of another type where the ledger has a key;
-	// BeginHistories begins histories that are gone anew. Both say what they did.
+	// MendIndex makes the index of references anew where it was altered;
+	// BeginHistories begins histories that are gone anew. All say what they did.
 	Mend(ctx context.Context) ([]string, error)
+	MendIndex(ctx context.Context, now time.Time) (altered bool, err error)
 	BeginHistories(ctx context.Context, live plan.Live, now time.Time) ([]string, error)
 	// Weed drops what the last reading found among the units of environments that is none
 	// of them, or half of one that does not run, and returns the ids.

@@ -57,6 +57,7 @@ type DB struct {
 	partsFrom int64 // see Options
 
 	histories, runtimes atomic.Int64 // those that were looked for
+	indexed             atomic.Int64 // when the index was compared last, in milliseconds
 
 	connects atomic.Int64 // connections that were made so far
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/redis/go-redis/v9"
@@ -187,6 +188,120 @@ func flag(on bool) string {
 		return "1"
 	}
 	return ""
+}
+
+// indexEvery is the pause between two comparisons of the index with the records.
+const indexEvery = time.Minute
+
+// MendIndex compares the index with the records from time to time, and has it made anew
+// where it was altered past all scripts: plans on parts follow it. It reports whether it was.
+func (d *DB) MendIndex(ctx context.Context, now time.Time) (altered bool, err error) {
+	if last := d.indexed.Load(); now.Sub(time.UnixMilli(last)) < indexEvery && now.UnixMilli() >= last {
+		return false, nil
+	}
+	altered, version, err := d.compareIndex(ctx)
+	if err != nil {
+		return false, err
+	}
+	d.indexed.Store(now.UnixMilli())
+	if !altered {
+		return false, nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := disbelieve.Run(bounded, d.c, []string{d.k.index(), d.k.refs()}, version).Err(); err != nil {
+		return true, d.wrap(ctx, err)
+	}
+	return true, d.reindex(ctx)
+}
+
+// IndexAltered returns the key of the index if that is believed, and is not what the
+// records say.
+func (d *DB) IndexAltered(ctx context.Context) (string, error) {
+	altered, _, err := d.compareIndex(ctx)
+	if err != nil || !altered {
+		return "", err
+	}
+	return d.k.index(), nil
+}
+
+// compareIndex compares an index that is believed with the records, where none of those is
+// damaged itself, and nobody writes meanwhile.
+func (d *DB) compareIndex(ctx context.Context) (altered bool, version int64, err error) {
+	c, err := d.readCatalogue(ctx)
+	if err != nil || len(c.damaged) > 0 || int64(len(c.packages)) < d.partsFrom {
+		return false, 0, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	answer, err := wholeIndex.Run(bounded, d.c, []string{d.k.index(), d.k.refs(), d.k.version()}, c.version).Slice()
+	if err != nil || len(answer) == 0 {
+		return false, 0, d.wrap(ctx, err)
+	}
+	index, refs := indexOfRecords(c)
+	is := pairs(answer[0])
+	delete(is, "version")
+	return !maps.Equal(is, index) || !slices.Equal(texts(answer[1]), refs), c.version, nil
+}
+
+// wholeIndex is the index, if the catalogue is of a version and the index names it.
+//
+//	KEYS  1 index  2 refs  3 version
+//	ARGV  1 version
+//	      -> {fields and values, members}, or nothing
+var wholeIndex = redis.NewScript(versions + indexed + `
+if version(KEYS[3]) ~= ARGV[1] or not names(KEYS[1], KEYS[2], ARGV[1]) then return {} end
+return {redis.call("HGETALL", KEYS[1]), redis.call("ZRANGE", KEYS[2], 0, -1)}`)
+
+// disbelieve lets the index name no version, if it names this one.
+//
+//	KEYS  1 index  2 refs
+//	ARGV  1 version
+var disbelieve = redis.NewScript(indexed + `
+if names(KEYS[1], KEYS[2], ARGV[1]) then redis.call("HDEL", KEYS[1], "version") end
+return 1`)
+
+// indexOfRecords is what the scripts make of the records: the fields of the index, without
+// its version, and what refs holds, in order.
+func indexOfRecords(c *catalogue) (index map[string]string, refs []string) {
+	index = map[string]string{}
+	sums, placed := map[string]int{}, map[string]int{}
+	for key, dep := range c.deployments {
+		entry := deploymentEntry(dep)
+		if entry == "" {
+			continue
+		}
+		index[object(oprc.KindDeployment, key)] = entry
+		refs = append(refs, "p "+dep.Pkg+" "+key)
+		for env, n := range plan.UnitsByEnvironment(dep) {
+			if indexable(env) {
+				sums["units/"+env] += n
+				placed[dep.Pkg] += n
+			}
+		}
+	}
+	for name, rec := range c.packages {
+		entry := packageEntry(rec)
+		index[object(oprc.KindPackage, name)] = entry
+		lines := strings.Split(entry, "\n")
+		for _, line := range lines[2:] {
+			refs = append(refs, line+" "+name)
+		}
+		origin := "origin/" + strings.TrimPrefix(lines[0], "=") + "/"
+		sums[origin+"packages"]++
+		sums[origin+"classes"] += len(rec.Spec.Classes)
+		sums[origin+"units"] += placed[name]
+	}
+	for name, n := range placed {
+		sums["placed/"+name] = n
+	}
+	for field, n := range sums {
+		if n != 0 {
+			index[field] = strconv.Itoa(n)
+		}
+	}
+	slices.Sort(refs)
+	return index, slices.Compact(refs)
 }
 
 // related returns what the index lists under kinds of lines and names: for each "kind name"

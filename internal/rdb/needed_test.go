@@ -300,12 +300,68 @@ func (h *partHistory) rebuilt() {
 	if _, follows, err := h.open().LiveFor(h.Context(), plan.Part{}); err != nil || !follows {
 		return
 	}
+	if key, err := h.open().IndexAltered(h.Context()); key != "" || err != nil {
+		h.Errorf("an index that nobody altered: %q, %v", key, err)
+	}
 	was := h.index()
 	h.server.HDel("oaas_pm:{catalog}:index", "version")
 	h.apply(reconcile.Request{Files: h.files([]oprc.Package{{Name: "last"}}, nil), Scope: plan.Scope{Origin: "cli"}})
 	h.apply(reconcile.Request{Scope: plan.Scope{Origin: "cli", Delete: []string{"last"}}})
 	if diff := cmp.Diff(h.index(), was); diff != "" {
 		h.Errorf("the index, -made anew +as kept:\n%s", diff)
+	}
+}
+
+// An index whose lengths agree and whose words do not is believed by plans on parts, until
+// somebody compares it with the records: then it is made anew.
+func TestAnAlteredIndexIsFoundAndMadeAnew(t *testing.T) {
+	const index, refs = "oaas_pm:{catalog}:index", "oaas_pm:{catalog}:refs"
+	now := time.Now()
+	for name, alter := range map[string]func(*partHistory){
+		"another name in a reference": func(h *partHistory) {
+			must(h.server.ZRem(refs, "r lib p"))(h.T)
+			must(h.server.ZAdd(refs, 0, "r other p"))(h.T)
+		},
+		"another number of units":    func(h *partHistory) { h.server.HSet(index, "units/e0", "77") },
+		"another size of an origin":  func(h *partHistory) { h.server.HSet(index, "origin/cli/classes", "77") },
+		"another entry of a package": func(h *partHistory) { h.server.HSet(index, "package/p", "=api\n1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newPartHistory(t, rand.New(rand.NewPCG(1, 1)))
+			lib := oprc.Package{Name: "lib", Classes: []oprc.Class{{Name: "C", StateType: oprc.StateNormal}}}
+			p := oprc.Package{
+				Name: "p", Classes: []oprc.Class{{Name: "C", StateType: oprc.StateNormal, Parents: []string{"lib.C"}}},
+				Deployments: []oprc.Deployment{{Key: ".C", PartitionCount: 1, ReplicaCount: 1, TargetEnvs: []string{"e0"}}},
+			}
+			for _, spec := range []oprc.Package{lib, p} { // the second commit follows the index that the first one left
+				h.apply(reconcile.Request{Files: h.files([]oprc.Package{spec}, nil), Scope: plan.Scope{Origin: "cli"}})
+			}
+			sound := h.index()
+			if altered, err := h.open().MendIndex(t.Context(), now); altered || err != nil {
+				t.Fatalf("a sound index: altered %v, %v", altered, err)
+			}
+			alter(h)
+			if key, err := h.open().IndexAltered(t.Context()); key != index || err != nil {
+				t.Errorf("found %q, %v; want %s", key, err, index)
+			}
+			daemon := h.open()
+			if altered, err := daemon.MendIndex(t.Context(), now); !altered || err != nil {
+				t.Errorf("altered %v, %v; want it found", altered, err)
+			}
+			if diff := cmp.Diff(sound, h.index()); diff != "" {
+				t.Errorf("the index, -as it was +mended:\n%s", diff)
+			}
+			if _, follows, err := h.open().LiveFor(t.Context(), plan.Part{Names: []string{"p"}}); !follows || err != nil {
+				t.Errorf("followed %v, %v after it was mended", follows, err)
+			}
+			alter(h)
+			if altered, _ := daemon.MendIndex(t.Context(), now.Add(time.Second)); altered {
+				t.Error("compared again after a second")
+			}
+			if altered, _ := daemon.MendIndex(t.Context(), now.Add(2*time.Minute)); !altered {
+				t.Error("not compared again after two minutes")
+			}
+		})
 	}
 }
 
