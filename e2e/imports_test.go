@@ -118,7 +118,7 @@ var homes = map[string][]string{
 // context, identities by chance.
 var calls = map[string][]string{
 	"time.Now":           {"internal/cli", "internal/rdb", "crm", "crm/docker", "crm/classruntime", "examples"},
-	"time.Since":         {"internal/cli", "internal/rdb", "crm", "crm/docker", "crm/classruntime", "examples"},
+	"time.Since":         {"internal/cli", "internal/rdb", "internal/gitsource", "crm", "crm/docker", "crm/classruntime", "examples"},
 	"time.Until":         {"internal/cli", "internal/rdb", "crm", "crm/docker", "crm/classruntime", "examples"},
 	"os.Getenv":          {"internal/cli", "cmd/oprc-crm", "examples"},
 	"os.LookupEnv":       {"internal/cli", "examples"},
