@@ -16,7 +16,7 @@ const (
 	mostHeld   = 1024 // commands in hand at once
 	readBlock  = time.Second
 	firstPause = 100 * time.Millisecond // after a failure, doubling
-	lastPause  = 5 * time.Second
+	lastPause  = 2 * time.Second        // Redis fails over in seconds; more would double the time without it
 )
 
 // consumeLoop reads commands until ctx ends. After a failure it begins again, with
