@@ -100,6 +100,9 @@ if not fits(index, "hash") then redis.call("DEL", index) end
 if not fits(refs, "zset") then redis.call("DEL", refs) end
 local follows = names(index, refs, is)
 if not follows and redis.call("EXISTS", KEYS[3], KEYS[7], index, refs) == 0 then follows = true end
+local function keep(object, entry) -- what somebody altered cannot be counted from: then it does not follow
+  follows = follows and pcall(put, index, refs, object, entry)
+end
 local now = advance(KEYS[12])
 for _ = 1, tonumber(take()) do
   local hash = tonumber(take())
@@ -110,7 +113,7 @@ for _ = 1, tonumber(take()) do
   if rev == "" then rev = string.format("%.0f", tonumber(revision(object)) + 1) end
   redis.call("HSET", KEYS[2], object, rev .. " " .. take())
   local entry = take()
-  if follows and (hash == 3 or hash == 7) then put(index, refs, object, entry) end
+  if hash == 3 or hash == 7 then keep(object, entry) end
   if hash == 4 then redis.call("SADD", KEYS[10], field) end
 end
 for _ = 1, tonumber(take()) do
@@ -120,7 +123,7 @@ for _ = 1, tonumber(take()) do
   local object = take()
   if hash == 3 or hash == 4 then redis.call("HSET", KEYS[13], object, string.format("%.0f", tonumber(revision(object)) + 1)) end
   redis.call("HDEL", KEYS[2], object)
-  if follows and (hash == 3 or hash == 7) then put(index, refs, object, "") end
+  if hash == 3 or hash == 7 then keep(object, "") end
 end
 if follows then name(index, refs, now) else redis.call("HDEL", index, "version") end
 for _ = 1, tonumber(take()) do

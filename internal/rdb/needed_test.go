@@ -365,6 +365,37 @@ func TestAnAlteredIndexIsFoundAndMadeAnew(t *testing.T) {
 	}
 }
 
+// What somebody wrote into the index does not stop a commit half-way.
+func TestNothingInTheIndexStopsACommit(t *testing.T) {
+	const index = "oaas_pm:{catalog}:index"
+	for field, value := range map[string]string{
+		"package/p": "", "deployment/p.C": "p\nmany e0", "units/e0": "many", "placed/p": "1.5", "origin/cli/units": "9223372036854775807",
+	} {
+		t.Run(field, func(t *testing.T) {
+			h := newPartHistory(t, rand.New(rand.NewPCG(1, 1)))
+			p := oprc.Package{Name: "p", Classes: []oprc.Class{{Name: "C", StateType: oprc.StateNormal}}}
+			write := func(partitions int) {
+				p.Deployments = []oprc.Deployment{{Key: ".C", PartitionCount: partitions, ReplicaCount: 1, TargetEnvs: []string{"e0"}}}
+				req := reconcile.Request{Files: h.files([]oprc.Package{p}, nil), Scope: plan.Scope{Origin: "cli"}}
+				if _, err := h.r.Apply(t.Context(), req, reconcile.Conditions{AnyRemovals: true}, reconcile.Actor{Name: "t"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(1)
+			write(2)
+			h.server.HSet(index, field, value)
+			write(3)
+			if history := must(h.db.History(t.Context(), "p", 10))(t); len(history) != 3 {
+				t.Errorf("%d entries in the history, want 3", len(history))
+			}
+			if altered, err := h.open().MendIndex(t.Context(), time.Now()); err != nil {
+				t.Errorf("mend: altered %v, %v", altered, err)
+			}
+			h.rebuilt()
+		})
+	}
+}
+
 func (h *partHistory) index() map[string]string {
 	out := map[string]string{}
 	fields, _ := h.server.HKeys("oaas_pm:{catalog}:index") // none where there is no index
