@@ -253,9 +253,11 @@ func (o *doctorOptions) environments(list []reconcile.Object) {
 		return
 	}
 	var wrong []view.Check
+	unreadable := 0
 	for _, obj := range list {
 		e := obj.Doc.(*reconcile.EnvironmentView)
 		if e.Unreadable != "" {
+			unreadable++
 			o.check("environment "+e.Name, stepError{errors.New(e.Unreadable), "A daemon sets a damaged key aside within a tick; without one, delete the key. A node that is away comes back, or gets a replica. Nothing is changed in this environment meanwhile."}, "")
 			continue
 		}
@@ -268,7 +270,9 @@ func (o *doctorOptions) environments(list []reconcile.Object) {
 			wrong = append(wrong, warning("environment "+e.Name, "no CRM has ever reported from it", "oprc crm run --env "+e.Name))
 		}
 	}
-	o.each(oprc.KindEnv, wrong, fmt.Sprintf("%d healthy", len(list)))
+	if healthy := len(list) - unreadable; healthy > 0 {
+		o.each(oprc.KindEnv, wrong, fmt.Sprintf("%d healthy", healthy))
+	}
 }
 
 func (o *doctorOptions) units(ctx context.Context, s *state) error {

@@ -16,11 +16,11 @@ import (
 // daemonTimeout is the silence after which a daemon counts as gone.
 const daemonTimeout = 15 * time.Second
 
-// register says that a daemon lives, and with which configuration. Daemons that are
-// silent are forgotten.
+// register says that a daemon lives, and with which configuration, and takes the topic
+// prefix again should Redis have lost who has it. Daemons that are silent are forgotten.
 //
-//	KEYS  1 daemons
-//	ARGV  1 holder  2 configuration  3 ms of silence after which one is gone
+//	KEYS  1 daemons  2 topic
+//	ARGV  1 holder  2 configuration  3 ms of silence after which one is gone  4 key prefix
 //	      -> {holder, "ms configuration", …} of the others
 var register = redis.NewScript(`
 local t = redis.call("TIME")
@@ -38,14 +38,15 @@ for i = 1, #all, 2 do
   end
 end
 redis.call("HSET", KEYS[1], ARGV[1], string.format("%.0f", now) .. " " .. ARGV[2])
+redis.call("SET", KEYS[2], ARGV[4], "NX")
 return others`)
 
 // Register says that a daemon lives and by which configuration, and returns the others
-// that live.
+// that live. A topic prefix that nobody has is taken, as by [DB.Claim].
 func (d *DB) Register(ctx context.Context, holder, config string) (map[string]oprc.Daemon, error) {
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	all, err := register.Run(bounded, d.c, []string{d.k.daemons()}, holder, config, daemonTimeout.Milliseconds()).StringSlice()
+	all, err := register.Run(bounded, d.c, []string{d.k.daemons(), d.k.topic()}, holder, config, daemonTimeout.Milliseconds(), d.k.N).StringSlice()
 	if err != nil {
 		return nil, d.wrap(ctx, err)
 	}
@@ -91,35 +92,41 @@ func parseDaemon(value string) oprc.Daemon {
 }
 
 // Claim takes the topic prefix for this ledger. One that another ledger has is refused: two
-// installations on one topic prefix take each other's reports.
+// installations on one topic prefix take each other's reports. That of a ledger that is gone
+// is taken.
 func (d *DB) Claim(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	if err := d.c.SetNX(bounded, d.k.topic(), d.k.N, 0).Err(); err != nil {
 		return d.wrap(ctx, err)
 	}
-	return d.claimed(ctx)
+	gone, err := d.claimed(ctx)
+	if err != nil || !gone {
+		return err
+	}
+	return d.wrap(ctx, d.c.Set(bounded, d.k.topic(), d.k.N, 0).Err())
 }
 
 // claimed refuses a topic prefix that belongs to another ledger which is there. Who may not
-// look, as the CRMs of one environment, takes it as it is.
-func (d *DB) claimed(ctx context.Context) error {
+// look, as the CRMs of one environment, takes it as it is. gone means that the ledger which
+// has it is there no more.
+func (d *DB) claimed(ctx context.Context) (gone bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	owner, err := d.c.Get(bounded, d.k.topic()).Result()
 	if errors.Is(err, redis.Nil) || forbidden(err) || err == nil && owner == d.k.N {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return d.wrap(ctx, err)
+		return false, d.wrap(ctx, err)
 	}
 	there, err := d.c.Exists(bounded, Keys{N: owner, T: d.k.T}.version()).Result()
 	if forbidden(err) || err == nil && there == 0 {
-		return nil
+		return err == nil, nil
 	}
 	if err != nil {
-		return d.wrap(ctx, err)
+		return false, d.wrap(ctx, err)
 	}
-	return fmt.Errorf("%w topic prefix %q at %s: the installation with the key prefix %q has it, and this one has the key prefix %q; two on one topic prefix take each other's reports: "+
+	return false, fmt.Errorf("%w topic prefix %q at %s: the installation with the key prefix %q has it, and this one has the key prefix %q; two on one topic prefix take each other's reports: "+
 		"set OAAS_PM_MQ_TOPIC_PREFIX (mq.topicPrefix) to another one, or OAAS_PM_DB_NAME (redis.name) to %[4]q", oprc.ErrInvalid, d.k.T, d.addr, owner, d.k.N)
 }

@@ -42,7 +42,8 @@ func (d *DB) identify(ctx context.Context) error {
 	if err := d.knows(format); err != nil {
 		return err
 	}
-	return d.claimed(ctx)
+	_, err = d.claimed(ctx)
+	return err
 }
 
 // knows refuses a format that this program cannot read; "" is that of a ledger which

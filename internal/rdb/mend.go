@@ -191,17 +191,23 @@ func (d *DB) Strange(ctx context.Context) (misplaced, aside []string, err error)
 					return err
 				}
 				types := make([]*redis.StatusCmd, len(keys))
-				if _, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+				_, _ = c.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
 					for i, key := range keys {
 						types[i] = p.Type(ctx, key)
 					}
 					return nil
-				}); err != nil {
-					return err
-				}
+				})
 				mu.Lock()
 				for i, key := range keys {
-					switch is, want := types[i].Val(), d.k.typeOf(key); {
+					is, err := types[i].Result()
+					if elsewhere(err) {
+						continue
+					}
+					if err != nil {
+						mu.Unlock()
+						return err
+					}
+					switch want := d.k.typeOf(key); {
 					case isAside(key):
 						aside = append(aside, key)
 					case want != "" && is != want && is != "none":
@@ -219,6 +225,14 @@ func (d *DB) Strange(ctx context.Context) (misplaced, aside []string, err error)
 	slices.Sort(misplaced)
 	slices.Sort(aside)
 	return misplaced, aside, d.wrap(ctx, err)
+}
+
+// elsewhere reports whether err is that of a node of a Cluster about a key that it holds
+// while the key's slot is moved.
+func elsewhere(err error) bool {
+	_, moved := redis.IsMovedError(err)
+	_, ask := redis.IsAskError(err)
+	return moved || ask || redis.IsTryAgainError(err)
 }
 
 // begin begins the history of an object anew, if it is gone and the object is what it was

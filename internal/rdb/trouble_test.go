@@ -179,6 +179,9 @@ func TestHalfMigratedSlot(t *testing.T) {
 		t.Errorf("writing: got %v after %s, want that a slot is being moved", err, took)
 	}
 	equal(t, must(open(t, g.URL).Live(t.Context()))(t).Units, units)
+	if misplaced, aside, err := db.Strange(t.Context()); err != nil || len(misplaced)+len(aside) > 0 {
+		t.Errorf("looking for strange keys: %v, %v, %v", misplaced, aside, err)
+	}
 
 	for _, key := range must(from.ClusterGetKeysInSlot(t.Context(), int(slot), 100).Result())(t) {
 		do(from, "MIGRATE", host, port, key, 0, 5000)

@@ -11,6 +11,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -196,6 +197,8 @@ func (a *api) ready(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	degraded, err := a.Ready(ctx)
 	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return refuse(http.StatusServiceUnavailable, "the state gives no answer in time")
 	case err != nil:
 		return refuse(http.StatusServiceUnavailable, "%v", err)
 	case degraded != "":
