@@ -45,6 +45,21 @@ func TestHeldDeletionsHoldNothingElse(t *testing.T) {
 	}
 }
 
+// While a plan is held, the message says besides which files are invalid.
+func TestHeldPlanNamesInvalidFiles(t *testing.T) {
+	d := newDaemon(t)
+	d.repo.commit("a", "one 1", "two 1", "three 1")
+	d.start(func(c *loop.SourceConfig) { c.Guard = plan.Guard{Stops: true} })
+	d.tick()
+	d.repo.commit("b", "one 1", "name: two\nclases: []\n")
+	s := d.tick()
+	ready := condition(s, "Ready")
+	if s.Receipt.Result != oprc.ResultHeld || ready.Reason != "ApprovalNeeded" || !strings.Contains(ready.Message, "it deletes 1 of 3 packages (three)") ||
+		!strings.Contains(ready.Message, "also, files are invalid: ") || !strings.Contains(ready.Message, "clases") {
+		t.Errorf("got %s, %s: %s", s.Receipt.Result, ready.Reason, ready.Message)
+	}
+}
+
 // Files that are emptied to a name stop as much as files that go.
 func TestEmptiedFilesAreHeld(t *testing.T) {
 	d := newDaemon(t)

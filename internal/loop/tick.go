@@ -620,11 +620,15 @@ func (l *Loop) applyRest(ctx context.Context, s *sourceState, req reconcile.Requ
 	return true, l.apply(ctx, s, rest, live, *w)
 }
 
-// heldError says what waits for an approval, and how to give it.
+// heldError says what waits for an approval, how to give it, and what is invalid besides.
 func heldError(p *plan.Plan, reason string) error {
 	id := strings.TrimPrefix(p.ID, "sha256:")
 	id = id[:min(len(id), 12)]
-	return fmt.Errorf("plan %s: %s; see it: oprc show %s, approve it: oprc source approve %s: %w", id, reason, id, id, oprc.ErrHeld)
+	besides := ""
+	if invalid := p.Diagnostics.Err(); invalid != nil {
+		besides = fmt.Sprintf("; also, files are invalid: %v", invalid)
+	}
+	return fmt.Errorf("plan %s: %s; see it: oprc show %s, approve it: oprc source approve %s%s: %w", id, reason, id, id, besides, oprc.ErrHeld)
 }
 
 // guard is what holds plans of the source: after a rewind, every deletion.
