@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path"
+	"path/filepath"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/gitsource"
@@ -30,14 +32,18 @@ func (o *planOptions) plannedAs(ctx context.Context, repo repository) error {
 	if err != nil {
 		return err
 	}
-	next := loop.Proposal{Files: files, Author: o.actor().Name}
-	for i := range files {
-		files[i].Path, files[i].Found = repo.path(files[i].Path), true
-	}
-	for _, path := range unread {
-		next.Unread = append(next.Unread, repo.path(path))
-	}
 	return o.on(ctx, func(s *state) error {
+		named, err := s.namedBy(ctx, o.asSource, repo)
+		if err != nil {
+			return err
+		}
+		next := loop.Proposal{Files: files, Author: o.actor().Name}
+		for i := range files {
+			files[i].Path, files[i].Found = named(files[i].Path), true
+		}
+		for _, path := range unread {
+			next.Unread = append(next.Unread, named(path))
+		}
 		if s.reconciler != nil {
 			s.reconciler.Judge = o.policy.judge
 		}
@@ -53,6 +59,40 @@ func (o *planOptions) plannedAs(ctx context.Context, repo repository) error {
 		}
 		return o.conclude(pre.Plan, pre.Files, err, "")
 	})
+}
+
+// namedBy returns the name that a source has for a file here: the path from the root of the
+// repository or, of what is in a directory that the daemon follows, the one by which that
+// comes to it.
+func (s *state) namedBy(ctx context.Context, source string, repo repository) (func(file string) string, error) {
+	status, err := s.source(ctx, source)
+	if err != nil || status == nil || status.Rules == nil || status.Rules.Dir == "" {
+		return repo.path, err
+	}
+	dir := repository{root: status.Rules.Dir}
+	return func(file string) string {
+		if abs, err := filepath.Abs(file); err == nil && file != dirsource.Stdin {
+			if rel := dir.path(abs); rel != filepath.ToSlash(abs) {
+				return path.Join(filepath.ToSlash(status.URL), rel)
+			}
+		}
+		return repo.path(file)
+	}, nil
+}
+
+// source is what is known of a source; nil if nothing is.
+func (s *state) source(ctx context.Context, name string) (*oprc.SourceStatus, error) {
+	if of, is := s.control.(snapshotState); is {
+		status := of.snapshot.Sources[name]
+		return &status, nil
+	}
+	list, err := s.List(ctx, oprc.KindSource)
+	for _, obj := range list {
+		if status, is := obj.Doc.(*oprc.SourceStatus); is && status.Name == name {
+			return status, err
+		}
+	}
+	return nil, err
 }
 
 // PlanAs plans files as the next revision of a source that a daemon follows.

@@ -31,8 +31,14 @@ func (e *env) sources(hub *gitsource.Hub, mirrors string, configs []SourceConfig
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", sc.Name, err)
 		}
+		dir := ""
+		if _, is := src.(*dirFiles); is {
+			if dir, err = filepath.Abs(sc.URL); err != nil {
+				return nil, fmt.Errorf("source %s: %w", sc.Name, err)
+			}
+		}
 		out = append(out, loop.SourceConfig{
-			Name: sc.Name, URL: redacted(sc.URL), Ref: sc.Ref, Path: sc.Path, Source: src, Interval: sc.Interval,
+			Name: sc.Name, URL: redacted(sc.URL), Ref: sc.Ref, Path: sc.Path, Dir: dir, Source: src, Interval: sc.Interval,
 			Ignore: sc.Ignore, NoPrune: !sc.Prune, NoHeal: !sc.Heal, NoTrack: !sc.Track, Suspend: sc.Suspend, Take: sc.TakeOwnership,
 			Guard: plan.Guard{MaxDelete: sc.MaxDelete, MaxDeletePercent: sc.MaxDeletePercent, MaxBlastUnits: sc.MaxBlast, Stops: true},
 		})

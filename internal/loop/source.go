@@ -50,6 +50,7 @@ type Revision struct {
 type SourceConfig struct {
 	Name, URL, Ref, Path string   // for status; Name is the origin "git:NAME"
 	Ignore               []string // for status: what Source does not read
+	Dir                  string   // for status: the absolute path of a directory
 
 	Source   Source
 	Interval time.Duration // between polls
@@ -120,7 +121,7 @@ func (l *Loop) runSource(ctx context.Context, c SourceConfig, w *waker) error {
 
 func (c SourceConfig) rules() *oprc.SourceRules {
 	return &oprc.SourceRules{
-		Ignore: c.Ignore, Prune: !c.NoPrune, Heal: !c.NoHeal, Take: c.Take,
+		Ignore: c.Ignore, Dir: c.Dir, Prune: !c.NoPrune, Heal: !c.NoHeal, Take: c.Take,
 		MaxDelete: c.Guard.MaxDelete, MaxDeletePercent: c.Guard.MaxDeletePercent, MaxBlastUnits: c.Guard.MaxBlastUnits, Stops: c.Guard.Stops,
 	}
 }

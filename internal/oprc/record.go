@@ -164,6 +164,7 @@ type SourceMove struct {
 // SourceRules are what a source reads of its repository and what its plans may do.
 type SourceRules struct {
 	Ignore           []string `json:"ignore,omitempty"` // gitignore patterns of files not to read
+	Dir              string   `json:"dir,omitempty"`    // of a source that is a directory: its absolute path
 	Prune            bool     `json:"prune"`
 	Take             bool     `json:"takeOwnership,omitempty"`
 	Heal             bool     `json:"heal"`
