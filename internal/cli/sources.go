@@ -86,6 +86,9 @@ func (d *dirFiles) Poll(context.Context, time.Time) (loop.Revision, error) {
 	for _, f := range files {
 		sums[f.Path] = oprc.DigestBytes(f.Data)
 	}
+	for _, name := range unread { // one that is deleted keeps its package no longer
+		sums[name] = "passed over"
+	}
 	return loop.Revision{ID: shortRevision(oprc.Digest(sums)), Author: "dev"}, nil
 }
 

@@ -43,8 +43,8 @@ func Read(paths []string, stdin io.Reader) ([]oprc.File, error) {
 	return files, err
 }
 
-// ReadAll is Read, and names the files and directories that were passed over because an
-// .oprcignore file names them.
+// ReadAll is Read, and names the files and directories that were passed over: those that an
+// .oprcignore file names, and links that lead out of the directory or nowhere.
 func ReadAll(paths []string, stdin io.Reader) (files []oprc.File, unread []string, err error) {
 	r := reader{seen: map[string]bool{}}
 	files, err = r.read(paths, stdin, func(f *oprc.File, data []byte) { f.Data = data })
@@ -241,10 +241,10 @@ func (r *reader) walk(root string) error {
 		return fmt.Errorf("read %s: %w", root, err)
 	}
 	for _, name := range links {
-		if staysInside(root, name) {
-			if err := r.file(name, true); err != nil {
-				return err
-			}
+		if !staysInside(root, name) {
+			r.unread = append(r.unread, name)
+		} else if err := r.file(name, true); err != nil {
+			return err
 		}
 	}
 	return nil

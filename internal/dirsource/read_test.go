@@ -130,9 +130,12 @@ func TestReadFollowsNoLinkOutOfTheDirectory(t *testing.T) {
 		}
 	}
 	for _, root := range []string{"pkgs", "mount"} {
-		got, err := dirsource.Read([]string{root}, nil)
+		got, unread, err := dirsource.ReadAll([]string{root}, nil)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{root + "/dangling.yml", root + "/secret.yaml"}, unread); diff != "" {
+			t.Errorf("%s: passed over: -want +got:\n%s", root, diff)
 		}
 		want := []oprc.File{
 			{Path: root + "/a.yaml", Data: []byte("content of pkgs/a.yaml"), Found: true},
