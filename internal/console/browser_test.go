@@ -375,9 +375,9 @@ func TestBrowserActs(t *testing.T) {
 		t.Fatal(err)
 	}
 	act("/ui/sources/main", "Resume", "resumed")
-	act("/ui/sources/main", "Reconcile", "looked at")
+	act("/ui/sources/main", "Reconcile", "being reconciled")
 	act("/ui/plans/"+main.PlanID, "Approve", "approved")
-	act("/ui/packages/shop", "Undo", "put back")
+	act("/ui/packages/shop", "Undo", "restored")
 	b.open("/ui/packages/shop")
 	b.text("#history", "by root")
 	act("/ui/dead", "Retry…", "back in their stream")

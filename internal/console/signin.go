@@ -36,7 +36,7 @@ type signinForm struct {
 	Provider    bool
 }
 
-// show answers with the page on which one signs in, and with what went wrong before.
+// showSignin answers with the page on which one signs in, and with what went wrong before.
 func (s *server) showSignin(v *visit, status int, next, why string) error {
 	return v.render(status, "signin", "", "Sign in", signinForm{next, why, s.Provider != nil})
 }
