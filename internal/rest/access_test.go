@@ -249,8 +249,11 @@ func TestOriginsOfATokenBindSources(t *testing.T) {
 		who, held string
 		want      error
 	}{
-		{"other", "", oprc.ErrDenied}, {"elsewhere", "", oprc.ErrDenied}, {"other-approver", "", oprc.ErrDenied},
-		{"main", "it deletes too much", oprc.ErrHeld}, {"any", "it deletes too much", oprc.ErrHeld},
+		{"other", "", oprc.ErrDenied},
+		{"elsewhere", "", oprc.ErrDenied},
+		{"other-approver", "", oprc.ErrDenied},
+		{"main", "it deletes too much", oprc.ErrHeld},
+		{"any", "it deletes too much", oprc.ErrHeld},
 		{"main", "", nil},
 	} {
 		if reason = c.held; !errors.Is(apply(c.who), c.want) {
