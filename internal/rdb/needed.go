@@ -23,14 +23,8 @@ const mostParts = 500
 // Where it is true, everything was read of one version of the catalogue, and the plan comes
 // out as it does on Live.
 func (d *DB) LiveFor(ctx context.Context, part plan.Part) (plan.Live, bool, error) {
-	d.cache.mu.Lock()
-	warm := d.cache.whole != nil
-	d.cache.mu.Unlock()
-	if warm {
-		return plan.Live{}, false, nil
-	}
-	c, sound, err := d.readEnvironmentsAlone(ctx)
-	if err != nil || !sound || c.records[oprc.KindPackage] < d.partsFrom {
+	c, sound, err := d.beginParts(ctx)
+	if err != nil || !sound {
 		return plan.Live{}, false, err
 	}
 	if sound, err := d.indexIsOf(ctx, c.version); err != nil || !sound {

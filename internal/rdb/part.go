@@ -17,23 +17,33 @@ import (
 // smaller one is compared with its digests by the first reading as a whole.
 const usualPartsFrom = 2 * auditSlice
 
+// beginParts reads what every reading of parts begins with. It is false where reading
+// everything costs less.
+func (d *DB) beginParts(ctx context.Context) (*catalogue, bool, error) {
+	d.cache.mu.Lock()
+	warm := d.cache.whole != nil
+	d.cache.mu.Unlock()
+	if warm {
+		return nil, false, nil
+	}
+	c, sound, err := d.readEnvironmentsAlone(ctx)
+	if err != nil || !sound || c.records[oprc.KindPackage] < d.partsFrom {
+		return nil, false, err
+	}
+	return c, true, nil
+}
+
 // LiveOf reads of live state what some packages have there: their records, deployments and
 // digests, and their units with statuses; of environments everything but how many units
 // they have. The answer is false, and says nothing, where [DB.Live] should be asked: it
 // costs less since it has been asked before, the ledger is small, something is lost or
 // altered, or somebody wrote meanwhile.
 func (d *DB) LiveOf(ctx context.Context, packages []string) (plan.Live, bool, error) {
-	d.cache.mu.Lock()
-	warm := d.cache.whole != nil
-	d.cache.mu.Unlock()
-	if warm {
-		return plan.Live{}, false, nil
-	}
-	c, paired, err := d.readEnvironmentsAlone(ctx)
-	if err != nil || !paired || c.records[oprc.KindPackage] < d.partsFrom {
+	c, sound, err := d.beginParts(ctx)
+	if err != nil || !sound {
 		return plan.Live{}, false, err
 	}
-	sound, err := d.readPackages(ctx, c, packages)
+	sound, err = d.readPackages(ctx, c, packages)
 	if err != nil || !sound {
 		return plan.Live{}, false, err
 	}
