@@ -69,7 +69,7 @@ func TestFiveThousandChangedPackages(t *testing.T) {
 	d.ready("main", "True "+second)
 	took := time.Since(began)
 	within(t, patience, "all commands are queued", func() string {
-		if n := c.XLen(t.Context(), commandsOfEdge).Val(); n != 2*packages {
+		if n := c.XInfoStream(t.Context(), commandsOfEdge).Val().EntriesAdded; n != 2*packages {
 			return fmt.Sprintf("%d commands", n)
 		}
 		return ""
