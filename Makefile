@@ -245,7 +245,7 @@ release-files:
 	build/release/oprc completion bash > build/release/completions/oprc.bash
 	build/release/oprc completion zsh > build/release/completions/_oprc
 	build/release/oprc completion fish > build/release/completions/oprc.fish
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) build/release/oprc man build/release/man
+	CGO_ENABLED=0 go run -trimpath ./tools/man -version '$(VERSION)' -date $$(git log -1 --format=%ct) build/release/man
 	gzip -9n build/release/man/*
 	.ci/notices build/release/oprc build/release/oprc-crm > build/release/THIRD_PARTY_NOTICES
 	rm build/release/oprc build/release/oprc-crm

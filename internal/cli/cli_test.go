@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oaas-platform/oprc/internal/cli"
+	"github.com/oaas-platform/oprc/internal/manual"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
 )
@@ -211,12 +212,14 @@ func TestCompletion(t *testing.T) {
 }
 
 func TestManualPages(t *testing.T) {
-	u := newUser(t)
-	u.env = []string{"SOURCE_DATE_EPOCH=86400"}
-	dir := filepath.Join(u.home, "man")
-	u.must("man", dir)
+	dir := filepath.Join(t.TempDir(), "man")
+	if err := manual.Write(cli.Root(cli.Process{}), dir, "v1.2.3", time.Unix(86400, 0)); err != nil {
+		t.Fatal(err)
+	}
 	page, err := os.ReadFile(filepath.Join(dir, "oprc-plan.1"))
-	if err != nil || !strings.Contains(string(page), "Jan 1970") {
-		t.Errorf("got %v:\n%.200s", err, page)
+	for _, want := range []string{"Jan 1970", "v1.2.3", "*PASSWORD*"} { // the last: the default of --mask is whole
+		if err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("no %q, %v:\n%.200s", want, err, page)
+		}
 	}
 }

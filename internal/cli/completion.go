@@ -1,16 +1,9 @@
 package cli
 
 import (
-	"errors"
-	"fmt"
-	"os"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
-	"github.com/spf13/pflag"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
@@ -37,47 +30,6 @@ in bash, zsh, fish or powershell.` + exits(exitOK, exitError, exitUsage),
 			}
 			return cmd.Root().GenPowerShellCompletionWithDesc(e.raw)
 		},
-	}
-}
-
-// newMan writes the manual that packages carry. The release build calls it.
-func newMan(e *env) *cobra.Command {
-	return &cobra.Command{
-		Use: "man DIR", Short: "Write the manual pages into a directory", Hidden: true,
-		Args: args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, words []string) error {
-			if err := os.MkdirAll(words[0], 0o755); err != nil {
-				return fmt.Errorf("manual pages: %w", err)
-			}
-			day := e.now().UTC()
-			if epoch := e.getenv("SOURCE_DATE_EPOCH"); epoch != "" {
-				seconds, err := strconv.ParseInt(epoch, 10, 64)
-				if err != nil {
-					return errors.New("manual pages: SOURCE_DATE_EPOCH is not a number")
-				}
-				day = time.Unix(seconds, 0).UTC()
-			}
-			root := cmd.Root()
-			root.DisableAutoGenTag = true
-			plainStars(root)
-			return doc.GenManTree(root, &doc.GenManHeader{Title: "OPRC", Section: "1", Source: "oprc " + build().Version, Date: &day}, words[0])
-		},
-	}
-}
-
-// plainStars keeps the stars of texts, which a manual page would take for emphasis.
-func plainStars(cmd *cobra.Command) {
-	keep := func(text *string) { *text = strings.ReplaceAll(*text, "*", `\*`) }
-	keep(&cmd.Short)
-	keep(&cmd.Long)
-	each := func(f *pflag.Flag) {
-		keep(&f.Usage)
-		keep(&f.DefValue)
-	}
-	cmd.LocalNonPersistentFlags().VisitAll(each)
-	cmd.PersistentFlags().VisitAll(each)
-	for _, c := range cmd.Commands() {
-		plainStars(c)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/view"
 )
 
@@ -50,7 +50,7 @@ func variables() []variable {
 }
 
 // serviceLinks are the variables that Kubernetes makes for a Service named oaas-pm.
-var serviceLinks = regexp.MustCompile(`^OAAS_PM_(SERVICE_|PORT_[0-9]+_)`)
+var serviceLinks = lazyregexp.New(`^OAAS_PM_(SERVICE_|PORT_[0-9]+_)`)
 
 // loadConfig reads all layers. path is oprc.yaml, or "" for none; flags are those
 // of [bindConfig], or nil.
@@ -114,7 +114,7 @@ func loadEnviron(k *koanf.Koanf, environ []string) error {
 		TransformFunc: func(name, value string) (string, any) {
 			i := slices.IndexFunc(known, func(v variable) bool { return v.name == name })
 			switch {
-			case i < 0 && strings.HasPrefix(name, "OAAS_PM_") && !serviceLinks.MatchString(name):
+			case i < 0 && strings.HasPrefix(name, "OAAS_PM_") && !serviceLinks().MatchString(name):
 				errs = append(errs, fmt.Errorf("environment: unknown variable %s", name))
 				return "", nil
 			case i < 0 || value == "":

@@ -8,12 +8,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2/maybe"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/view"
 )
@@ -126,10 +126,10 @@ func (c contexts) listing() []view.Context {
 	return out
 }
 
-var secretQuery = regexp.MustCompile(`(?i)([?&][^=&]*(?:token|password|secret|key|signature)[^=&]*=)[^&#]*`)
+var secretQuery = lazyregexp.New(`(?i)([?&][^=&]*(?:token|password|secret|key|signature)[^=&]*=)[^&#]*`)
 
 // withoutSecrets is a URL without the values of parameters that are secret by name.
-func withoutSecrets(s string) string { return secretQuery.ReplaceAllString(s, "${1}xxxxx") }
+func withoutSecrets(s string) string { return secretQuery().ReplaceAllString(s, "${1}xxxxx") }
 
 // redacted is a URL without its secrets: its password, or the token in its place, and
 // parameters that are such by name. It is not parsed: several addresses

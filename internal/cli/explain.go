@@ -3,11 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/schema"
 	"github.com/oaas-platform/oprc/internal/view"
@@ -46,10 +46,10 @@ The code of a finding is explained with an example that fails and one that passe
 }
 
 // findingCode is how codes look, whatever their case.
-var findingCode = regexp.MustCompile(`^[EeWw][0-9]+$`)
+var findingCode = lazyregexp.New(`^[EeWw][0-9]+$`)
 
 func (o *explainOptions) run(path string) error {
-	if findingCode.MatchString(path) {
+	if findingCode().MatchString(path) {
 		return o.code(strings.ToUpper(path))
 	}
 	doc, err := schema.Fields(path)

@@ -41,6 +41,7 @@ func (i interruption) Error() string { return i.String() }
 // interrupt or termination signal cancels what runs, and ends a prompt command
 // even if that is busy; a second one kills.
 func Main() int {
+	delayFirstCollection()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
@@ -299,7 +299,7 @@ is a plan id or its first digits, prints the plan of that id that a source holds
 
 func (o *showOptions) run(ctx context.Context, path string) error {
 	saved, err := readPlan(path, "")
-	if errors.Is(err, oprc.ErrNotFound) && planID.MatchString(path) {
+	if errors.Is(err, oprc.ErrNotFound) && planID().MatchString(path) {
 		return o.with(ctx, func(s *state) error { return o.held(ctx, s, path) })
 	}
 	if err != nil {
@@ -316,7 +316,7 @@ func (o *showOptions) run(ctx context.Context, path string) error {
 }
 
 // planID is what may be a plan id, or its first digits.
-var planID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{6,64}$`)
+var planID = lazyregexp.New(`^(sha256:)?[0-9a-f]{6,64}$`)
 
 // held shows the plan of an id that a source holds.
 func (o *showOptions) held(ctx context.Context, s *state, id string) error {

@@ -56,9 +56,16 @@ func (e *env) output(f view.Format) view.Output {
 // hint tells a person what to do next, on stderr.
 func (e *env) hint(s string) { _, _ = io.WriteString(e.err, view.Hint(s)) }
 
+func newEnvOf(p Process) *env {
+	return &env{in: p.In, raw: p.Out, rawErr: p.Err, environ: p.Environ, now: p.Now}
+}
+
+// Root returns the tree of commands, for what describes them.
+func Root(p Process) *cobra.Command { return newRoot(newEnvOf(p), p) }
+
 // Run runs one command line and returns its exit code.
 func Run(ctx context.Context, p Process) int {
-	e := &env{in: p.In, raw: p.Out, rawErr: p.Err, environ: p.Environ, now: p.Now}
+	e := newEnvOf(p)
 	e.out = view.NewWriter(p.Out, p.Environ, view.ColorAuto)
 	e.err = view.NewWriter(p.Err, p.Environ, view.ColorAuto)
 	root := newRoot(e, p)
@@ -156,7 +163,6 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 	add(groupLook, newGet(e), newStatus(e), newDescribe(e), newTree(e), newHistory(e), newBlame(e), newEvents(e), newWhy(e), newDiff(e), newSnapshot(e), newExport(e), newInvoke(e), newLogs(e))
 	add(groupRun, daemonCommands(e)...)
 	add(groupTool, newExplain(e), newFmt(e), newConvert(e), newSchema(e), newContext(e), newDoctor(e), newCompletion(e), newVersion(e))
-	root.AddCommand(newMan(e))
 	return root
 }
 

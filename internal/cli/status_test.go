@@ -2,8 +2,6 @@ package cli_test
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -108,14 +106,5 @@ func TestErrorsNameTheContext(t *testing.T) {
 	u.must("context", "use", "prod")
 	if got := u.run("get", "packages"); got.code != 8 || !strings.Contains(got.err, "context prod: ") {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestManualPagesKeepStars(t *testing.T) {
-	u := newUser(t)
-	u.must("man", u.home)
-	page, err := os.ReadFile(filepath.Join(u.home, "oprc-plan.1"))
-	if err != nil || !strings.Contains(string(page), "*PASSWORD*") {
-		t.Errorf("the default of --mask is not whole: %v", err)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +25,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -102,12 +102,12 @@ func hostOf(shown string) string {
 	return ""
 }
 
-var unsafe = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+var unsafe = lazyregexp.New(`[^A-Za-z0-9._-]+`)
 
 // mirrorName is readable, and differs when the source or the URL does.
 func mirrorName(source, shown string) string {
 	sum := sha256.Sum256([]byte(source + "\n" + shown))
-	readable := strings.Trim(unsafe.ReplaceAllString(strings.TrimSuffix(path.Base(shown), ".git"), "-"), ".-")
+	readable := strings.Trim(unsafe().ReplaceAllString(strings.TrimSuffix(path.Base(shown), ".git"), "-"), ".-")
 	return fmt.Sprintf("%s-%s.git", readable, hex.EncodeToString(sum[:6]))
 }
 

@@ -1,17 +1,26 @@
 package oprc
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // MaxNameLen is the most bytes that a name may have.
 const MaxNameLen = 253
 
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
-
-// ValidName reports whether s can name a package, class, function or environment.
-func ValidName(s string) bool { return len(s) <= MaxNameLen && nameRE.MatchString(s) }
+// ValidName reports whether s can name a package, class, function or environment: letters
+// and digits, and between them also ".", "_" and "-".
+func ValidName(s string) bool {
+	if s == "" || len(s) > MaxNameLen {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case (c == '.' || c == '_' || c == '-') && 0 < i && i < len(s)-1:
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // Key returns the key of the class or function name in package pkg.
 func Key(pkg, name string) string { return pkg + "." + name }

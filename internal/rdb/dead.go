@@ -142,7 +142,7 @@ func (d *DB) RetryDead(ctx context.Context, env, id string) error {
 
 // checkLetter refuses what is no id of a dead letter.
 func checkLetter(id string) error {
-	if !streamID.MatchString(id) {
+	if !streamID().MatchString(id) {
 		return fmt.Errorf("%w: %q is no id of a dead letter, such as 1719000000000-0", oprc.ErrInvalid, clip(id))
 	}
 	return nil

@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -110,10 +110,10 @@ func (d *DB) FirstEvent(ctx context.Context) (string, error) {
 	return msgs[0].ID, nil
 }
 
-var streamID = regexp.MustCompile(`^\d{1,19}(-\d{1,19})?$`)
+var streamID = lazyregexp.New(`^\d{1,19}(-\d{1,19})?$`)
 
 func checkID(id string) error {
-	if id != "" && !streamID.MatchString(id) {
+	if id != "" && !streamID().MatchString(id) {
 		return fmt.Errorf("%w: %q is no event id", oprc.ErrInvalid, clip(id))
 	}
 	return nil

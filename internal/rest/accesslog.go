@@ -3,18 +3,19 @@ package rest
 import (
 	"crypto/rand"
 	"net/http"
-	"regexp"
 	"time"
+
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 )
 
-var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var requestID = lazyregexp.New(`^[A-Za-z0-9._-]{1,64}$`)
 
 // logged gives every request an id, which its answer carries, and writes one line
 // about it at debug level; about what took long or failed, at info.
 func (a *api) logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
-		if !requestID.MatchString(id) {
+		if !requestID().MatchString(id) {
 			id = rand.Text()
 		}
 		w.Header().Set("X-Request-Id", id)

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -58,13 +58,13 @@ func (a *api) history(w http.ResponseWriter, r *http.Request) error {
 	return a.reply(w, r, http.StatusOK, paged(win, all))
 }
 
-var eventID = regexp.MustCompile(`^\d{1,19}(-\d{1,19})?$`)
+var eventID = lazyregexp.New(`^\d{1,19}(-\d{1,19})?$`)
 
 // sinceOf returns the event after which to begin: where a broken stream ended, or
 // what the query says.
 func sinceOf(r *http.Request) (string, error) {
 	since := cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("since"))
-	if since != "" && !eventID.MatchString(since) {
+	if since != "" && !eventID().MatchString(since) {
 		return "", refuse(http.StatusBadRequest, "since=%s: the id of an event is needed", since)
 	}
 	return since, nil

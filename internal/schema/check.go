@@ -277,7 +277,7 @@ func (c *checker) tooLarge(n *yaml.Node, p *path) {
 
 // oddNumber reports a number whose spelling readers disagree about.
 func (c *checker) oddNumber(n *yaml.Node, p *path, f float64) {
-	if oddNumber.MatchString(n.Value) {
+	if oddNumber().MatchString(n.Value) {
 		value := strconv.FormatFloat(f, 'f', -1, 64)
 		c.report(oprc.CodeCoerced, n, p, "write "+value+", or quote it if it is a text", "%s: %s is read as the number %s", p.label(), n.Value, value)
 	}

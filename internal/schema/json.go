@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -12,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -102,7 +102,7 @@ func (p *jsonParser) value(depth int) (*yaml.Node, *jsonError) {
 		return p.number()
 	}
 	for _, word := range []struct{ text, tag string }{{"true", tagBool}, {"false", tagBool}, {"null", tagNull}} {
-		if m := jsonWord.Find(p.data[p.at:]); string(m) == word.text {
+		if m := jsonWord().Find(p.data[p.at:]); string(m) == word.text {
 			n := p.node(yaml.ScalarNode, word.tag)
 			n.Value = word.text
 			p.at += len(word.text)
@@ -187,9 +187,9 @@ func (p *jsonParser) neverClosed(err *jsonError, open int, what, end string) *js
 }
 
 var (
-	jsonWord   = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_$.-]*`)
-	jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?`)
-	numberLike = regexp.MustCompile(`^[-+.0-9A-Za-z_]+`)
+	jsonWord   = lazyregexp.New(`^[A-Za-z_$][A-Za-z0-9_$.-]*`)
+	jsonNumber = lazyregexp.New(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?`)
+	numberLike = lazyregexp.New(`^[-+.0-9A-Za-z_]+`)
 )
 
 // unexpected says what stands where something else is expected, and how to mend
@@ -199,7 +199,7 @@ func (p *jsonParser) unexpected(want string) *jsonError {
 	if len(rest) == 0 {
 		return p.fail(p.at, "the file ends here, expected "+want, "")
 	}
-	word := string(jsonWord.Find(rest))
+	word := string(jsonWord().Find(rest))
 	switch c, _ := utf8.DecodeRune(rest); {
 	case c == '/' || c == '#':
 		return p.fail(p.at, "a comment is not allowed in JSON", "remove it, or name the file *.yaml: YAML has comments that begin with `#`")
@@ -235,8 +235,8 @@ func wordHint(word string) string {
 }
 
 func (p *jsonParser) number() (*yaml.Node, *jsonError) {
-	m := jsonNumber.Find(p.data[p.at:])
-	all := numberLike.Find(p.data[p.at:])
+	m := jsonNumber().Find(p.data[p.at:])
+	all := numberLike().Find(p.data[p.at:])
 	if len(m) != len(all) {
 		hint := "remove the leading zero, or write it as a text in double quotes"
 		if digits := bytes.TrimLeft(all, "-"); len(digits) < 2 || digits[0] != '0' || digits[1] < '0' || digits[1] > '9' {

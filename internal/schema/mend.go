@@ -3,10 +3,11 @@ package schema
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 )
 
 // These hints write a value as it would be accepted.
@@ -17,7 +18,7 @@ func better(v *value, text string) string {
 	case "Text":
 		return "give it a value, or remove it" // it is empty
 	case "Name":
-		name := strings.Trim(notInNames.ReplaceAllString(text, "-"), "._-")
+		name := strings.Trim(notInNames().ReplaceAllString(text, "-"), "._-")
 		if name != "" && name != text && v.pattern.MatchString(name) && len(name) <= v.maxRunes {
 			return fmt.Sprintf("write `%s`", name)
 		}
@@ -28,8 +29,8 @@ func better(v *value, text string) string {
 }
 
 var (
-	notInNames = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
-	amount     = regexp.MustCompile(`^([0-9.]+)\s*([A-Za-z]*)$`)
+	notInNames = lazyregexp.New(`[^A-Za-z0-9._-]+`)
+	amount     = lazyregexp.New(`^([0-9.]+)\s*([A-Za-z]*)$`)
 )
 
 // unitsMeant are the units that people write, in lower case, and what they mean.
@@ -42,7 +43,7 @@ var unitsMeant = map[string]string{
 }
 
 func betterQuantity(v *value, text string) string {
-	m := amount.FindStringSubmatch(strings.TrimSpace(text))
+	m := amount().FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {
 		return ""
 	}

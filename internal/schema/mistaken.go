@@ -3,7 +3,6 @@ package schema
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,17 +11,18 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
 // What people write that is no YAML, or YAML that means something else. Each finding
 // says what is there and the line that mends it.
 
-var conflictMark = regexp.MustCompile(`(?m)^(<<<<<<<|>>>>>>>)( .*)?\r?$`)
+var conflictMark = lazyregexp.New(`(?m)^(<<<<<<<|>>>>>>>)( .*)?\r?$`)
 
 // conflict reports the first conflict of a merge that was not resolved.
 func conflict(f oprc.File) *oprc.Diagnostic {
-	m := conflictMark.FindIndex(f.Data)
+	m := conflictMark().FindIndex(f.Data)
 	if m == nil {
 		return nil
 	}
@@ -32,9 +32,9 @@ func conflict(f oprc.File) *oprc.Diagnostic {
 }
 
 var (
-	template    = regexp.MustCompile(`\{\{-?\s*[^}]*\}\}`)
-	colonTwice  = regexp.MustCompile(`^(\s*(?:- +)*[\w.-]+:\s+)([^\s"'|>\[{#].*:(?: .*|))$`)
-	closedEarly = regexp.MustCompile(`^(\s*(?:- +)*(?:[\w.-]+:\s+)?)(["'])(.*)$`)
+	template    = lazyregexp.New(`\{\{-?\s*[^}]*\}\}`)
+	colonTwice  = lazyregexp.New(`^(\s*(?:- +)*[\w.-]+:\s+)([^\s"'|>\[{#].*:(?: .*|))$`)
+	closedEarly = lazyregexp.New(`^(\s*(?:- +)*(?:[\w.-]+:\s+)?)(["'])(.*)$`)
 )
 
 // misread finds what was probably meant on the line where the parser stumbled.
@@ -54,16 +54,16 @@ func misread(file string, lines [][]byte, at oprc.Position) (oprc.Diagnostic, bo
 	}
 	for n := at.Line; n >= max(1, at.Line-1); n-- {
 		text := string(lineAt(lines, n))
-		if m := template.FindStringIndex(text); m != nil {
+		if m := template().FindStringIndex(text); m != nil {
 			return report(n, 1+utf8.RuneCountInString(text[:m[0]]), fmt.Sprintf("a template is not YAML: %s", shorten(text[m[0]:m[1]])), "render the template first, and validate what comes out")
 		}
 	}
-	if m := colonTwice.FindStringSubmatch(line); m != nil {
+	if m := colonTwice().FindStringSubmatch(line); m != nil {
 		value := strings.TrimSpace(m[2])
 		return report(at.Line, 1+utf8.RuneCountInString(m[1]), fmt.Sprintf("the value %q holds a `:`, which YAML reads as another key", shorten(value)),
 			"quote it: "+fixed(m[1]+strconv.Quote(value)))
 	}
-	if m := closedEarly.FindStringSubmatch(line); m != nil {
+	if m := closedEarly().FindStringSubmatch(line); m != nil {
 		end := strings.Index(m[3], m[2])
 		apostrophe := m[2] == "'" && end >= 0 && end+1 < len(m[3]) && isLetter(m[3][end+1])
 		if end >= 0 && end+1 < len(m[3]) && (apostrophe || strings.HasSuffix(m[3], m[2])) {
@@ -79,9 +79,9 @@ func misread(file string, lines [][]byte, at oprc.Position) (oprc.Diagnostic, bo
 			}
 		}
 	}
-	if m := keyOfLine.FindStringSubmatch(line); m != nil {
+	if m := keyOfLine().FindStringSubmatch(line); m != nil {
 		for n := at.Line - 1; n > 0; n-- {
-			above := keyOfLine.FindStringSubmatch(string(lineAt(lines, n)))
+			above := keyOfLine().FindStringSubmatch(string(lineAt(lines, n)))
 			if above == nil || above[1] != m[1] {
 				continue
 			}
@@ -96,14 +96,14 @@ func misread(file string, lines [][]byte, at oprc.Position) (oprc.Diagnostic, bo
 }
 
 var (
-	keyOfLine = regexp.MustCompile(`^( *)(- +)?([\w.-]+):(?: |$)`)
-	noSpace   = regexp.MustCompile(`^( *)((?:- +)*)(-|[–—•] *)?([A-Za-z_]\w*:)([^\s:/].*|\s.*|)$`)
+	keyOfLine = lazyregexp.New(`^( *)(- +)?([\w.-]+):(?: |$)`)
+	noSpace   = lazyregexp.New(`^( *)((?:- +)*)(-|[–—•] *)?([A-Za-z_]\w*:)([^\s:/].*|\s.*|)$`)
 )
 
 // spaced writes a line again that lacks the space behind a dash or a colon, or begins
 // with a dash that is none. It returns "" where nothing is missing.
 func spaced(line string) string {
-	m := noSpace.FindStringSubmatch(strings.TrimRight(line, "\r"))
+	m := noSpace().FindStringSubmatch(strings.TrimRight(line, "\r"))
 	if m == nil || m[3] == "" && (m[5] == "" || isSpace(m[5][0])) {
 		return ""
 	}

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -144,7 +144,7 @@ var byteOrderMark = []byte("\ufeff")
 
 // directive is a line that says which YAML a document is written in. The parser
 // knows 1.1 alone; what files use reads the same in each.
-var directive = regexp.MustCompile(`(?m)^%YAML 1\.[0-9]\b`)
+var directive = lazyregexp.New(`(?m)^%YAML 1\.[0-9]\b`)
 
 // withoutMarks returns a text without the marks that may begin its documents, and
 // with directives that the parser accepts. No token changes its line; on a line that
@@ -152,7 +152,7 @@ var directive = regexp.MustCompile(`(?m)^%YAML 1\.[0-9]\b`)
 func withoutMarks(data []byte) []byte {
 	data = bytes.TrimPrefix(data, byteOrderMark)
 	if bytes.IndexByte(data, '%') >= 0 {
-		data = directive.ReplaceAll(data, []byte("%YAML 1.1"))
+		data = directive().ReplaceAll(data, []byte("%YAML 1.1"))
 	}
 	if !bytes.Contains(data, byteOrderMark) {
 		return data

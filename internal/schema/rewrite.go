@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -128,14 +128,14 @@ func (r *rewriter) begins(at int) bool {
 // from the first key, and lines for editors.
 func (r *rewriter) belowHeader(lead, to int) int {
 	for at := lead; at < to; at = r.nextLine(at) {
-		if text := r.line(at); len(text) == 0 || forEditors.Match(text) {
+		if text := r.line(at); len(text) == 0 || forEditors().Match(text) {
 			lead = r.nextLine(at)
 		}
 	}
 	return lead
 }
 
-var forEditors = regexp.MustCompile(`^#!|yaml-language-server|-\*-|\bvim:`)
+var forEditors = lazyregexp.New(`^#!|yaml-language-server|-\*-|\bvim:`)
 
 // changed reports whether a node or one below it is not as it was read.
 func (r *rewriter) changed(n *yaml.Node) bool {
@@ -611,11 +611,11 @@ func shift(text string, by int) string {
 }
 
 // safePlain are the texts that are read as they are without quotes, everywhere.
-var safePlain = regexp.MustCompile(`^[A-Za-z_./$][A-Za-z0-9_./$:@+-]*$`)
+var safePlain = lazyregexp.New(`^[A-Za-z_./$][A-Za-z0-9_./$:@+-]*$`)
 
 // scalarText writes a scalar, in quotes where it would be read as another.
 func (r *rewriter) scalarText(n *yaml.Node) string {
-	if n.Tag != tagStr || !isJSON(r.path) && n.Style&quotedStyle == 0 && safePlain.MatchString(n.Value) && !strings.HasSuffix(n.Value, ":") && plainTag(n.Value) == tagStr {
+	if n.Tag != tagStr || !isJSON(r.path) && n.Style&quotedStyle == 0 && safePlain().MatchString(n.Value) && !strings.HasSuffix(n.Value, ":") && plainTag(n.Value) == tagStr {
 		return n.Value
 	}
 	var out bytes.Buffer

@@ -3,12 +3,13 @@ package schema
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 )
 
 const (
@@ -50,7 +51,7 @@ const maxExact = 1<<53 - 1
 // exactly.
 func inexact(n *yaml.Node) bool {
 	if n.Kind != yaml.ScalarNode || n.Tag != tagInt {
-		return n.Kind == yaml.ScalarNode && n.Tag == tagFloat && manyDigits.MatchString(n.Value)
+		return n.Kind == yaml.ScalarNode && n.Tag == tagFloat && manyDigits().MatchString(n.Value)
 	}
 	if n.Value == "-0" {
 		return false
@@ -60,11 +61,11 @@ func inexact(n *yaml.Node) bool {
 }
 
 // manyDigits are whole numbers that the parser reads as fractions for their length.
-var manyDigits = regexp.MustCompile(`^[-+]?[1-9][0-9_]*$`)
+var manyDigits = lazyregexp.New(`^[-+]?[1-9][0-9_]*$`)
 
 // oddNumber are spellings that one reader takes for octal, binary or grouped digits
 // and another for decimal digits or text.
-var oddNumber = regexp.MustCompile(`^[-+]?(0[0-9]|0[bo]|[0-9]+_)`)
+var oddNumber = lazyregexp.New(`^[-+]?(0[0-9]|0[bo]|[0-9]+_)`)
 
 // integer reads a whole number that fits an int.
 func integer(n *yaml.Node) (int, bool) {

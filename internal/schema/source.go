@@ -2,12 +2,13 @@ package schema
 
 import (
 	"bytes"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 )
 
 // A source is the text of a file with the places of its nodes: what rewrites a
@@ -143,7 +144,7 @@ func (s *source) commentedOut(n *yaml.Node, from, indent int) int {
 // has them: an item like the others of a list, or a field.
 func isEntryOf(n *yaml.Node, text []byte) bool {
 	if n.Kind == yaml.MappingNode {
-		return fieldLine.Match(text)
+		return fieldLine().Match(text)
 	}
 	item, isItem := bytes.CutPrefix(text, []byte("- "))
 	if !isItem {
@@ -162,7 +163,7 @@ func isEntryOf(n *yaml.Node, text []byte) bool {
 	})
 }
 
-var fieldLine = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*:(\s|$)`)
+var fieldLine = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_.-]*:(\s|$)`)
 
 // tail returns the offset behind the comments that follow a block and are
 // indented as it is: they belong to its last entry. A comment right above what

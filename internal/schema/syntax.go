@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
@@ -55,7 +55,7 @@ func syntaxError(f oprc.File, data []byte, err error) oprc.Diagnostic {
 		}
 		d := finding(oprc.CodeSyntax, pos, message)
 		d.Hint = c.hint
-		if m := noColon.FindStringSubmatch(string(lineAt(lines, pos.Line))); c.opened && d.Hint == "" && m != nil {
+		if m := noColon().FindStringSubmatch(string(lineAt(lines, pos.Line))); c.opened && d.Hint == "" && m != nil {
 			d.Hint = "write " + fixed(m[1]+": "+m[2])
 		}
 		return d
@@ -100,11 +100,11 @@ var complaints = []struct {
 }
 
 // noColon is a key and a value without a colon between them.
-var noColon = regexp.MustCompile(`^((?:\s|- )*[A-Za-z_][\w.-]*)\s+([^\s:#]+)\s*$`)
+var noColon = lazyregexp.New(`^((?:\s|- )*[A-Za-z_][\w.-]*)\s+([^\s:#]+)\s*$`)
 
 var (
-	opensQuote = regexp.MustCompile(`^(\s*(?:- +)*(?:[^\s:#"']+: +)?)(["'])`)
-	opensFlow  = regexp.MustCompile(`^(\s*(?:- +)*(?:[^\s:#"']+: +)?)([\[{])`)
+	opensQuote = lazyregexp.New(`^(\s*(?:- +)*(?:[^\s:#"']+: +)?)(["'])`)
+	opensFlow  = lazyregexp.New(`^(\s*(?:- +)*(?:[^\s:#"']+: +)?)([\[{])`)
 )
 
 // neverClosed finds the quote or bracket that was opened above the place where
@@ -114,7 +114,7 @@ func neverClosed(file string, lines [][]byte, at oprc.Position) (oprc.Diagnostic
 	quotes := map[byte]bool{}
 	for n := at.Line; n >= max(1, at.Line-maxBacktrack); n-- {
 		line := lineAt(lines, n)
-		if m := opensQuote.FindSubmatchIndex(line); m != nil && n < at.Line {
+		if m := opensQuote().FindSubmatchIndex(line); m != nil && n < at.Line {
 			quote, rest := line[m[4]], line[m[5]:]
 
 			if bytes.IndexByte(rest, quote) < 0 && quotes[quote] {
@@ -124,7 +124,7 @@ func neverClosed(file string, lines [][]byte, at oprc.Position) (oprc.Diagnostic
 			}
 		}
 		open := balance(line)
-		if m := opensFlow.FindSubmatchIndex(line); m != nil && n < at.Line && open > 0 && closed == 0 {
+		if m := opensFlow().FindSubmatchIndex(line); m != nil && n < at.Line && open > 0 && closed == 0 {
 			what, end := "list", "]"
 			if line[m[4]] == '{' {
 				what, end = "mapping", "}"

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 )
 
 // writeJSON prints v indented, with empty lists where Go has nil ones.
@@ -51,7 +52,7 @@ func writeYAML(w io.Writer, v any) error {
 // readers take for a boolean keeps its own.
 func block(n *yaml.Node) {
 	switch {
-	case n.Kind == yaml.ScalarNode && n.Tag == "!!str" && oldBool.MatchString(n.Value):
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!str" && oldBool().MatchString(n.Value):
 		n.Style = yaml.SingleQuotedStyle
 	case n.Kind == yaml.ScalarNode, len(n.Content) > 0:
 		n.Style = 0
@@ -63,7 +64,7 @@ func block(n *yaml.Node) {
 
 // oldBool are texts that YAML 1.1 reads as a boolean, a number to the base of 60, or
 // the keys = and <<.
-var oldBool = regexp.MustCompile(`^((?i:y|n|yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|=|<<)$`)
+var oldBool = lazyregexp.New(`^((?i:y|n|yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|=|<<)$`)
 
 // marshal is JSON without HTML escapes and without null lists.
 func marshal(v any) ([]byte, error) {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"k8s.io/client-go/util/jsonpath"
 
+	"github.com/oaas-platform/oprc/internal/lazyregexp"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
@@ -207,18 +207,18 @@ func (o Output) Sort(list []reconcile.Object, by Sorter) error {
 	return nil
 }
 
-var styles = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+var styles = lazyregexp.New(`\x1b\[[0-9;]*m`)
 
-func plainText(cell string) string { return styles.ReplaceAllString(cell, "") }
+func plainText(cell string) string { return styles().ReplaceAllString(cell, "") }
 
 // compareCells orders numbers as numbers, and what begins with one, such as 2/3, by it.
 func compareCells(a, b string) int {
-	x, errX := strconv.ParseFloat(leadingNumber.FindString(a), 64)
-	y, errY := strconv.ParseFloat(leadingNumber.FindString(b), 64)
+	x, errX := strconv.ParseFloat(leadingNumber().FindString(a), 64)
+	y, errY := strconv.ParseFloat(leadingNumber().FindString(b), 64)
 	if errX == nil && errY == nil && !strings.Contains(a, "T") {
 		return cmp.Or(cmp.Compare(x, y), strings.Compare(a, b))
 	}
 	return strings.Compare(a, b)
 }
 
-var leadingNumber = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?`)
+var leadingNumber = lazyregexp.New(`^-?[0-9]+(\.[0-9]+)?`)
