@@ -139,7 +139,7 @@ func Derive(ctx context.Context, r *reconcile.Reconciler, c SourceConfig, store 
 type DeriveStore interface {
 	PreviewStore
 	// AskTick makes the daemon poll the source now.
-	AskTick(ctx context.Context, source string) (ticket int64, err error)
+	AskTick(ctx context.Context, source string, with ...oprc.SourceRequest) (ticket int64, err error)
 }
 
 // A Proposal is what may become the next revision of a source.

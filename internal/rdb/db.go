@@ -84,6 +84,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil
 	}
 	d.c = redis.NewUniversalClient(where)
+	pingWhileOwing(d.c)
 	if err := d.identify(ctx); err != nil {
 		_ = d.c.Close()
 		return nil, err

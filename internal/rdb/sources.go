@@ -65,13 +65,21 @@ func requestField(r oprc.SourceRequest) string { return r.Verb + "/" + r.Name }
 
 // PutRequest asks something, in place of what the same verb asked before.
 func (d *DB) PutRequest(ctx context.Context, r oprc.SourceRequest) error {
-	if r.Verb == "" || r.Name == "" {
-		return fmt.Errorf("%w request %q: it needs a verb and a name", oprc.ErrInvalid, requestField(r))
+	document, err := requestDocument(r)
+	if err != nil {
+		return err
 	}
-	r.At, r.Until = r.At.UTC(), r.Until.UTC()
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return d.wrap(ctx, d.c.HSet(bounded, d.k.requests(), requestField(r), oprc.MustCanonical(r)).Err())
+	return d.wrap(ctx, d.c.HSet(bounded, d.k.requests(), requestField(r), document).Err())
+}
+
+func requestDocument(r oprc.SourceRequest) ([]byte, error) {
+	if r.Verb == "" || r.Name == "" {
+		return nil, fmt.Errorf("%w request %q: it needs a verb and a name", oprc.ErrInvalid, requestField(r))
+	}
+	r.At, r.Until = r.At.UTC(), r.Until.UTC()
+	return oprc.MustCanonical(r), nil
 }
 
 // dropRequest takes a request back if it is still the one that is meant.
@@ -94,7 +102,7 @@ func (d *DB) DropRequest(ctx context.Context, r oprc.SourceRequest) error {
 // less than the server's clock in milliseconds, also across the loss of all data.
 //
 //	KEYS  1 requests
-//	ARGV  1 field
+//	ARGV  1 field  2… fields and documents of requests that the tick is to meet
 //	      -> the ticket
 var ask = redis.NewScript(`
 local t = redis.call("TIME")
@@ -102,14 +110,24 @@ local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local last = tonumber(redis.call("HGET", KEYS[1], ARGV[1]) or "0")
 local text = string.format("%.0f", math.max(last + 1, now))
 redis.call("HSET", KEYS[1], ARGV[1], text)
+for i = 2, #ARGV, 2 do redis.call("HSET", KEYS[1], ARGV[i], ARGV[i + 1]) end
 return text`)
 
 // AskTick asks for a tick of a source. The receipt of a tick that began later
-// carries the ticket that is returned, or a higher one.
-func (d *DB) AskTick(ctx context.Context, source string) (ticket int64, err error) {
+// carries the ticket that is returned, or a higher one. Requests are put as by
+// [DB.PutRequest] at the same instant: no tick meets one without answering the ticket.
+func (d *DB) AskTick(ctx context.Context, source string, with ...oprc.SourceRequest) (ticket int64, err error) {
+	args := []any{ticketPrefix + source}
+	for _, r := range with {
+		document, err := requestDocument(r)
+		if err != nil {
+			return 0, err
+		}
+		args = append(args, requestField(r), document)
+	}
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	text, err := ask.Run(bounded, d.c, []string{d.k.requests()}, ticketPrefix+source).Text()
+	text, err := ask.Run(bounded, d.c, []string{d.k.requests()}, args...).Text()
 	if err != nil {
 		return 0, d.wrap(ctx, err)
 	}

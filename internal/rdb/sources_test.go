@@ -11,6 +11,12 @@ func TestRequests(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, url string) {
 		db, ctx := open(t, url), t.Context()
 		first := must(db.AskTick(ctx, "main"))(t)
+		adopt := oprc.SourceRequest{Verb: oprc.VerbAdopt, Name: "shop", Source: "side", At: at(3)}
+		with := must(db.AskTick(ctx, "side", adopt))(t)
+		equal(t, must(db.Requests(ctx))(t), oprc.Requests{Tickets: map[string]int64{"main": first, "side": with}, Asked: []oprc.SourceRequest{adopt}})
+		if err := db.DropRequest(ctx, adopt); err != nil {
+			t.Fatal(err)
+		}
 		second := must(db.AskTick(ctx, "main"))(t)
 		if second <= first || first < time.Now().Add(-time.Hour).UnixMilli() {
 			t.Errorf("tickets %d, then %d", first, second)
@@ -23,7 +29,7 @@ func TestRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		equal(t, must(db.Requests(ctx))(t), oprc.Requests{Tickets: map[string]int64{"main": second}, Asked: []oprc.SourceRequest{bad, sleep}})
+		equal(t, must(db.Requests(ctx))(t), oprc.Requests{Tickets: map[string]int64{"main": second, "side": with}, Asked: []oprc.SourceRequest{bad, sleep}})
 
 		// A suspension is shown whether or not a daemon has heard of it.
 		if err := db.PutSource(ctx, oprc.SourceStatus{Name: "main"}, nil, 0); err != nil {

@@ -218,6 +218,44 @@ func TestParallelReadsOfAHungRedis(t *testing.T) {
 	}
 }
 
+// Who makes several calls to a Redis that hangs, while others wait for it too, does not wait
+// the whole time for each of them; and all is as before when it answers.
+func TestManyCallsToAHungRedis(t *testing.T) {
+	server := rdbtest.Start(t, "")
+	db := open(t, server.URL())
+	if err := write(t, db, shop()); err != nil {
+		t.Fatal(err)
+	}
+	calls := func() (failed int) {
+		for range 3 {
+			if _, err := db.Sources(t.Context()); errors.Is(err, rdb.ErrUnavailable) {
+				failed++
+			} else if err != nil {
+				t.Error(err)
+			}
+			if _, err := db.Live(t.Context()); errors.Is(err, rdb.ErrUnavailable) {
+				failed++
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+		return failed
+	}
+	server.Pause()
+	time.Sleep(100 * time.Millisecond) // what it answered before is no news
+	began := time.Now()
+	if n := calls(); n != 6 {
+		t.Errorf("%d of 6 calls failed", n)
+	}
+	if took := time.Since(began); took > 20*time.Second { // each for itself: over a minute
+		t.Errorf("six calls took %s", took)
+	}
+	server.Resume()
+	if n := calls(); n != 0 {
+		t.Errorf("%d of 6 calls failed when it answered again", n)
+	}
+}
+
 // A Cluster's master is killed. As soon as its replica has taken over, so has the client.
 func TestClusterFailover(t *testing.T) {
 	g := rdbtest.Cluster(t)

@@ -22,8 +22,9 @@ type Desk interface {
 	PutRequest(ctx context.Context, r oprc.SourceRequest) error
 	DropRequest(ctx context.Context, r oprc.SourceRequest) error
 
-	// AskTick asks for a tick, whose receipt will carry the ticket or a higher one.
-	AskTick(ctx context.Context, source string) (ticket int64, err error)
+	// AskTick asks for a tick, whose receipt will carry the ticket or a higher one; it
+	// puts requests for that tick at the same instant.
+	AskTick(ctx context.Context, source string, with ...oprc.SourceRequest) (ticket int64, err error)
 
 	Emit(ctx context.Context, events []oprc.Event, fence int64) error
 }
@@ -103,12 +104,11 @@ func (s Steering) Approve(ctx context.Context, planID string, by Actor) (source 
 	if err != nil {
 		return "", 0, err
 	}
-	r := oprc.SourceRequest{Verb: oprc.VerbApprove, Name: held.Name, Of: held.ID, PlanID: held.PlanID}
-	if err := s.ask(ctx, r, "plan approved", by); err != nil {
+	r := oprc.SourceRequest{Verb: oprc.VerbApprove, Name: held.Name, Of: held.ID, PlanID: held.PlanID, By: by.Name, At: s.Reconciler.Now()}
+	if ticket, err = s.Desk.AskTick(ctx, held.Name, r); err != nil {
 		return "", 0, err
 	}
-	ticket, err = s.Desk.AskTick(ctx, held.Name)
-	return held.Name, ticket, err
+	return held.Name, ticket, s.tell(ctx, r, "plan approved", by)
 }
 
 // Adopt lets a source take over a package that somebody else owns, and asks for a look
@@ -128,13 +128,11 @@ func (s Steering) Adopt(ctx context.Context, pkg, source string, by Actor) (tick
 	}
 	if rec.Origin != originGit+source {
 		r := oprc.SourceRequest{Verb: oprc.VerbAdopt, Name: pkg, Source: source, Of: st.ID, By: by.Name, At: s.Reconciler.Now()}
-		if err := s.Desk.PutRequest(ctx, r); err != nil {
+		if ticket, err = s.Desk.AskTick(ctx, source, r); err != nil {
 			return 0, err
 		}
 		r.Name = source
-		if err := s.tell(ctx, r, "package "+pkg+" of "+rec.Origin+" is to be adopted", by); err != nil {
-			return 0, err
-		}
+		return ticket, s.tell(ctx, r, "package "+pkg+" of "+rec.Origin+" is to be adopted", by)
 	}
 	return s.Desk.AskTick(ctx, source)
 }
