@@ -69,6 +69,10 @@ type (
 	PartitionInfo = oprc.PartitionInfo
 	// A Peer is another replica of a unit's partition.
 	Peer = oprc.UnitPeer
+	// KubernetesSettings say how a unit's pods run, where it runs as pods.
+	KubernetesSettings = oprc.Kubernetes
+	// A Toleration lets pods run on nodes with a taint.
+	Toleration = oprc.Toleration
 )
 
 // The two commands.

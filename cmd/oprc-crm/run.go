@@ -53,7 +53,9 @@ kubernetes runs each function as a Deployment and a Service, or as a Knative Ser
 where it is written for Knative; in the namespace oprc-ENV, or in --namespace. The
 cluster is that of KUBECONFIG, of --kubeconfig, or the one it runs in. Secrets are
 those of the namespace. Several CRMs with different ids share an environment. The
-rights that it needs are in deploy/kubernetes/crm.
+rights that it needs are in deploy/kubernetes/crm. What the environment's document
+says about pods (kubernetes: pullSecrets, serviceAccount, nodeSelector, tolerations)
+wins over the options of these names.
 
 classruntime hands each class to the OaaS operator of the cluster as a ClassRuntime
 (oaas.io/v1alpha1), which runs the functions and the object data grid.`,

@@ -182,7 +182,7 @@ func TestReasons(t *testing.T) {
 func TestAutoscalerAndBudget(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
-	d := s.driver(kubernetes.Options{PullSecrets: []string{"registry"}, NodeSelector: map[string]string{"pool": "f"}, Tolerations: []kubernetes.Toleration{{Key: "gpu"}}})
+	d := s.driver(kubernetes.Options{PullSecrets: []string{"registry"}, NodeSelector: map[string]string{"pool": "f"}, Tolerations: []crm.Toleration{{Key: "gpu"}}})
 	defer d.Close()
 	scaling := crm.Provision{Deployment: &crm.KubeWorkload{MinScale: ptr(2), MaxScale: ptr(5), RequestsCPU: "100m"}}
 	a, b := order("shop.order/0/0@cloud", 1, scaling), order("shop.order/0/1@cloud", 1, scaling)

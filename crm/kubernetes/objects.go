@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -22,19 +23,16 @@ type Options struct {
 	PullSecrets         []string          // names of Secrets with registry credentials
 	ServiceAccount      string            // of the pods; default: the namespace's, without its token
 	NodeSelector        map[string]string // labels that nodes must have
-	Tolerations         []Toleration      // taints that pods bear
+	Tolerations         []crm.Toleration  // taints that pods bear
 	User                string            // UID[:GID] of containers, or "image"; default: 65532:65532
 	Writable            bool              // the root file system is not read-only
 	Capabilities        []string          // that containers keep; default: none
 	KnativeAsDeployment bool              // functions that were written for Knative become Deployments, too
 }
 
-// A Toleration lets pods run on nodes with a taint.
-type Toleration struct{ Key, Value, Effect string }
-
 // ParseToleration reads KEY[=VALUE][:EFFECT].
-func ParseToleration(text string) (Toleration, error) {
-	var t Toleration
+func ParseToleration(text string) (crm.Toleration, error) {
+	var t crm.Toleration
 	key, effect, _ := strings.Cut(text, ":")
 	t.Effect = effect
 	t.Key, t.Value, _ = strings.Cut(key, "=")
@@ -44,7 +42,7 @@ func ParseToleration(text string) (Toleration, error) {
 	return t, nil
 }
 
-func (t Toleration) fields() m {
+func tolerationFields(t crm.Toleration) m {
 	out := m{"key": t.Key, "operator": "Exists"}
 	if t.Value != "" {
 		out["operator"], out["value"] = "Equal", t.Value
@@ -94,6 +92,7 @@ func (o Options) objectsOf(c crm.Command, all []workload.Workload) ([]wanted, er
 	if err != nil {
 		return nil, err
 	}
+	o = o.with(c.Unit.Kubernetes)
 	var out []wanted
 	for _, w := range all {
 		mk := maker{Options: o, command: c, w: w, name: Name(c.ID, w.Function)}
@@ -116,6 +115,25 @@ func (o Options) objectsOf(c crm.Command, all []workload.Workload) ([]wanted, er
 		}
 	}
 	return out, nil
+}
+
+// with takes what the environment's document says over what the options say, field by
+// field.
+func (o Options) with(k *crm.KubernetesSettings) Options {
+	if k == nil {
+		return o
+	}
+	if len(k.PullSecrets) > 0 {
+		o.PullSecrets = k.PullSecrets
+	}
+	if len(k.NodeSelector) > 0 {
+		o.NodeSelector = k.NodeSelector
+	}
+	if len(k.Tolerations) > 0 {
+		o.Tolerations = k.Tolerations
+	}
+	o.ServiceAccount = cmp.Or(k.ServiceAccount, o.ServiceAccount)
+	return o
 }
 
 // mostAnnotation is how much of a command an annotation holds: all annotations of an
@@ -228,7 +246,7 @@ func (mk maker) podSpec() m {
 	}
 	for _, t := range mk.Tolerations {
 		list, _ := spec["tolerations"].([]any)
-		spec["tolerations"] = append(list, t.fields())
+		spec["tolerations"] = append(list, tolerationFields(t))
 	}
 	for _, name := range mk.PullSecrets {
 		list, _ := spec["imagePullSecrets"].([]any)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/oaas-platform/oprc/crm"
 	"github.com/oaas-platform/oprc/crm/kubernetes"
 )
@@ -46,7 +48,7 @@ func TestObjects(t *testing.T) {
 		"plain": {kubernetes.Options{User: "65532:65532"}, order("shop.order/0/0@cloud", 1, crm.Provision{})},
 		"scaling-strong": {kubernetes.Options{
 			User: "image", Writable: true, Capabilities: []string{"NET_BIND_SERVICE"}, PullSecrets: []string{"registry"}, ServiceAccount: "functions",
-			NodeSelector: map[string]string{"pool": "functions"}, Tolerations: []kubernetes.Toleration{{Key: "dedicated", Value: "functions", Effect: "NoSchedule"}},
+			NodeSelector: map[string]string{"pool": "functions"}, Tolerations: []crm.Toleration{{Key: "dedicated", Value: "functions", Effect: "NoSchedule"}},
 		}, strong},
 		"knative": {kubernetes.Options{User: "1000"}, order("shop.order/0/0@cloud", 1, crm.Provision{Knative: &crm.Knative{
 			MinScale: ptr(0), MaxScale: ptr(9), Concurrency: ptr(10), TargetConcurrency: ptr(7), ScaleDownDelay: "90s", CPU: "250m",
@@ -77,6 +79,35 @@ func TestObjects(t *testing.T) {
 				t.Errorf("objects (-got +want; rewrite with -update):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What an environment's document says about pods wins over what the CRM was started with,
+// field by field.
+func TestSettingsOfTheEnvironment(t *testing.T) {
+	o := kubernetes.Options{User: "image", PullSecrets: []string{"mine"}, ServiceAccount: "mine", NodeSelector: map[string]string{"pool": "mine"}}
+	o.Env, o.Namespace = "cloud", "oprc-cloud"
+	c := order("shop.order/0/0@cloud", 1, crm.Provision{})
+	c.Unit.Kubernetes = &crm.KubernetesSettings{
+		PullSecrets: []string{"registry", "mirror"}, NodeSelector: map[string]string{"pool": "functions"},
+		Tolerations: []crm.Toleration{{Key: "gpu"}},
+	}
+	got, err := o.Objects(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]any{}
+	for _, field := range []string{"imagePullSecrets", "nodeSelector", "tolerations", "serviceAccountName"} {
+		said[field], _, _ = unstructured.NestedFieldNoCopy(got[0].Object, "spec", "template", "spec", field)
+	}
+	want := map[string]any{
+		"imagePullSecrets":   []any{map[string]any{"name": "registry"}, map[string]any{"name": "mirror"}},
+		"nodeSelector":       map[string]any{"pool": "functions"},
+		"tolerations":        []any{map[string]any{"key": "gpu", "operator": "Exists"}},
+		"serviceAccountName": "mine",
+	}
+	if diff := cmp.Diff(want, said); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
@@ -152,7 +183,7 @@ func TestCovers(t *testing.T) {
 }
 
 func TestParseToleration(t *testing.T) {
-	for text, want := range map[string]kubernetes.Toleration{
+	for text, want := range map[string]crm.Toleration{
 		"gpu":               {Key: "gpu"},
 		"gpu:NoExecute":     {Key: "gpu", Effect: "NoExecute"},
 		"gpu=yes:NoExecute": {Key: "gpu", Value: "yes", Effect: "NoExecute"},

@@ -22,6 +22,22 @@ type Environment struct {
 	Default      bool              `json:"default,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Templates    []string          `json:"templates,omitempty"`
+	Kubernetes   *Kubernetes       `json:"kubernetes,omitempty"` // part of the spec of each unit there
+}
+
+// Kubernetes says how pods of an environment run, where its CRMs run units as pods.
+type Kubernetes struct {
+	PullSecrets    []string          `json:"pullSecrets,omitempty"`    // names of Secrets with registry credentials
+	ServiceAccount string            `json:"serviceAccount,omitempty"` // of the pods
+	NodeSelector   map[string]string `json:"nodeSelector,omitempty"`   // labels that nodes must have
+	Tolerations    []Toleration      `json:"tolerations,omitempty"`
+}
+
+// A Toleration lets pods run on nodes with a taint.
+type Toleration struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`  // "": any
+	Effect string `json:"effect,omitempty"` // NoSchedule, PreferNoSchedule, NoExecute; "": all of them
 }
 
 // Capacity is what an environment can carry. What is absent is not declared.

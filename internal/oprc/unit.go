@@ -39,6 +39,7 @@ type DeploymentUnit struct {
 	Requirements   *Requirements        `json:"requirements,omitempty"` // of the class
 	Constraints    *Constraints         `json:"constraints,omitempty"`  // of the class
 	Restarts       int                  `json:"restarts,omitempty"`     // another number: start anew what would else go on
+	Kubernetes     *Kubernetes          `json:"kubernetes,omitempty"`   // of the environment
 }
 
 // A UnitFunction is a function that the unit's CRM must run; one with a StaticURL runs

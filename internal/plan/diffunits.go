@@ -11,8 +11,9 @@ import (
 // told last, and takes away what planned packages no longer want.
 func (d *diff) units() {
 	wanted := map[string]bool{}
+	settings := podSettings(slices.Values(d.attempt.environments))
 	for _, key := range slices.Sorted(maps.Keys(d.placed)) {
-		for _, u := range Units(d.placed[key], d.catalogue.Classes[key], d.catalogue.Functions) {
+		for _, u := range Units(d.placed[key], d.catalogue.Classes[key], d.catalogue.Functions, settings) {
 			wanted[u.ID] = true
 			d.unit(u)
 		}
@@ -107,6 +108,9 @@ func (d *diff) whyUpdated(u oprc.DeploymentUnit) Reason {
 		if causes[reason] {
 			return reason
 		}
+	}
+	if d.reasons[subject(oprc.KindEnv, u.TargetEnv)] != "" { // how pods run there
+		return ReasonSpec
 	}
 	return ReasonNoReport
 }

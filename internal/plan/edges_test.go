@@ -438,7 +438,7 @@ func TestUnitsOfWhatIsRecorded(t *testing.T) {
 	}
 	class := oprc.Class{Key: "shop.cart", Resolved: &oprc.Resolved{}, StateSpec: &oprc.StateSpec{DefaultProvider: "s3"}}
 	got := map[string][]oprc.UnitPeer{}
-	for _, u := range plan.Units(d, class, nil) {
+	for _, u := range plan.Units(d, class, nil, nil) {
 		got[u.ID] = u.Peers
 		if u.StateSpec == nil || u.StateSpec.DefaultProvider != "s3" {
 			t.Errorf("%s: state %+v", u.ID, u.StateSpec)
@@ -455,7 +455,7 @@ func TestUnitsOfWhatIsRecorded(t *testing.T) {
 	for name, class := range map[string]oprc.Class{
 		"keys": {Resolved: &oprc.Resolved{KeySpecs: map[string]oprc.KeySpec{"k": {Name: "k"}}}}, "nothing": {},
 	} {
-		if u := plan.Units(d, class, nil)[0]; (u.StateSpec == nil) != (name == "nothing") {
+		if u := plan.Units(d, class, nil, nil)[0]; (u.StateSpec == nil) != (name == "nothing") {
 			t.Errorf("%s: state %+v", name, u.StateSpec)
 		}
 	}

@@ -495,6 +495,18 @@ func TestEnvironments(t *testing.T) {
 			in:   plan.Input{Documents: []oprc.Document{envDocument(oprc.Environment{Name: "edge", Availability: 0.5})}, Scope: cli},
 			want: []string{"environment/edge update spec-changed"},
 		},
+		"how pods run where units do": {
+			in: plan.Input{Documents: []oprc.Document{envDocument(oprc.Environment{
+				Name: "edge", Availability: 0.99, Kubernetes: &oprc.Kubernetes{PullSecrets: []string{"registry"}},
+			})}, Scope: cli},
+			want: []string{"environment/edge update spec-changed", "unit/" + cartUnit + " update spec-changed"},
+		},
+		"how pods run where none do": {
+			in: plan.Input{Documents: []oprc.Document{envDocument(oprc.Environment{
+				Name: "cloud", Availability: 0.999, Kubernetes: &oprc.Kubernetes{ServiceAccount: "functions"},
+			})}, Scope: cli},
+			want: []string{"environment/cloud update spec-changed"},
+		},
 		"deleted": {
 			in:   plan.Input{Scope: plan.Scope{Origin: oprc.OriginCLI, Delete: []string{"environment/cloud"}}},
 			want: []string{"environment/cloud delete removed"},
@@ -539,6 +551,10 @@ func TestEnvironments(t *testing.T) {
 			}
 			if off := p.Diverged(l.live); len(off) > 0 {
 				t.Errorf("diverged: %v", off)
+			}
+			tt.in.Live, tt.in.Scope.Delete = l.live, nil
+			if again := plan.Make(tt.in); len(p.Diagnostics.Errors()) == 0 && len(keysOf(again)) > 0 {
+				t.Errorf("planned again: %v", keysOf(again))
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"maps"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/resolve"
@@ -47,12 +48,20 @@ func (a *attempt) recall(changes []Change) {
 type memory struct {
 	live      Live
 	catalogue *resolve.Catalogue
+	settings  map[string]*oprc.Kubernetes
 	units     map[string]map[string]oprc.DeploymentUnit
 }
 
 // memory answers about packages, and what they deploy.
 func (a *attempt) memory(packages map[string]bool) *memory {
-	return &memory{live: a.Live, catalogue: a.past(packages), units: map[string]map[string]oprc.DeploymentUnit{}}
+	return memoryOf(a.Live, a.past(packages))
+}
+
+func memoryOf(l Live, catalogue *resolve.Catalogue) *memory {
+	return &memory{
+		live: l, catalogue: catalogue, settings: podSettings(maps.Values(l.Environments)),
+		units: map[string]map[string]oprc.DeploymentUnit{},
+	}
 }
 
 func (m memory) document(c *Change) any {
@@ -75,7 +84,7 @@ func (m memory) unit(id string) oprc.DeploymentUnit {
 	cls, _, _, _, _ := oprc.ParseUnitID(id)
 	if m.units[cls] == nil {
 		m.units[cls] = map[string]oprc.DeploymentUnit{}
-		for _, u := range Units(m.live.Deployments[cls], m.catalogue.Classes[cls], m.catalogue.Functions) {
+		for _, u := range Units(m.live.Deployments[cls], m.catalogue.Classes[cls], m.catalogue.Functions, m.settings) {
 			m.units[cls][u.ID] = u
 		}
 	}

@@ -104,8 +104,7 @@ func (l Live) Redact(r Redaction) (Live, error) {
 
 // redactDigests carries the digests over.
 func (l Live) redactDigests(out Live) {
-	was, is := memory{live: l, catalogue: l.catalogue()}, memory{live: out, catalogue: out.catalogue()}
-	was.units, is.units = map[string]map[string]oprc.DeploymentUnit{}, map[string]map[string]oprc.DeploymentUnit{}
+	was, is := memoryOf(l, l.catalogue()), memoryOf(out, out.catalogue())
 	var digests oprc.Digester
 	carry := func(kind oprc.Kind, key, hash string) string {
 		c := &Change{Kind: kind, Key: key}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 
@@ -10,8 +11,9 @@ import (
 
 // Units says what CRMs must run for a placed deployment: one unit for each
 // replica of each partition, sorted by partition, then replica. class is
-// resolved; functions holds at least those that it binds, by key.
-func Units(d oprc.Deployment, class oprc.Class, functions map[string]oprc.Function) []oprc.DeploymentUnit {
+// resolved; functions holds at least those that it binds, by key; settings are those of
+// the environments that have some, by name.
+func Units(d oprc.Deployment, class oprc.Class, functions map[string]oprc.Function, settings map[string]*oprc.Kubernetes) []oprc.DeploymentUnit {
 	members := crews(d.Members, class, functions)
 	total := 0
 	for _, as := range d.Assignments {
@@ -51,10 +53,22 @@ func Units(d oprc.Deployment, class oprc.Class, functions map[string]oprc.Functi
 				Requirements:   class.Requirements,
 				Constraints:    class.Constraints,
 				Restarts:       d.Restarts,
+				Kubernetes:     settings[m.Env],
 			})
 		}
 	}
 	return units
+}
+
+// podSettings are what the documents of environments say about pods, by environment.
+func podSettings(environments iter.Seq[oprc.EnvironmentState]) map[string]*oprc.Kubernetes {
+	out := map[string]*oprc.Kubernetes{}
+	for e := range environments {
+		if e.Spec.Kubernetes != nil {
+			out[e.Spec.Name] = e.Spec.Kubernetes
+		}
+	}
+	return out
 }
 
 // peers lists the other replicas of a partition.

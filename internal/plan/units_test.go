@@ -58,7 +58,7 @@ func TestUnitsSayAll(t *testing.T) {
 		TargetEnv: "edge", MemberID: 1, Consistency: oprc.Strong, Provision: map[string]oprc.Provision{"shop.add": *docker},
 		Standby: []string{"spare"}, ShardType: "raft", Constraints: strong,
 	}
-	got := plan.Units(d, class, functions)
+	got := plan.Units(d, class, functions, nil)
 	if diff := cmp.Diff(unit, got[0]); diff != "" {
 		t.Errorf("first unit (-want +got):\n%s", diff)
 	}

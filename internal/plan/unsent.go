@@ -14,6 +14,7 @@ import (
 func (l Live) Unsent(classes map[string]bool) map[string][]oprc.Command {
 	catalogue := l.around(classes)
 	out, wanted := map[string][]oprc.Command{}, map[string]bool{}
+	settings := podSettings(maps.Values(l.Environments))
 	var digests oprc.Digester
 	for _, cls := range slices.Sorted(maps.Keys(classes)) {
 		d, placed := l.Deployments[cls]
@@ -21,7 +22,7 @@ func (l Live) Unsent(classes map[string]bool) map[string][]oprc.Command {
 		if !placed || !known {
 			continue
 		}
-		for _, u := range Units(d, class, catalogue.Functions) {
+		for _, u := range Units(d, class, catalogue.Functions, settings) {
 			wanted[u.ID] = true
 			if was := l.Units[u.TargetEnv][u.ID]; was.SpecHash != digests.Digest(u) || l.Damaged[subject(oprc.KindUnit, u.ID)] {
 				out[u.TargetEnv] = append(out[u.TargetEnv], commandFor(u, was.Generation+1, true))

@@ -167,6 +167,7 @@ type OEnvironment struct {
 	Default      bool              `json:"default"`
 	Labels       map[string]string `json:"labels"`
 	Templates    []string          `json:"templates"`
+	Kubernetes   *oprc.Kubernetes  `json:"kubernetes,omitempty"`
 	Metadata     Metadata          `json:"metadata"`
 	Status       EnvironmentStatus `json:"status"`
 }
@@ -282,7 +283,7 @@ func shownEnvironment(v *reconcile.EnvironmentView) OEnvironment {
 	}
 	return OEnvironment{
 		Rev: v.Rev, Kind: oprc.KindEnvironment, Name: v.Name, Availability: v.Spec.Availability, Capacity: v.Spec.Capacity,
-		Default: v.Spec.Default, Labels: labels, Templates: list(v.Spec.Templates),
+		Default: v.Spec.Default, Labels: labels, Templates: list(v.Spec.Templates), Kubernetes: v.Spec.Kubernetes,
 		Metadata: Metadata{Origin: v.Origin, Source: v.Source, AppliedAt: v.AppliedAt, AppliedBy: v.AppliedBy},
 		Status: EnvironmentStatus{
 			Health: v.Health, Availability: v.Availability, Units: v.Units, ReportedUnits: v.ReportedUnits,

@@ -1,0 +1,44 @@
+package schema_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/oaas-platform/oprc/internal/oprc"
+)
+
+func TestKubernetesSettingsOfAnEnvironment(t *testing.T) {
+	docs, found := loadOne([]byte(`kind: Environment
+name: cloud
+kubernetes:
+  pullSecrets: [registry]
+  serviceAccount: functions
+  nodeSelector: {pool: functions}
+  tolerations:
+    - {key: dedicated, value: functions, effect: NoSchedule}
+    - {key: gpu}
+`), false)
+	if len(found) > 0 || len(docs) != 1 {
+		t.Fatal(docs, found)
+	}
+	want := &oprc.Kubernetes{
+		PullSecrets: []string{"registry"}, ServiceAccount: "functions", NodeSelector: map[string]string{"pool": "functions"},
+		Tolerations: []oprc.Toleration{{Key: "dedicated", Value: "functions", Effect: "NoSchedule"}, {Key: "gpu"}},
+	}
+	if diff := cmp.Diff(want, docs[0].Environment.Kubernetes); diff != "" {
+		t.Error(diff)
+	}
+	for written, code := range map[string]string{
+		"{pullSecrets: [Registry]}":                    "E009",
+		"{serviceAccount: ''}":                         "E009",
+		"{tolerations: [{key: a, effect: Sometimes}]}": "E003",
+		"{tolerations: [{value: a}]}":                  "E009",
+		"{nodeSelectors: {a: b}}":                      "E002",
+	} {
+		_, found := loadOne([]byte("kind: Environment\nname: a\nkubernetes: "+written+"\n"), false)
+		if len(found) != 1 || string(found[0].Code) != code || found[0].Line != 3 {
+			t.Errorf("%s: got %v, want %s", written, found, code)
+		}
+	}
+}
