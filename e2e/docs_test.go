@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,14 +15,16 @@ import (
 
 // A snippet is a block of shell commands of a Markdown file.
 type snippet struct {
-	file string
-	line int // of its first command
-	text string
+	file   string
+	line   int // of its first command
+	text   string
+	reason string // why no test runs it
+	by     string // the test that runs it
 }
 
 func (s snippet) String() string { return fmt.Sprintf("%s:%d", s.file, s.line) }
 
-// snippets reads the blocks that begin with "```sh", in order.
+// snippets reads the blocks that begin with "```sh" or "```console", in order.
 func snippets(t *testing.T, file string) []snippet {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("..", file))
@@ -29,18 +32,115 @@ func snippets(t *testing.T, file string) []snippet {
 		t.Fatal(err)
 	}
 	var all []snippet
+	var next snippet // what is said above it
 	open := false
 	for i, line := range strings.Split(string(raw), "\n") {
-		switch {
+		switch m := notice.FindStringSubmatch(line); {
+		case m != nil && m[1] == "run":
+			next.by = m[2]
+		case m != nil:
+			next.reason = m[2]
 		case strings.HasPrefix(line, "```"):
-			if open = line == "```sh"; open {
-				all = append(all, snippet{file: file, line: i + 2})
+			if open = line == "```sh" || line == "```console"; open {
+				next.file, next.line = file, i+2
+				all = append(all, next)
 			}
+			next = snippet{}
 		case open:
 			all[len(all)-1].text += line + "\n"
 		}
 	}
 	return all
+}
+
+var notice = regexp.MustCompile(`^<!-- (run|not run): (.+) -->$`)
+
+// pagesRun are the pages whose snippets TestSnippetsOfDocs runs, in order. Others have a
+// test of their own, or say with each snippet why it is not run.
+var pagesRun = []string{"docs/README.md", "docs/ci.md", "docs/operate.md", "README.md", "examples/05-gitops/README.md"}
+
+// Each shell snippet of the documentation is run by a test, or says why it is not, in a
+// comment above it: "<!-- not run: REASON -->", or "<!-- run: TEST -->" if not by
+// TestSnippetsOfDocs.
+func TestEachSnippetIsAccountedFor(t *testing.T) {
+	t.Parallel()
+	run := map[string]bool{"docs/api.md": true} // by TestDocsOfTheAPI of internal/rest
+	for _, page := range pagesRun {
+		run[page] = true
+	}
+	tests := sources(t, ".")
+	seen := 0
+	for _, page := range markdown(t) {
+		for _, s := range snippets(t, page) {
+			seen++
+			if s.by != "" && !strings.Contains(tests, "func "+s.by+"(") {
+				t.Errorf("%v: there is no test %s", s, s.by)
+			}
+			if !run[page] && s.by == "" && s.reason == "" {
+				t.Errorf("%v is neither run nor says why not", s)
+			}
+		}
+	}
+	if seen < 40 {
+		t.Errorf("only %d snippets were found", seen)
+	}
+}
+
+// markdown lists the documentation: what is read by those who use the program.
+func markdown(t *testing.T) (pages []string) {
+	t.Helper()
+	pages, err := filepath.Glob("../*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"docs", "examples", "action", "deploy"} {
+		err := filepath.WalkDir(filepath.Join("..", dir), func(path string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() && filepath.Ext(path) == ".md" {
+				pages = append(pages, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, page := range pages {
+		pages[i] = filepath.ToSlash(strings.TrimPrefix(page, ".."+string(filepath.Separator)))
+	}
+	return pages
+}
+
+// Measurements in docs/performance.md name tests and benchmarks that exist.
+func TestMeasurementsOfDocsExist(t *testing.T) {
+	t.Parallel()
+	measured := regexp.MustCompile(`go test \./(\S+) .*?(?:-run|-bench) '?(\w+)`)
+	for _, page := range markdown(t) {
+		for _, s := range snippets(t, page) {
+			for _, m := range measured.FindAllStringSubmatch(strings.ReplaceAll(s.text, "-run '^$' ", ""), -1) {
+				if tests := sources(t, filepath.Join("..", m[1])); !strings.Contains(tests, "func "+m[2]) && !strings.Contains(tests, "func Benchmark"+m[2]) {
+					t.Errorf("%v: %s has no test %s", s, m[1], m[2])
+				}
+			}
+		}
+	}
+}
+
+// sources is the text of the tests of a directory.
+func sources(t *testing.T, dir string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	return string(all)
 }
 
 // What docs show of oprc exists: each command line is parsed by the program, with its flags.
@@ -52,9 +152,8 @@ func TestCommandsInDocsExist(t *testing.T) {
 	if _, err := parses(t, "oprc plan -f x --outt y"); err == nil {
 		t.Error("a flag that does not exist was accepted")
 	}
-	files := []string{"README.md", "docs/README.md", "docs/ci.md", "docs/operate.md", "docs/protocol.md", "docs/performance.md", "docs/crm/kubernetes.md", "examples/README.md"}
 	seen := 0
-	for _, file := range files {
+	for _, file := range markdown(t) {
 		for _, s := range snippets(t, file) {
 			for i, line := range strings.Split(strings.ReplaceAll(s.text, "\\\n", " "), "\n") {
 				if !shown.MatchString(line) {
@@ -85,15 +184,9 @@ func parses(t *testing.T, line string) ([]byte, error) {
 }
 
 // The README's tour works as it is written, block by block, for somebody who has nothing.
-// Its last block needs a Redis and a repository; gitops_test.go has both.
 func TestReadmeTour(t *testing.T) {
 	t.Parallel()
-	var tour []snippet
-	for _, s := range snippets(t, "README.md") {
-		if strings.HasPrefix(s.text, "oprc ") {
-			tour = append(tour, s)
-		}
-	}
+	tour := runBy(t, "README.md", "TestReadmeTour")
 	if len(tour) != 2 {
 		t.Fatalf("the tour has %d blocks: %v", len(tour), tour)
 	}
@@ -123,6 +216,17 @@ func TestReadmeTour(t *testing.T) {
 			t.Errorf("the tour never shows %q:\n%s", want, said)
 		}
 	}
+}
+
+// runBy are the snippets of a file that say that a test runs them.
+func runBy(t *testing.T, file, test string) (mine []snippet) {
+	t.Helper()
+	for _, s := range snippets(t, file) {
+		if s.by == test {
+			mine = append(mine, s)
+		}
+	}
+	return mine
 }
 
 // tourist runs a line of a shell in dir, with nothing but the program.
