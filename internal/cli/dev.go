@@ -56,6 +56,9 @@ While dev runs, other commands find it and use its state.` +
   oprc dev https://git.example/team/packages.git --ref main`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
+			if e.redis != "" || e.server != "" || e.context != "" {
+				return usagef("dev runs on a Redis of its own: --redis, --server and --context have no meaning here; oprc serve runs on the one that you name")
+			}
 			o.source = "."
 			if len(words) == 1 {
 				o.source = words[0]
