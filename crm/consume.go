@@ -53,7 +53,7 @@ func (r *runner) session(ctx context.Context, full bool) error {
 	if err := r.db.Join(ctx, r.Env); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
-	held, _, err := r.db.SignIn(ctx, r.Env, r.ID, r.Process)
+	held, _, err := r.signIn(ctx)
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}

@@ -30,6 +30,8 @@ type runner struct {
 	units    map[string]*slot
 	holds    map[string]bool // stream ids of commands in hand
 	alone    bool            // no colleague lives
+	signed   time.Time       // when the lease was last renewed, or before
+	damaged  time.Time       // when the name of this process was last found overwritten
 	closed   bool            // reporters are told to stop
 	events   sync.Mutex
 	workers  sync.WaitGroup
@@ -63,7 +65,7 @@ func (r *runner) claimID(ctx context.Context) error {
 	}
 	var last time.Duration
 	for {
-		_, _, err := r.db.SignIn(ctx, r.Env, r.ID, r.Process)
+		_, _, err := r.signIn(ctx)
 		taken, is := errors.AsType[*rdb.TakenError](err)
 		if !is {
 			return err
@@ -76,6 +78,38 @@ func (r *runner) claimID(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// signIn renews the lease. Where another process's name is found while the lease cannot
+// have run out, no process has written it: the record is damaged, and is mended. That
+// happens once a minute at most, so that of two processes one yields whatever is wrong.
+func (r *runner) signIn(ctx context.Context) (held bool, colleagues []string, err error) {
+	began := time.Now()
+	held, colleagues, err = r.db.SignIn(ctx, r.Env, r.ID, r.Process)
+	if _, is := errors.AsType[*rdb.TakenError](err); is && r.overwritten(began) {
+		r.Logger.Warn("somebody has overwritten which process this CRM is; restored", "env", r.Env, "crm", r.ID)
+		if err := r.db.RestoreProcess(ctx, r.Env, r.ID, r.Process); err != nil {
+			return false, nil, err
+		}
+		held, colleagues, err = r.db.SignIn(ctx, r.Env, r.ID, r.Process)
+	}
+	if err == nil {
+		r.mu.Lock()
+		r.signed = began
+		r.mu.Unlock()
+	}
+	return held, colleagues, err
+}
+
+// overwritten reports whether a name that was found is no process's.
+func (r *runner) overwritten(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Sub(r.signed) >= rdb.Succession || now.Sub(r.damaged) < time.Minute {
+		return false
+	}
+	r.damaged = now
+	return true
 }
 
 // run blocks until ctx ends and everything is drained. Heartbeats and reports go
@@ -178,7 +212,7 @@ func (r *runner) beat(ctx context.Context, last *beats) (held bool, colleagues [
 		copy(last[:], last[1:])
 		last[len(last)-1] = id
 	}
-	return r.db.SignIn(ctx, r.Env, r.ID, r.Process)
+	return r.signIn(ctx)
 }
 
 // watchColleagues notes who lives, and asks for a look at the units when one who

@@ -112,9 +112,9 @@ if ARGV[3] == "1" then redis.call("HDEL", KEYS[1], ARGV[2]) end
 for i = 6, 5 + acks do redis.call("XACK", KEYS[3], "crm", ARGV[i]) end
 return id`)
 
-// succession is the silence after which a CRM's id is free for another process: it has
+// Succession is the silence after which a CRM's id is free for another process: it has
 // missed a heartbeat.
-const succession = 2*oprc.HeartbeatInterval + 500*time.Millisecond
+const Succession = 2*oprc.HeartbeatInterval + 500*time.Millisecond
 
 // A TakenError means that another process has a CRM's id, and lives.
 type TakenError struct {
@@ -133,7 +133,7 @@ func (e *TakenError) Error() string {
 func (d *DB) SignIn(ctx context.Context, env, crm, process string) (held bool, colleagues []string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	answer, err := sign.Run(bounded, d.c, []string{d.k.leases(env), d.k.processes(env)}, crm, oprc.HeartbeatTimeout.Milliseconds(), process, succession.Milliseconds()).Slice()
+	answer, err := sign.Run(bounded, d.c, []string{d.k.leases(env), d.k.processes(env)}, crm, oprc.HeartbeatTimeout.Milliseconds(), process, Succession.Milliseconds()).Slice()
 	if err != nil {
 		return false, nil, d.wrap(ctx, err)
 	}
@@ -147,6 +147,13 @@ func (d *DB) SignIn(ctx context.Context, env, crm, process string) (held bool, c
 		}
 	}
 	return answer[0] == int64(1), colleagues, nil
+}
+
+// RestoreProcess writes again which process a CRM is, over what somebody else wrote there.
+func (d *DB) RestoreProcess(ctx context.Context, env, crm, process string) error {
+	bounded, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return d.wrap(ctx, d.c.HSet(bounded, d.k.processes(env), crm, process).Err())
 }
 
 // SignOut ends a CRM's lease, and gives up the units named: colleagues may take
