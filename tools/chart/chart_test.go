@@ -3,7 +3,11 @@
 package chart_test
 
 import (
+	"maps"
+	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -39,7 +44,8 @@ var values = map[string]map[string]any{
 		"nodeSelector":   map[string]any{"disk": "ssd"}, "tolerations": []any{map[string]any{"key": "a", "operator": "Exists"}},
 		"podAnnotations": map[string]any{"a": "b"}, "imagePullSecrets": []any{map[string]any{"name": "pull"}},
 	},
-	"closed": {"networkPolicy": map[string]any{"prometheus": nil}},
+	"with a CRM": {"crm": map[string]any{"enabled": true, "env": "cloud", "createNamespace": true, "args": []any{"--cluster-domain=example.internal"}}},
+	"closed":     {"networkPolicy": map[string]any{"prometheus": nil}},
 }
 
 func TestLint(t *testing.T) {
@@ -95,6 +101,7 @@ func TestRender(t *testing.T) {
 					"ConfigMap": &corev1.ConfigMap{}, "Service": &corev1.Service{}, "Deployment": &appsv1.Deployment{},
 					"PodDisruptionBudget": &policyv1.PodDisruptionBudget{}, "NetworkPolicy": &networkingv1.NetworkPolicy{},
 					"Ingress": &networkingv1.Ingress{}, "ServiceMonitor": &map[string]any{},
+					"Namespace": &corev1.Namespace{}, "ServiceAccount": &corev1.ServiceAccount{}, "Role": &rbacv1.Role{}, "RoleBinding": &rbacv1.RoleBinding{},
 				}[head.Kind]
 				if into == nil {
 					t.Fatalf("unknown kind %q in\n%s", head.Kind, doc)
@@ -105,6 +112,9 @@ func TestRender(t *testing.T) {
 				if c, ok := into.(*corev1.ConfigMap); ok {
 					checkConfig(t, c)
 				}
+				if r, ok := into.(*rbacv1.Role); ok {
+					checkRights(t, r)
+				}
 				if d, ok := into.(*appsv1.Deployment); ok {
 					checkDeployment(t, d, v)
 				}
@@ -112,9 +122,20 @@ func TestRender(t *testing.T) {
 					t.Errorf("the policy lets in %+v, want the namespace and Prometheus", p.Spec.Ingress[0].From)
 				}
 			}
-			for kind, want := range map[string]bool{"Deployment": true, "Service": true, "ConfigMap": true, "NetworkPolicy": true, "Ingress": name == "all of it", "ServiceMonitor": name == "all of it", "PodDisruptionBudget": name != "all of it"} {
-				if (kinds[kind] == 1) != want {
-					t.Errorf("got %d of kind %s, want one: %v", kinds[kind], kind, want)
+			crm := 0
+			if name == "with a CRM" {
+				crm = 1
+			}
+			daemon := map[string]int{"Deployment": 1 + crm, "Service": 1, "ConfigMap": 1, "NetworkPolicy": 1, "PodDisruptionBudget": 1}
+			if name == "all of it" {
+				daemon["Ingress"], daemon["ServiceMonitor"], daemon["PodDisruptionBudget"] = 1, 1, 0
+			}
+			for _, kind := range []string{"Namespace", "ServiceAccount", "Role", "RoleBinding"} {
+				daemon[kind] = crm
+			}
+			for _, kind := range slices.Sorted(maps.Keys(daemon)) {
+				if kinds[kind] != daemon[kind] {
+					t.Errorf("got %d of kind %s, want %d", kinds[kind], kind, daemon[kind])
 				}
 			}
 		})
@@ -127,6 +148,27 @@ func checkConfig(t *testing.T, c *corev1.ConfigMap) {
 	var config struct{ Security struct{ Required bool } }
 	if err := yaml.Unmarshal([]byte(c.Data["oprc.yaml"]), &config); err != nil || !config.Security.Required {
 		t.Errorf("the daemon listens on loopback alone: %v\n%s", err, c.Data["oprc.yaml"])
+	}
+}
+
+// The CRM has the rights that deploy/kubernetes/crm gives it, where its functions are.
+func checkRights(t *testing.T, r *rbacv1.Role) {
+	t.Helper()
+	if r.Namespace != "oprc-cloud" {
+		t.Errorf("the CRM has rights in %q, want oprc-cloud", r.Namespace)
+	}
+	text, err := os.ReadFile("../../deploy/kubernetes/crm/role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for doc := range strings.SplitSeq(string(text), "\n---\n") {
+		var want rbacv1.Role
+		if err := yaml.Unmarshal([]byte(doc), &want); err != nil {
+			t.Fatal(err)
+		}
+		if want.Kind == "Role" && !reflect.DeepEqual(r.Rules, want.Rules) {
+			t.Errorf("the chart gives the rights\n%+v, and deploy/kubernetes/crm\n%+v", r.Rules, want.Rules)
+		}
 	}
 }
 
