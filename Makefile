@@ -17,6 +17,9 @@ GORELEASER    := github.com/goreleaser/goreleaser/v2@v2.15.1
 SYFT          := github.com/anchore/syft/cmd/syft@v1.38.0
 CUE           := cuelang.org/go/cmd/cue@v0.17.1
 ACTIONLINT    := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+BUF           := github.com/bufbuild/buf/cmd/buf@v1.75.0
+PROTOC-GEN-GO         := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+PROTOC-GEN-CONNECT-GO := connectrpc.com/connect/cmd/protoc-gen-connect-go@v1.21.1
 GREMLINS      := github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -185,6 +188,11 @@ schema: ## write schema/oprc.schema.json, which editors read, anew
 	go run ./cmd/oprc schema export --format jsonschema > schema/oprc.schema.json.new
 	mv schema/oprc.schema.json.new schema/oprc.schema.json
 
+.PHONY: proto
+proto: $(BIN)/buf $(BIN)/protoc-gen-go $(BIN)/protoc-gen-connect-go ## lint proto/, write its Go code anew, and compare the API with the one of the branch main
+	cd proto && ../$(BIN)/buf lint && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/buf generate
+	! git cat-file -e main:proto/buf.yaml 2>/dev/null || $(BIN)/buf breaking proto --against '.git#branch=main,subdir=proto'
+
 .PHONY: cue
 cue: $(BIN)/cue ## vet the CUE schema, and the examples by it, with the cue command, as users do
 	cd schema && ../$(BIN)/cue vet -c=false ./...
@@ -251,7 +259,7 @@ release-files:
 	rm build/release/oprc build/release/oprc-crm
 
 .PHONY: tools
-tools: $(addprefix $(BIN)/,gofumpt staticcheck govulncheck golangci-lint goreleaser syft cue actionlint gremlins) ## install every tool into ./bin
+tools: $(addprefix $(BIN)/,gofumpt staticcheck govulncheck golangci-lint goreleaser syft cue actionlint gremlins buf protoc-gen-go protoc-gen-connect-go) ## install every tool into ./bin
 
 .PHONY: clean
 clean: ## remove what was built, tools included
@@ -276,3 +284,6 @@ $(eval $(call tool,syft,$(SYFT)))
 $(eval $(call tool,cue,$(CUE)))
 $(eval $(call tool,actionlint,$(ACTIONLINT)))
 $(eval $(call tool,gremlins,$(GREMLINS)))
+$(eval $(call tool,buf,$(BUF)))
+$(eval $(call tool,protoc-gen-go,$(PROTOC-GEN-GO)))
+$(eval $(call tool,protoc-gen-connect-go,$(PROTOC-GEN-CONNECT-GO)))

@@ -27,41 +27,44 @@ const module = "github.com/oaas-platform/oprc"
 var (
 	pure     = []string{"internal/oprc", "internal/resolve", "internal/placement", "internal/plan"}
 	inward   = append(slices.Clone(pure), "internal/reconcile", "internal/loop", "internal/ingest")
-	adapters = []string{"internal/schema", "internal/rdb", "internal/gitsource", "internal/dirsource", "internal/notify", "internal/rest", "internal/view", "internal/embedded", "internal/console"}
+	adapters = []string{"internal/schema", "internal/rdb", "internal/gitsource", "internal/dirsource", "internal/notify", "internal/rest", "internal/rpc", "internal/view", "internal/embedded", "internal/console"}
 )
 
 // arrows: room -> rooms that it may import. A room that is missing here is an error.
 var arrows = map[string][]string{
-	"cmd/oprc":            {"internal/cli"},
-	"cmd/oprc-crm":        {"crm", "crm/classruntime", "crm/docker", "crm/kubernetes"}, // the one program that links engines' libraries
-	"internal/oprc":       {},
-	"internal/resolve":    {"internal/oprc"},
-	"internal/placement":  {"internal/oprc"},
-	"internal/plan":       {"internal/oprc", "internal/resolve", "internal/placement"},
-	"internal/reconcile":  pure,
-	"internal/loop":       append(slices.Clone(pure), "internal/reconcile"),
-	"internal/ingest":     append(slices.Clone(pure), "internal/reconcile"),
-	"internal/lazyregexp": {},
-	"internal/schema":     append(slices.Clone(inward), "internal/lazyregexp", "schema"),
-	"internal/rdb":        append(slices.Clone(inward), "internal/lazyregexp"),
-	"internal/ignore":     {},
-	"internal/gitsource":  append(slices.Clone(inward), "internal/ignore", "internal/lazyregexp"),
-	"internal/notify":     inward,
-	"internal/dirsource":  append(slices.Clone(inward), "internal/ignore"),
-	"internal/rest":       append(slices.Clone(inward), "internal/lazyregexp"),
-	"internal/view":       append(slices.Clone(inward), "internal/lazyregexp"),
-	"internal/console":    append(slices.Clone(inward), "internal/view"), // docs/adr/0058: a plan looks the same everywhere
-	"internal/embedded":   inward,
-	"internal/cli":        slices.Concat(inward, adapters, []string{"internal/lazyregexp", "schema", "crm"}),
-	"crm":                 {"internal/oprc", "internal/rdb"},
-	"crm/classruntime":    {"crm", "crm/kubernetes"},
-	"crm/docker":          {"crm"},
-	"crm/kubernetes":      {"crm", "internal/oprc"},
-	"internal/manual":     {},
-	"tools/man":           {"internal/cli", "internal/manual"},
-	"schema":              {},
-	"examples":            {}, // functions that a user can copy: the standard library only
-	"e2e":                 {},
+	"cmd/oprc":                    {"internal/cli"},
+	"cmd/oprc-crm":                {"crm", "crm/classruntime", "crm/docker", "crm/kubernetes"}, // the one program that links engines' libraries
+	"internal/oprc":               {},
+	"internal/resolve":            {"internal/oprc"},
+	"internal/placement":          {"internal/oprc"},
+	"internal/plan":               {"internal/oprc", "internal/resolve", "internal/placement"},
+	"internal/reconcile":          pure,
+	"internal/loop":               append(slices.Clone(pure), "internal/reconcile"),
+	"internal/ingest":             append(slices.Clone(pure), "internal/reconcile"),
+	"internal/lazyregexp":         {},
+	"internal/schema":             append(slices.Clone(inward), "internal/lazyregexp", "schema"),
+	"internal/rdb":                append(slices.Clone(inward), "internal/lazyregexp"),
+	"internal/ignore":             {},
+	"internal/gitsource":          append(slices.Clone(inward), "internal/ignore", "internal/lazyregexp"),
+	"internal/notify":             inward,
+	"internal/dirsource":          append(slices.Clone(inward), "internal/ignore"),
+	"internal/rest":               append(slices.Clone(inward), "internal/lazyregexp"),
+	"internal/rpc":                {"proto/oprc/v1", "proto/oprc/v1/oprcv1connect"}, // docs/adr/0074: it asks the HTTP API, not the state
+	"internal/view":               append(slices.Clone(inward), "internal/lazyregexp"),
+	"internal/console":            append(slices.Clone(inward), "internal/view"), // docs/adr/0058: a plan looks the same everywhere
+	"internal/embedded":           inward,
+	"internal/cli":                slices.Concat(inward, adapters, []string{"internal/lazyregexp", "schema", "crm"}),
+	"crm":                         {"internal/oprc", "internal/rdb"},
+	"crm/classruntime":            {"crm", "crm/kubernetes"},
+	"crm/docker":                  {"crm"},
+	"crm/kubernetes":              {"crm", "internal/oprc"},
+	"internal/manual":             {},
+	"tools/man":                   {"internal/cli", "internal/manual"},
+	"schema":                      {},
+	"proto/oprc/v1":               {},
+	"proto/oprc/v1/oprcv1connect": {"proto/oprc/v1"},
+	"examples":                    {}, // functions that a user can copy: the standard library only
+	"e2e":                         {},
 }
 
 // homes: third-party module -> rooms that may import it. A module that is missing
@@ -69,6 +72,10 @@ var arrows = map[string][]string{
 var homes = map[string][]string{
 	"cel.dev/cel-go":                        {"internal/resolve"},
 	"charm.land/lipgloss":                   {"internal/view"},
+	"connectrpc.com/connect":                {"internal/rpc", "proto/oprc/v1/oprcv1connect"},
+	"connectrpc.com/grpchealth":             {"internal/rpc"},
+	"connectrpc.com/grpcreflect":            {"internal/rpc"},
+	"google.golang.org/protobuf":            {"internal/rpc", "proto/oprc/v1"},
 	"cuelang.org/go":                        {"internal/schema"},
 	"github.com/Masterminds/semver":         {"internal/resolve", "internal/gitsource"},
 	"github.com/alicebob/miniredis":         {"internal/embedded"},
@@ -203,7 +210,7 @@ func inspect(name string, src []byte) ([]string, error) {
 				say(n, "%s is pure: no goroutines", room)
 			}
 		case *ast.FuncDecl:
-			if n.Recv == nil && n.Name.Name == "init" {
+			if n.Recv == nil && n.Name.Name == "init" && !strings.HasSuffix(name, ".pb.go") { // protoc-gen-go writes one
 				say(n, "init functions are not used")
 			}
 		case *ast.SelectorExpr:

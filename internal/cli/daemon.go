@@ -22,6 +22,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/rdb"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/rest"
+	"github.com/oaas-platform/oprc/internal/rpc"
 	"github.com/oaas-platform/oprc/internal/schema"
 )
 
@@ -76,6 +77,7 @@ func (e *env) newDaemon(s *state, sources []loop.SourceConfig, c Config, log *sl
 	d.server = &rest.Server{
 		Control: ledger{newDirect(s.reconciler, s.db), s.db}, Load: schema.Load, Now: e.now, Ready: ready(s.db), Log: log, Metrics: metrics,
 		Unavailable: unavailable, HealthPath: c.Health.Endpoint, MetricsPath: c.Metrics.Endpoint, Access: access, Bounds: rest.Bounds(c.Limits),
+		Procedures: rpc.Handlers,
 	}
 	return d, nil
 }

@@ -45,7 +45,12 @@ const (
 func Serve(ctx context.Context, l net.Listener, h http.Handler, secure *tls.Config) error {
 	var running sync.WaitGroup // sockets that were taken over too
 	base := context.WithValue(context.WithoutCancel(ctx), closing{}, ctx)
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true) // gRPC knows no other HTTP
 	s := &http.Server{
+		Protocols: protocols,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			running.Add(1)
 			defer running.Done()

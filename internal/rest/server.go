@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/loop"
@@ -114,6 +115,11 @@ type Server struct {
 	// Mask holds patterns of the keys whose values are not shown; nil: DefaultMask.
 	Mask []string
 
+	// Procedures are further ways to call the API, by the path they are below: what they
+	// ask of routes is asked in the caller's name, who is known by then. No message is
+	// larger than most bytes. Nil: there are none.
+	Procedures func(routes http.Handler, ready string, most int64) map[string]http.Handler
+
 	HealthPath  string // "": /health
 	MetricsPath string // "": /metrics
 }
@@ -123,6 +129,7 @@ type api struct {
 	Server
 	mux      *http.ServeMux
 	routes   []route
+	calls    map[string]http.Handler // by the path they are below
 	document func() ([]byte, error)
 	slots    chan struct{} // one for each request that plans
 	callers  callers
@@ -147,11 +154,27 @@ func (s *Server) Handler() http.Handler {
 	a.watchers = newHub(a.Control, a.Bounds.Watchers)
 	a.register()
 	a.document = a.describe()
+	if a.Procedures != nil {
+		a.calls = a.Procedures(http.HandlerFunc(a.route), "/ready", a.Bounds.Body)
+	}
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(a.plain(func(http.ResponseWriter, *http.Request) error {
 		return refuse(http.StatusForbidden, "a request from another web site may not write")
 	}))
-	return a.recovered(a.logged(a.calledRight(sameOrigin.Handler(a.identified(http.HandlerFunc(a.route))))))
+	return a.recovered(a.logged(a.calledRight(sameOrigin.Handler(a.identified(http.HandlerFunc(a.dispatch))))))
+}
+
+// dispatch gives a request to the procedure that its path names, or to its route.
+func (a *api) dispatch(w http.ResponseWriter, r *http.Request) {
+	if i := strings.LastIndexByte(r.URL.Path, '/'); i > 0 {
+		if h := a.calls[r.URL.Path[:i+1]]; h != nil {
+			c := http.NewResponseController(w)
+			_ = c.SetReadDeadline(a.now().Add(a.Bounds.Time)) // not every writer has deadlines
+			h.ServeHTTP(w, r)
+			return
+		}
+	}
+	a.route(w, r)
 }
 
 func (a *api) now() time.Time { return a.Server.Now() }
