@@ -85,9 +85,9 @@ type EnvironmentView struct {
 // A CRMView is a CRM of one environment.
 type CRMView struct {
 	oprc.Heartbeat
-	Env   string        `json:"env"`
-	Alive bool          `json:"alive"`
-	Age   time.Duration `json:"age"` // since the last heartbeat, ns
+	Env        string `json:"env"`
+	Alive      bool   `json:"alive"`
+	AgeSeconds int64  `json:"ageSeconds"` // since the last heartbeat
 }
 
 func pointers[T any](m map[string]T) map[string]any {
@@ -125,7 +125,7 @@ func crms(live plan.Live) map[string]any {
 	for env, st := range live.Environments {
 		for _, b := range st.Beats {
 			age := st.Read.Sub(b.Time)
-			out[env+"/"+b.CRM] = &CRMView{Heartbeat: b, Env: env, Age: age, Alive: age <= oprc.HeartbeatTimeout}
+			out[env+"/"+b.CRM] = &CRMView{Heartbeat: b, Env: env, AgeSeconds: int64(age / time.Second), Alive: age <= oprc.HeartbeatTimeout}
 		}
 	}
 	return out

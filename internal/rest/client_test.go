@@ -71,7 +71,7 @@ func TestClientAnswersAsTheState(t *testing.T) {
 		}
 		unmask := cmp.FilterPath(func(p cmp.Path) bool { return strings.HasSuffix(p.String(), ".Env") }, cmp.Ignore())
 		age := cmp.FilterPath(func(p cmp.Path) bool {
-			return strings.HasSuffix(p.String(), "Age") || strings.HasSuffix(p.String(), ".Read")
+			return strings.HasSuffix(p.String(), "AgeSeconds") || strings.HasSuffix(p.String(), ".Read")
 		}, cmp.Ignore())
 		if diff := cmp.Diff(want, got, unmask, age); diff != "" {
 			t.Errorf("%s: -state +client:\n%s", kind, diff)
