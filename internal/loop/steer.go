@@ -20,10 +20,10 @@ const listenEvery = 400 * time.Millisecond
 // read again by the tick itself.
 func (l *Loop) listen(ctx context.Context) error {
 	nothing := l.standing(oprc.Requests{})
-	before := nothing
+	before, tickets := nothing, map[string]int64{}
 	for wait(ctx, listenEvery, nil) {
 		if _, ok := l.token(); !ok {
-			before = nothing
+			before, tickets = nothing, nil
 			continue
 		}
 		asked, err := l.Store.Requests(ctx)
@@ -34,20 +34,22 @@ func (l *Loop) listen(ctx context.Context) error {
 		for _, c := range l.Sources {
 			if before[c.Name] != now[c.Name] || before[""] != now[""] {
 				l.Wake(c.Name)
+			} else if tickets[c.Name] != asked.Tickets[c.Name] {
+				l.wake(c.Name, look{woken: l.Now()}) // a tick that finds it unanswered polls
 			}
 		}
-		before = now
+		before, tickets = now, asked.Tickets
 	}
 	return nil
 }
 
-// standing puts what is asked of each source into one word; under "" is what
+// standing puts what is asked of each source, but its ticket, into one word; under "" is what
 // concerns all of them. A suspension that runs out is a change.
 func (l *Loop) standing(asked oprc.Requests) map[string]string {
 	out := map[string]string{}
 	for _, c := range l.Sources {
 		approved, _ := asked.Find(oprc.VerbApprove, c.Name)
-		out[c.Name] = strconv.Itoa(len(adoptions(asked, c.Name))) + " " + strconv.FormatInt(asked.Tickets[c.Name], 10) + " " + approved.PlanID + " " +
+		out[c.Name] = strconv.Itoa(len(adoptions(asked, c.Name))) + " " + approved.PlanID + " " +
 			strconv.FormatBool(asked.Suspension(c.Name, l.Now()) != nil)
 	}
 	out[""] = oprc.Digest(quarantined(asked))
