@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,7 +23,6 @@ import (
 	"github.com/oaas-platform/oprc/internal/reconcile"
 	"github.com/oaas-platform/oprc/internal/rest"
 	"github.com/oaas-platform/oprc/internal/schema"
-	"github.com/oaas-platform/oprc/internal/view"
 )
 
 type devOptions struct {
@@ -110,7 +107,7 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	screen := &devScreen{env: o.env, state: s}
+	screen := &devScreen{env: o.env, state: s, console: fmt.Sprintf("http://%s/", listener.Addr())}
 	d.loop.Observe = screen.step
 	o.banner(s, listener, src)
 	err = d.run(ctx,
@@ -210,73 +207,4 @@ func (o *devOptions) runCRMs(ctx context.Context, s *state, c Config, handler fu
 			return g.Wait()
 		}
 	}
-}
-
-// A devScreen shows what happens, as it happens.
-type devScreen struct {
-	*env
-	state *state
-
-	mu    sync.Mutex
-	moved bool // something happened since the state was last printed
-}
-
-func (d *devScreen) step(st loop.Step) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	out := d.output(view.Text)
-	out.Mask = defaultMask()
-	switch invalid, ok := errors.AsType[*oprc.InvalidError](st.Err); {
-	case ok:
-		_ = out.Remarks(view.Findings{Diagnostics: invalid.Diagnostics, Contents: contents(st.Files)}) // a closed terminal ends the process otherwise
-		d.say("What is valid was applied; packages with errors stay as they were.")
-	case st.Err != nil:
-		_, _ = io.WriteString(d.err, view.Problem(st.Err, ""))
-	case st.Result == nil && st.Plan != nil:
-		if st.Revision.ID != "" {
-			d.say("revision %s", st.Revision.ID)
-		}
-		_ = out.Plan(st.Plan, "")
-	}
-}
-
-// say prints a line with the time.
-func (d *devScreen) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(d.out, d.now().Format(time.TimeOnly)+"  "+format+"\n", args...)
-}
-
-// event prints one event.
-func (d *devScreen) event(e oprc.Event) error {
-	if e.Type != "condition" && e.Type != "environment" {
-		return nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.moved = true
-	return d.output(view.Text).Event(e)
-}
-
-// rest prints the whole state, once each time that it came to rest.
-func (d *devScreen) rest(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.moved {
-		return nil
-	}
-	objects, err := d.state.List(ctx, oprc.KindDeployment)
-	if err != nil {
-		return nil // the next rest shows it
-	}
-	d.moved = false
-	units, running := 0, 0
-	for _, ob := range objects {
-		if v, ok := ob.Doc.(*reconcile.DeploymentView); ok {
-			units, running = units+v.Units, running+v.Running
-		}
-	}
-	d.say("%d of %d units of %d deployments are RUNNING", running, units, len(objects))
-	if running < units {
-		return nil
-	}
-	return d.output(view.Text).Objects(oprc.KindDeployment, objects)
 }
