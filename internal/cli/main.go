@@ -30,7 +30,7 @@ type Process struct {
 }
 
 // grace is how long a prompt command has to end in good order.
-const grace = 100 * time.Millisecond
+const grace = 50 * time.Millisecond
 
 // An interruption is the signal that ended a command.
 type interruption struct{ os.Signal }
