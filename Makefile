@@ -114,14 +114,15 @@ explore: deps ## explore interleavings of writers at length: 100,000 in memory, 
 	go test -timeout 30m -count=1 $(TESTFLAGS) ./e2e -run TestEachKeyDamaged -damage.share 1
 
 # The packages that decide, each judged by its own tests alone. A mutant may take 40 times as
-# long as all tests do without one, so that a busy machine kills none.
+# long as all tests do without one, so that a busy machine kills none. Nearly all of the time
+# goes into compiling and linking each mutant: no cgo, and no symbols.
 MUTATE ?= internal/placement internal/resolve internal/oprc internal/ingest internal/plan
 .PHONY: mutate
 mutate: $(BIN)/gremlins ## change the code in each place, and expect a test to fail: 95 % of them at least (MUTATE=packages)
 	@set -e; for dir in $(MUTATE); do \
 		exec=; ! grep -qs 'pgregory.net/rapid' $$dir/*_test.go || exec="-exec=$(CURDIR)/.ci/laws"; \
 		echo "mutate $$dir"; \
-		GOFLAGS="-count=1 -vet=off -short $$exec" $(BIN)/gremlins unleash --workers 1 --timeout-coefficient 40 \
+		CGO_ENABLED=0 GOFLAGS="-buildvcs=false -count=1 -vet=off -short -ldflags=-s $$exec" $(BIN)/gremlins unleash --workers 1 --timeout-coefficient 40 \
 			--threshold-efficacy 95 ./$$dir; \
 	done
 

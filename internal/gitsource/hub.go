@@ -69,9 +69,6 @@ func (h *host) enter(ctx context.Context, slow bool) (leave func(), err error) {
 	return leave, nil
 }
 
-// New opens a source that shares nothing.
-func New(o Options) (*Source, error) { return new(Hub).Open(o) }
-
 // Open checks o; it does not touch the repository. What is wrong is an
 // [oprc.ErrInvalid].
 func (h *Hub) Open(o Options) (*Source, error) {

@@ -32,7 +32,7 @@ func open(t *testing.T, o gitsource.Options) *gitsource.Source {
 	if o.CacheDir == "" {
 		o.CacheDir = t.TempDir()
 	}
-	s, err := gitsource.New(o)
+	s, err := new(gitsource.Hub).Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}

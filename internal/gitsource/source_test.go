@@ -475,7 +475,7 @@ func TestNewRefuses(t *testing.T) {
 		"path backslashes": {URL: "/r", Path: `a\b`},
 		"path malformed":   {URL: "/r", Path: "a/[b"},
 	} {
-		if _, err := gitsource.New(o); !errors.Is(err, oprc.ErrInvalid) {
+		if _, err := new(gitsource.Hub).Open(o); !errors.Is(err, oprc.ErrInvalid) {
 			t.Errorf("%s: got %v, want invalid", name, err)
 		}
 	}

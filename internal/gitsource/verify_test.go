@@ -246,7 +246,7 @@ func TestBadKeys(t *testing.T) {
 		"unheeded options": "ann@example.org valid-before=\"20300101\" " + string(public),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := gitsource.New(gitsource.Options{URL: t.TempDir(), Verify: [][]byte{[]byte(data)}})
+			_, err := new(gitsource.Hub).Open(gitsource.Options{URL: t.TempDir(), Verify: [][]byte{[]byte(data)}})
 			if !errors.Is(err, oprc.ErrInvalid) || !strings.Contains(err.Error(), "verify.keys[0]") {
 				t.Errorf("got %v", err)
 			}

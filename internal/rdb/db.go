@@ -92,15 +92,15 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	return d, nil
 }
 
-// Client returns a client of the Redis that o names, whatever its kind, and where
-// that is, in words. It has not been asked anything yet.
-func Client(o Options) (c redis.UniversalClient, addr string, err error) {
+// Client returns a client of the Redis that o names, whatever its kind. It has not
+// been asked anything yet.
+func Client(o Options) (redis.UniversalClient, error) {
 	where, err := parseURL(o)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	quietClient()
-	return redis.NewUniversalClient(where), display(where), nil
+	return redis.NewUniversalClient(where), nil
 }
 
 // EachMaster calls do for each master of a Cluster, for several at once, or for the

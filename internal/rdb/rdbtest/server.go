@@ -71,13 +71,6 @@ func (p *Process) URL() string { return "redis://" + p.Addr() }
 // Addr is its host:port.
 func (p *Process) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)) }
 
-// PID is the process id of the running server.
-func (p *Process) PID() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.cmd.Process.Pid
-}
-
 // Kill ends the server as kill -9 does and waits until it is gone.
 func (p *Process) Kill() {
 	p.mu.Lock()

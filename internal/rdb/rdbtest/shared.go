@@ -95,7 +95,7 @@ func (o outliving) TempDir() string {
 // ledger's back.
 func Client(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
-	c, _, err := rdb.Client(rdb.Options{URL: url})
+	c, err := rdb.Client(rdb.Options{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
