@@ -120,11 +120,10 @@ type state struct {
 	follows func(name, ref string) (loop.SourceConfig, error)
 }
 
-// CommandQueue tells how far commands have come; of nothing where the state is reached
-// through a server.
+// CommandQueue tells how far commands have come.
 func (s *state) CommandQueue(ctx context.Context, env string) (oprc.CommandQueue, error) {
-	if s.db == nil {
-		return oprc.CommandQueue{}, fmt.Errorf("the command queue of %s: only a Redis tells: %w", env, oprc.ErrNotFound)
+	if client, ok := s.control.(*rest.Client); ok {
+		return client.CommandQueue(ctx, env)
 	}
 	return s.db.CommandQueue(ctx, env)
 }

@@ -137,6 +137,9 @@ func TestLimitsOfATokenHold(t *testing.T) {
 		{"edgy", "GET", "/packages/shop", "", []int{404}},
 		{"edgy", "GET", "/units/shop.cart/0/0@cloud-1", "", []int{404}},
 		{"edgy", "GET", "/environments/cloud-1", "", []int{404}},
+		{"edgy", "GET", "/environments/cloud-1/queue", "", []int{404}},
+		{"edgy", "GET", "/environments/edge-1/queue", "", []int{200}},
+		{"shop", "GET", "/environments/edge-1/queue", "", []int{404}}, // it names other packages
 		{"edgy", "GET", "/history/shop", "", []int{404}},
 		{"edgy", "GET", "/snapshot", "", []int{403}},
 		{"edgy", "GET", "/metrics", "", []int{403}},

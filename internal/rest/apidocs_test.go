@@ -102,9 +102,23 @@ func docsWorld(t *testing.T) *world {
 	if err := w.state.PutSource(t.Context(), oprc.SourceStatus{Name: "main", URL: "https://git.example/x", Rules: &oprc.SourceRules{}}, nil, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.state.Heartbeat(t.Context(), "east", []oprc.Heartbeat{{CRM: "crm-1", Time: now, Since: now}}); err != nil {
+	ended := t.Context()
+	beat := func() error {
+		return w.state.Heartbeat(ended, "east", []oprc.Heartbeat{{CRM: "crm-1", Time: time.Now(), Since: now}})
+	}
+	if err := beat(); err != nil {
 		t.Fatal(err)
 	}
+	go func() { // a page takes longer than a heartbeat counts where the machine is busy
+		for {
+			select {
+			case <-ended.Done():
+				return
+			case <-time.After(oprc.HeartbeatInterval):
+				_ = beat()
+			}
+		}
+	}()
 	runtime := oprc.ClassRuntime{
 		Key: "shop.cart@east", ClsKey: "shop.cart", Env: "east", Status: oprc.RuntimeRunning, LastUpdate: now.Add(-time.Hour),
 		Partitions: []oprc.RuntimePartition{{ID: 0, Replicas: []string{"node-0"}, Time: now.Add(-time.Hour)}},

@@ -82,6 +82,13 @@ func TestClientAnswersAsTheState(t *testing.T) {
 			}
 		}
 	}
+	wantQueue, err := w.state.CommandQueue(ctx, "east")
+	if err != nil || len(wantQueue.Waiting) == 0 {
+		t.Fatalf("queue: %+v, %v", wantQueue, err)
+	}
+	if gotQueue, err := c.CommandQueue(ctx, "east"); err != nil || cmp.Diff(wantQueue, gotQueue, cmpopts.EquateEmpty()) != "" {
+		t.Errorf("queue: got %+v, %v, want %+v", gotQueue, err, wantQueue)
+	}
 	wantHistory, err := w.state.History(ctx, "shop", 5)
 	if err != nil || len(wantHistory) != 1 || wantHistory[0].Actor != "ada" || wantHistory[0].Message != "First try & more" {
 		t.Fatalf("history: %+v, %v", wantHistory, err)

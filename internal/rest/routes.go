@@ -224,6 +224,10 @@ func (a *api) environmentRoutes() []route {
 			bad: append([]int{404}, writes...), serve: a.once(a.deleteEnvironment),
 		},
 		{
+			method: "GET", path: "/environments/{key}/queue", name: "commandQueue", says: "Tells how far the commands of an environment have come.", role: Viewer,
+			answers: commandQueue{}, bad: []int{404}, serve: a.commandQueue,
+		},
+		{
 			method: "GET", path: "/dead", name: "listDead", says: "Lists dead letters, newest first.", role: Viewer,
 			query: append(windowParams(), words("env", "Only those of this environment.")), answers: pageOf(oprc.DeadEntry{}), bad: []int{400, 404}, serve: a.listDead,
 		},
