@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,8 +225,10 @@ func TestKnative(t *testing.T) {
 	}
 	s.define("serving.knative.dev", "v1", "Service", "services")
 	ctx, cancel := context.WithCancel(t.Context())
+	var controller sync.WaitGroup
+	defer controller.Wait() // what it asks when the test's context ends fails the test
 	defer cancel()
-	go func() {
+	controller.Go(func() {
 		for ctx.Err() == nil {
 			for name, o := range s.list("Knative") {
 				if _, played, _ := unstructured.NestedString(o.Object, "status", "url"); !played {
@@ -234,7 +237,7 @@ func TestKnative(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-	}()
+	})
 	st := s.deploy(d, c, crm.Running, ignore)
 	if got := st.Functions["shop.pay"].InvocationURL; got != "http://pay.example.org/api" {
 		t.Errorf("URL: got %q", got)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -228,8 +229,10 @@ func TestClassRuntime(t *testing.T) {
 		return d
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	var operator sync.WaitGroup
+	defer operator.Wait() // what it asks when the test's context ends fails the test
 	defer cancel()
-	go func() {
+	operator.Go(func() {
 		for ctx.Err() == nil {
 			for name, o := range s.list("ClassRuntime") {
 				seen, _, _ := unstructured.NestedInt64(o.Object, "status", "observed_generation")
@@ -240,7 +243,7 @@ func TestClassRuntime(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-	}()
+	})
 	a, b := driver(), driver() // two CRMs, each with a unit of the class
 	first, second := order("shop.order/0/0@cloud", 1, crm.Provision{}), order("shop.order/1/0@cloud", 1, crm.Provision{})
 	second.Unit.PartitionInfo.PartitionID = 1
