@@ -10,11 +10,14 @@ package rpc
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
+	oprcv1 "github.com/oaas-platform/oprc/proto/oprc/v1"
 	"github.com/oaas-platform/oprc/proto/oprc/v1/oprcv1connect"
 )
 
@@ -27,7 +30,12 @@ func Handlers(routes http.Handler, ready string, most int64) map[string]http.Han
 	s := edge{routes, ready}
 	out := map[string]http.Handler{}
 	add := func(path string, h http.Handler) {
+		service := oprcv1.File_oprc_v1_oprc_proto.Services().ByName(protoreflect.FullName(strings.Trim(path, "/")).Name())
 		out[path] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if service != nil && service.Methods().ByName(protoreflect.Name(strings.TrimPrefix(r.URL.Path, path))) == nil {
+				routes.ServeHTTP(w, r) // whose problem says that there is no such path
+				return
+			}
 			w = flushing{w}
 			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, call{w, r})))
 		})

@@ -277,3 +277,25 @@ func TestReflectionAndHealth(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A procedure that there is not is a problem like any other path that there is not, and
+// unimplemented for clients that know one.
+func TestUnknownProcedures(t *testing.T) {
+	url, client := serve(t, rest.Access{}), plain(t, true)
+	const nope = "/oprc.v1.PackageService/Nope"
+	res, err := client.Post(url+nope, "application/json", strings.NewReader("{}")) //nolint:noctx // it ends with the server
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusNotFound || res.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("got %s, %s", res.Status, res.Header.Get("Content-Type"))
+	}
+	for name, option := range map[string]connect.ClientOption{"connect": connect.WithProtoJSON(), "grpc": connect.WithGRPC(), "grpc-web": connect.WithGRPCWeb()} {
+		_, err := connect.NewClient[oprcv1.ListPackagesRequest, oprcv1.ListPackagesResponse](client, url+nope, option).
+			CallUnary(t.Context(), connect.NewRequest(&oprcv1.ListPackagesRequest{}))
+		if connect.CodeOf(err) != connect.CodeUnimplemented {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
