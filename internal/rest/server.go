@@ -70,9 +70,11 @@ type Control interface {
 	// oprc.ErrNotFound.
 	MergeRuntime(ctx context.Context, rt oprc.ClassRuntime) (merged oprc.ClassRuntime, applied bool, err error)
 
+	// CommandQueue tells how far the commands of an environment have come.
+	CommandQueue(ctx context.Context, env string) (oprc.CommandQueue, error)
+
 	// Dead returns the newest dead letters of an environment first. RetryDead puts one
 	// back, DropDead deletes some and says how many there were.
-	CommandQueue(ctx context.Context, env string) (oprc.CommandQueue, error)
 	Dead(ctx context.Context, env string, limit int) ([]oprc.DeadEntry, error)
 	RetryDead(ctx context.Context, env, id string) error
 	DropDead(ctx context.Context, env string, ids ...string) (int64, error)
