@@ -112,7 +112,7 @@ func startsWithBrace(path string) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	head := make([]byte, 512)
 	n, _ := f.Read(head) // an empty file is no plan
 	return strings.HasPrefix(strings.TrimSpace(string(head[:n])), "{")

@@ -53,7 +53,7 @@ func (v validated) packages() (n int, known bool) {
 	if err != nil {
 		return 0, false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	text, err := io.ReadAll(io.LimitReader(f, 20))
 	if err != nil {
 		return 0, false

@@ -61,7 +61,7 @@ func (c *meteredConn) Read(p []byte) (int, error) {
 // installClient makes go-git use connections that are metered.
 var installClient = sync.OnceFunc(func() {
 	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // it is one
+	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dialer.DialContext(ctx, network, addr)
 		if err != nil {

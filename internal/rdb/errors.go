@@ -160,15 +160,14 @@ func TakesNoWrites(err error) bool {
 // refusal says why a server that is up cannot do what it is asked now; "" if err is none
 // of that kind.
 func refusal(err error) string {
-	switch noWrites(err) {
-	case ErrFull:
-		return "its memory is full (maxmemory), so it takes no writes"
-	case ErrDisk:
-		return "it cannot save to its disk, so it takes no writes"
-	case ErrReplica:
-		return "it is a replica, which takes no writes"
-	}
+	why := noWrites(err)
 	switch {
+	case errors.Is(why, ErrFull):
+		return "its memory is full (maxmemory), so it takes no writes"
+	case errors.Is(why, ErrDisk):
+		return "it cannot save to its disk, so it takes no writes"
+	case errors.Is(why, ErrReplica):
+		return "it is a replica, which takes no writes"
 	case redis.IsTryAgainError(err):
 		return "a slot is being moved to another node of the Cluster; it works again once that is done (redis-cli --cluster check shows slots that are left half-way)"
 	case redis.IsLoadingError(err), redis.IsClusterDownError(err), redis.IsMasterDownError(err), redis.IsMaxClientsError(err), answers(err, "BUSY"), answers(err, "UNBLOCKED"):
