@@ -140,6 +140,9 @@ func TestLimitsOfATokenHold(t *testing.T) {
 		{"edgy", "GET", "/environments/cloud-1/queue", "", []int{404}},
 		{"edgy", "GET", "/environments/edge-1/queue", "", []int{200}},
 		{"shop", "GET", "/environments/edge-1/queue", "", []int{404}}, // it names other packages
+		{"edgy", "GET", "/auth/tokens", "", []int{403}},
+		{"edgy", "POST", "/auth/tokens", `{"name":"more","role":"admin"}`, []int{403}},
+		{"edgy", "DELETE", "/auth/tokens/all", "", []int{403}},
 		{"edgy", "GET", "/history/shop", "", []int{404}},
 		{"edgy", "GET", "/snapshot", "", []int{403}},
 		{"edgy", "GET", "/metrics", "", []int{403}},
@@ -167,6 +170,15 @@ func TestLimitsOfATokenHold(t *testing.T) {
 	} {
 		if a := as(c.who, c.method, c.path, c.body); !slices.Contains(c.want, a.status) {
 			t.Errorf("%s: %s %s: got %d, want one of %v: %s", c.who, c.method, c.path, a.status, c.want, a.body)
+		}
+	}
+	for _, path := range []string{"/plan", "/packages?dryRun=true"} {
+		for what, body := range map[string]string{
+			"a plan": in("next", "edge-1"), "no environment": strings.Replace(in("next", "edge-1"), "targetEnvs: [edge-1]", "partitionCount: 1", 1), "one that is alike": in("next", "edge-2, cloud-"),
+		} {
+			if a := as("edgy", "POST", path, body); strings.Contains(a.body, "cloud-1") || !slices.Contains([]int{200, 400, 403}, a.status) {
+				t.Errorf("%s, %s: got %d %s", path, what, a.status, a.body)
+			}
 		}
 	}
 	if h, err := w.state.DB.History(t.Context(), "mine", 1); err != nil || len(h) != 1 || h[0].Actor != "edgy" {

@@ -305,6 +305,9 @@ func (a *api) canI(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) listTokens(w http.ResponseWriter, r *http.Request) error {
+	if err := caller(r).mayKeepTokens(); err != nil {
+		return err
+	}
 	win, err := newWindow(r.URL.Query(), []string{"name"})
 	if err != nil {
 		return err
@@ -326,6 +329,9 @@ func (a *api) listTokens(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) createToken(w http.ResponseWriter, r *http.Request) error {
+	if err := caller(r).mayKeepTokens(); err != nil {
+		return err
+	}
 	if a.Access.Stored == nil {
 		return refuse(http.StatusNotFound, "this server keeps no tokens")
 	}
@@ -355,6 +361,9 @@ func (a *api) createToken(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) revokeToken(w http.ResponseWriter, r *http.Request) error {
+	if err := caller(r).mayKeepTokens(); err != nil {
+		return err
+	}
 	if a.Access.Stored == nil {
 		return refuse(http.StatusNotFound, "this server keeps no tokens")
 	}

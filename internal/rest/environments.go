@@ -194,5 +194,6 @@ func (a *api) planSource(w http.ResponseWriter, r *http.Request) error {
 	if !complete {
 		pre.Plan = pre.Plan.Masked(a.Mask)
 	}
+	pre.Plan = caller(r).within(pre.Plan)
 	return a.reply(w, r, http.StatusOK, pre)
 }

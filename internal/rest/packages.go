@@ -85,7 +85,7 @@ func (a *api) carry(w http.ResponseWriter, r *http.Request, req reconcile.Reques
 	if err != nil {
 		return nil, false, err
 	}
-	return nil, true, a.reply(w, r, http.StatusOK, p.Masked(a.Mask))
+	return nil, true, a.reply(w, r, http.StatusOK, caller(r).within(p.Masked(a.Mask)))
 }
 
 // permitting lets only those decisions be carried out that are within the caller's

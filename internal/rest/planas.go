@@ -35,7 +35,7 @@ func (a *api) planAsSource(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.reply(w, r, http.StatusOK, SourcePlan{
-		Source: r.PathValue("key"), Plan: pre.Plan.Masked(a.Mask), Held: pre.Held, Left: list(slices.Sorted(maps.Keys(pre.Left))),
+		Source: r.PathValue("key"), Plan: caller(r).within(pre.Plan.Masked(a.Mask)), Held: pre.Held, Left: list(slices.Sorted(maps.Keys(pre.Left))),
 		Suspended: pre.Suspended, TakenAt: a.now().UTC(),
 	})
 }

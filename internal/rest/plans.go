@@ -66,7 +66,7 @@ func (a *api) getPlan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.reply(w, r, http.StatusOK, was.Plan.Masked(a.Mask))
+	return a.reply(w, r, http.StatusOK, caller(r).within(was.Plan.Masked(a.Mask)))
 }
 
 // postPlan answers with the plan of a submitted package, secrets masked, and keeps
@@ -93,7 +93,7 @@ func (a *api) postPlan(w http.ResponseWriter, r *http.Request) error {
 	if err := a.keep(r, req, p); err != nil {
 		return err
 	}
-	return a.reply(w, r, http.StatusOK, p.Masked(a.Mask))
+	return a.reply(w, r, http.StatusOK, caller(r).within(p.Masked(a.Mask)))
 }
 
 func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
@@ -119,12 +119,12 @@ func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
 	if denied := caller(r).permits(p, false); denied != nil {
 		return denied
 	}
-	raw, failed := plan.Encode(p)
+	raw, failed := plan.Encode(caller(r).within(p))
 	if failed != nil {
 		return failed
 	}
 	if err != nil {
-		refused := a.problemOf(err)
+		refused := a.problemFor(r, err)
 		refused.Plan = raw
 		refused.write(w, r)
 		return nil

@@ -122,9 +122,19 @@ func (a *api) unavailable(err error) bool {
 		a.Unavailable != nil && a.Unavailable(err)
 }
 
+// problemFor is the problem as the caller may see it.
+func (a *api) problemFor(r *http.Request, err error) problem {
+	p := a.problemOf(err)
+	if len(p.Diagnostics) > 0 {
+		p.Diagnostics = caller(r).findings(p.Diagnostics)
+		p.Detail = (&oprc.InvalidError{Diagnostics: p.Diagnostics}).Error()
+	}
+	return p
+}
+
 // fail answers with a problem, and logs what is the operator's.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := a.problemOf(err)
+	p := a.problemFor(r, err)
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="oprc"`)
 	}

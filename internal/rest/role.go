@@ -266,6 +266,52 @@ func (i *Identity) permits(p *plan.Plan, apply bool) error {
 	return i.denied(beyond)
 }
 
+// within is a plan that the caller may see without what names environments and packages
+// beyond the limits: what it rests on, and what findings say that there is. Its id covers
+// none of that.
+func (i *Identity) within(p *plan.Plan) *plan.Plan {
+	if p == nil || !i.limited() {
+		return p
+	}
+	bare := *p
+	bare.Base = plan.Base{Packages: among(i.Packages, p.Base.Packages), Environments: among(i.Environments, p.Base.Environments), Observed: among(i.Environments, p.Base.Observed)}
+	bare.Diagnostics = i.findings(p.Diagnostics)
+	return &bare
+}
+
+func among[V any](patterns []string, all map[string]V) map[string]V {
+	out := maps.Clone(all)
+	maps.DeleteFunc(out, func(name string, _ V) bool { return !matches(patterns, name) })
+	return out
+}
+
+// findings are those of a request of the caller's, without the list of the environments
+// that there are.
+func (i *Identity) findings(all oprc.Diagnostics) oprc.Diagnostics {
+	if len(i.Environments) == 0 {
+		return all
+	}
+	out := slices.Clone(all)
+	for n, d := range out {
+		if d.Code == oprc.CodeEnvironment {
+			out[n].Message, _, _ = strings.Cut(d.Message, "; known: ")
+			if strings.HasPrefix(d.Hint, "did you mean ") {
+				out[n].Hint = "name one that is there for you: oprc get environments"
+			}
+		}
+	}
+	return out
+}
+
+// mayKeepTokens refuses a caller with limits: a token that it made or revoked could reach
+// beyond them.
+func (i *Identity) mayKeepTokens() error {
+	if i.limited() || len(i.Origins) > 0 {
+		return refuse(http.StatusForbidden, "%s is limited to some packages, environments or origins: tokens are for an admin without limits", i.Name)
+	}
+	return nil
+}
+
 // permitsOf is permits for a plan that is made in a source's name whoever says when, so
 // that origins bind only a caller who is limited to some.
 func (i *Identity) permitsOf(p *plan.Plan) error {
@@ -343,6 +389,11 @@ func (i *Identity) may(verb, kind, name string) (Permission, error) {
 	}
 	if !i.Role.Includes(least) {
 		return Permission{false, fmt.Sprintf("%s needs the role %s; %s has %s", verb, least, i.Name, orNone(i.Role))}, nil
+	}
+	if kind == "token" {
+		if err := i.mayKeepTokens(); err != nil {
+			return Permission{false, err.Error()}, nil
+		}
 	}
 	if name != "" {
 		pkg, env := packageOf(name), ""

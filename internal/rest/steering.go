@@ -169,9 +169,9 @@ func (a *api) undoPackage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if got, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); got != requestType {
-		return a.reply(w, r, http.StatusOK, p.Masked(a.Mask))
+		return a.reply(w, r, http.StatusOK, caller(r).within(p.Masked(a.Mask)))
 	}
-	raw, err := plan.Encode(p)
+	raw, err := plan.Encode(caller(r).within(p))
 	if err != nil {
 		return err
 	}
