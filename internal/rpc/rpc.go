@@ -40,7 +40,9 @@ func Handlers(routes http.Handler, ready string, most int64) map[string]http.Han
 			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, call{w, r})))
 		})
 	}
-	limit := connect.WithReadMaxBytes(int(most))
+	limit := connect.WithHandlerOptions(
+		connect.WithReadMaxBytes(int(most)), connect.WithCodec(strictJSON{"json"}), connect.WithCodec(strictJSON{"json; charset=utf-8"}),
+	)
 	add(oprcv1connect.NewPackageServiceHandler(s, limit))
 	add(oprcv1connect.NewPlanServiceHandler(s, limit))
 	add(oprcv1connect.NewEventServiceHandler(s, limit))

@@ -299,3 +299,23 @@ func TestUnknownProcedures(t *testing.T) {
 		}
 	}
 }
+
+// A member that a message does not have, such as dryRun, is refused: nothing is applied
+// without it.
+func TestUnknownMembers(t *testing.T) {
+	url, client := serve(t, rest.Access{}), plain(t, false)
+	for _, media := range []string{"application/json", "application/json; charset=utf-8"} {
+		res, err := client.Post(url+"/oprc.v1.PackageService/ApplyPackages", media, strings.NewReader(`{"packages": "name: oops", "dryRun": true}`)) //nolint:noctx // it ends with the server
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: got %s", media, res.Status)
+		}
+	}
+	_, err := oprcv1connect.NewPackageServiceClient(client, url).GetPackage(t.Context(), &oprcv1.GetPackageRequest{Name: "oops"})
+	if connect.CodeOf(err) != connect.CodeNotFound {
+		t.Errorf("got %v, want that nothing was applied", err)
+	}
+}

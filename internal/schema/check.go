@@ -316,6 +316,10 @@ func expected(v *value) string {
 			return orList(v.enum)
 		case v.name == "Name":
 			return "a name of letters, digits, dots, dashes and underscores that starts and ends with a letter or digit and has at most 253 characters"
+		case v.name == "KubernetesName":
+			return "a name of lower-case letters, digits, dots and dashes that starts and ends with a letter or digit and has at most 253 characters"
+		case v.name == "LabelValue":
+			return "the value of a label: at most 63 letters, digits, dots, dashes and underscores, of which the first and the last are letters or digits"
 		case v.name == "Quantity":
 			return "an amount such as 250m, 0.5 or 128Mi"
 		case v.pattern != nil:

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -102,7 +104,8 @@ func mutants(doc any) []mutant {
 				return m
 			}
 			out = append(out, mutant{at + "/stranger", rebuild(with("", "stranger", "x"))})
-			for k, v := range here {
+			for _, k := range slices.Sorted(maps.Keys(here)) {
+				v := here[k]
 				out = append(out, mutant{at + " without " + k, rebuild(with(k, "", nil))}, mutant{at + "/" + k + "x", rebuild(with(k, k+"x", v))})
 				walk(at+"/"+k, v, func(now any) any { return rebuild(with(k, k, now)) })
 			}

@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,15 +31,21 @@ kubernetes:
 		t.Error(diff)
 	}
 	for written, code := range map[string]string{
-		"{pullSecrets: [Registry]}":                    "E009",
-		"{serviceAccount: ''}":                         "E009",
-		"{tolerations: [{key: a, effect: Sometimes}]}": "E003",
-		"{tolerations: [{value: a}]}":                  "E009",
-		"{nodeSelectors: {a: b}}":                      "E002",
+		"{pullSecrets: [Registry]}":                               "E009",
+		"{serviceAccount: ''}":                                    "E009",
+		"{tolerations: [{key: a, effect: Sometimes}]}":            "E003",
+		"{tolerations: [{value: a}]}":                             "E009",
+		"{nodeSelectors: {a: b}}":                                 "E002",
+		"{nodeSelector: {pool: 'bad value!'}}":                    "E022",
+		"{tolerations: [{key: a, value: 'b c'}]}":                 "E009",
+		"{nodeSelector: {pool: " + strings.Repeat("x", 64) + "}}": "E022",
 	} {
 		_, found := loadOne([]byte("kind: Environment\nname: a\nkubernetes: "+written+"\n"), false)
 		if len(found) != 1 || string(found[0].Code) != code || found[0].Line != 3 {
 			t.Errorf("%s: got %v, want %s", written, found, code)
+		}
+		if len(found) == 1 && strings.Contains(found[0].Message, "alias") {
+			t.Errorf("%s: %s", written, found[0].Message)
 		}
 	}
 }

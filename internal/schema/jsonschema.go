@@ -139,7 +139,6 @@ func older(def *definition, properties node) {
 			properties[name] = s
 		}
 	}
-	list := func() node { return node{"type": "array", "items": node{"type": "object"}} }
 	switch strings.TrimPrefix(def.name, compatible) {
 	case "Class":
 		add("objectType", "It has no meaning any more.", node{})
@@ -147,12 +146,26 @@ func older(def *definition, properties node) {
 	case "ProvisionConfig":
 		add("staticUrl", "Older place of config.staticUrl.", node{"type": "object", "required": []string{"url"}})
 	case "Macro":
-		add("respBody", "Older spelling of bodyTemplate.", list())
+		add("respBody", "Older spelling of bodyTemplate.", partsOfBody())
+		body := properties["bodyTemplate"].(node)
+		properties["bodyTemplate"] = node{"anyOf": []node{body, partsOfBody()}, "description": body["description"]}
 	case "DataflowStep":
-		add("mappings", "Older spelling of bodyTemplate.", list())
-		add("respBody", "Older spelling of bodyTemplate.", list())
+		add("mappings", "Older spelling of bodyTemplate.", partsOfBody())
+		add("respBody", "Older spelling of bodyTemplate.", partsOfBody())
 		add("argRefs", "Older spelling of args.", node{"type": "object"})
 	}
+}
+
+// partsOfBody is a body as older platforms wrote it: [checker.listToTemplate] reads it.
+func partsOfBody() node {
+	source := node{"type": []string{"string", "number", "boolean"}, "minLength": 1}
+	return node{"type": "array", "items": node{
+		"type": "object", "required": []string{"transforms"},
+		"anyOf": []node{{"required": []string{"fromObj"}}, {"required": []string{"fromBody"}}},
+		"properties": node{"fromObj": source, "fromBody": source, "transforms": node{"type": "array", "items": node{
+			"type": "object", "required": []string{"inject"}, "properties": node{"inject": node{"type": "string", "minLength": 1}},
+		}}},
+	}}
 }
 
 // field is the schema of a field's value with what is said about it.

@@ -127,7 +127,35 @@ func (o Output) standing(d *reconcile.EnvironmentView) string {
 	if d.Rev == 0 {
 		out += "\nNobody declared it: its CRMs made it known. `oprc env create " + clean(d.Name) + "` declares it.\n"
 	}
+	if k := d.Spec.Kubernetes; k != nil {
+		out += section("Pods", pods(k))
+	}
 	return out
+}
+
+// pods is what the environment's document says of pods.
+func pods(k *oprc.Kubernetes) table {
+	t := table{header: []string{"SETTING", "VALUE"}}
+	for _, name := range k.PullSecrets {
+		t.add("pull secret", clean(name))
+	}
+	if k.ServiceAccount != "" {
+		t.add("service account", clean(k.ServiceAccount))
+	}
+	for _, key := range slices.Sorted(maps.Keys(k.NodeSelector)) {
+		t.add("node selector", clean(key+"="+k.NodeSelector[key]))
+	}
+	for _, toleration := range k.Tolerations {
+		text := toleration.Key
+		if toleration.Value != "" {
+			text += "=" + toleration.Value
+		}
+		if toleration.Effect != "" {
+			text += ":" + toleration.Effect
+		}
+		t.add("toleration", clean(text))
+	}
+	return t
 }
 
 // sourceDetails are the packages of a source that are not as its revision says.
