@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -16,8 +17,11 @@ import (
 type Group struct {
 	Patience Patience
 
+	telling sync.Mutex // held while a change is reported, so that the last report is the newest state
+
 	mu        sync.Mutex
 	report    crm.Reporter
+	told      crm.State // the state that was last returned or reported
 	elsewhere map[string]crm.FunctionStatus
 	running   map[string]*pair // by function key
 	leaving   sync.WaitGroup   // instances that linger
@@ -65,14 +69,16 @@ func (g *Group) Replace(ctx context.Context, wanted []Wanted, elsewhere map[stri
 		}
 	}
 	g.swap(wanted, fresh, elsewhere, report)
-	return g.State(), nil
+	st, _ := g.tell()
+	return st, nil
 }
 
-// Follow sends later changes to report.
+// Follow sends later changes to report, and what has changed since the state was told.
 func (g *Group) Follow(report crm.Reporter) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.report = report
+	g.mu.Unlock()
+	g.changed()
 }
 
 func (g *Group) pair(key string) *pair {
@@ -183,20 +189,35 @@ func (g *Group) close(leave bool) {
 	g.leaving.Wait()
 }
 
-// changed reports the state.
+// changed reports the state, if it is not the one that was told last: a workload that
+// answers while [Group.Replace] returns has nothing to add to what that returns.
 func (g *Group) changed() {
+	g.telling.Lock()
+	defer g.telling.Unlock()
 	g.mu.Lock()
 	report := g.report
 	g.mu.Unlock()
-	if report != nil {
-		report(g.State())
+	if report == nil {
+		return
+	}
+	if st, isNew := g.tell(); isNew {
+		report(st)
 	}
 }
 
-// State is the unit's: that of the function that is worst off.
-func (g *Group) State() crm.State {
+// tell returns the state, and whether it differs from the one that was told before.
+func (g *Group) tell() (st crm.State, isNew bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	st = g.state()
+	isNew = !reflect.DeepEqual(st, g.told)
+	g.told = st
+	return st, isNew
+}
+
+// state is the unit's: that of the function that is worst off. Called with the lock
+// held.
+func (g *Group) state() crm.State {
 	st := crm.State{Condition: crm.Running, Functions: maps.Clone(g.elsewhere)}
 	if st.Functions == nil {
 		st.Functions = map[string]crm.FunctionStatus{}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -258,13 +259,31 @@ func TestSameDigestGoesOnAndAnEndIsNoticed(t *testing.T) {
 		t.Errorf("got %+v", st)
 	}
 	if st := <-states; st.Condition != crm.Running {
-		t.Errorf("got %+v", st)
+		t.Fatalf("got %+v", st)
 	}
 	g.Leave()
 	if f.stops.Load() != 1 {
 		t.Errorf("%d were stopped, want only the one that ended", f.stops.Load())
 	}
 	(<-f.started).Close()
+}
+
+// What changed before anybody followed is reported to who follows.
+func TestFollowTellsWhatHasChanged(t *testing.T) {
+	g := &workload.Group{}
+	defer g.Remove()
+	f := &fleet{started: make(chan *server, 9)}
+	st, err := g.Replace(t.Context(), wanted(f, "1"), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	(<-f.started).ended <- errors.New("killed")
+	<-f.started
+	states := make(chan crm.State, 99)
+	g.Follow(func(st crm.State) bool { states <- st; return true })
+	if now := <-states; reflect.DeepEqual(now, st) {
+		t.Errorf("got %+v again", now)
+	}
 }
 
 func TestProbe(t *testing.T) {
