@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/gitsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/rdb"
@@ -65,9 +66,17 @@ func (o *doctorOptions) run(ctx context.Context) error {
 	return shown{o.failed}
 }
 
-// refusals is all for which serve would not start with a configuration that can be read.
+// refusals is all for which serve would not start with a configuration that can be read,
+// and directories without a package, which serve would wait for.
 func (o *doctorOptions) refusals(c Config) error {
-	_, ofSources := o.env.sources(&gitsource.Hub{}, "git-plan", c.Sources)
+	sources, ofSources := o.env.sources(&gitsource.Hub{}, "git-plan", c.Sources)
+	for _, sc := range sources {
+		if dir, is := sc.Source.(*dirFiles); is {
+			if _, err := dirsource.Read(dir.paths, strings.NewReader("")); err != nil {
+				ofSources = errors.Join(ofSources, fmt.Errorf("source %s: %w", sc.Name, err))
+			}
+		}
+	}
 	_, ofNotify := o.notifier(c, slog.New(slog.DiscardHandler))
 	_, ofPolicies := policies(filepath.Dir(o.config), c.Policies)
 	_, ofAddress := c.address(false)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -47,15 +48,14 @@ func (e *env) sources(hub *gitsource.Hub, mirrors string, configs []SourceConfig
 }
 
 func (e *env) openSource(hub *gitsource.Hub, sc SourceConfig, cache string) (loop.Source, error) {
-	if info, err := os.Stat(filepath.Join(sc.URL, ".git")); !isGitURL(sc.URL) && (err != nil || !info.IsDir()) {
-		if key := sc.gitOnly(); key != "" {
+	if !isGitURL(sc.URL) && !isRepository(sc.URL) {
+		key := sc.gitOnly()
+		if _, err := os.Stat(sc.URL); key != "" && err == nil {
 			return nil, fmt.Errorf("%s: only a Git repository takes it, and %s is none", key, sc.URL)
 		}
-		paths := []string{filepath.Join(sc.URL, sc.Path)}
-		if _, err := dirsource.Read(paths, strings.NewReader("")); err != nil {
-			return nil, err
+		if key == "" {
+			return &dirFiles{root: sc.URL, paths: []string{filepath.Join(sc.URL, sc.Path)}}, nil
 		}
-		return &dirFiles{paths: paths}, nil
 	}
 	options, err := e.gitOptions(sc, cache)
 	if err != nil {
@@ -64,24 +64,36 @@ func (e *env) openSource(hub *gitsource.Hub, sc SourceConfig, cache string) (loo
 	return newGitFiles(hub, options)
 }
 
+// isRepository reports whether dir holds a working tree of Git.
+func isRepository(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, ".git"))
+	return err == nil && info.IsDir()
+}
+
 // dirFiles is a directory (or files) as a source. Its revision is the digest of
-// what it holds.
+// what it holds. It may be missing, and come later.
 type dirFiles struct {
+	root  string // where no repository may be, because it would be followed as one
 	paths []string
 
 	mu     sync.Mutex
 	files  []oprc.File
 	unread []string
+	empty  error // there is a directory, and no file of packages in it
 }
 
 func (d *dirFiles) Poll(context.Context, time.Time) (loop.Revision, error) {
+	if d.root != "" && isRepository(d.root) {
+		return loop.Revision{}, fmt.Errorf("%s has become a Git repository, which was none when oprc serve was started. Start oprc serve again to follow it: %w", d.root, oprc.ErrInvalid)
+	}
 	files, unread, err := dirsource.ReadAll(d.paths, strings.NewReader(""))
-	if err != nil {
+	empty := err
+	if err != nil && (!errors.Is(err, oprc.ErrNotFound) || !d.exist()) {
 		return loop.Revision{}, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.files, d.unread = files, unread
+	d.files, d.unread, d.empty = files, unread, empty
 	sums := map[string]string{}
 	for _, f := range files {
 		sums[f.Path] = oprc.DigestBytes(f.Data)
@@ -95,7 +107,13 @@ func (d *dirFiles) Poll(context.Context, time.Time) (loop.Revision, error) {
 func (d *dirFiles) Files(context.Context, loop.Revision) ([]oprc.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.files, nil
+	return d.files, d.empty
+}
+
+// exist reports whether all paths lead somewhere: a directory that is not mounted is no
+// wish to delete what was in it.
+func (d *dirFiles) exist() bool {
+	return !slices.ContainsFunc(d.paths, func(p string) bool { _, err := os.Stat(p); return err != nil })
 }
 
 // Unread names what was there and passed over.

@@ -25,7 +25,7 @@ const patience = 10
 // for what changed between an earlier reading and then. It blocks until ctx
 // ends, and then returns nil. Files and directories may be replaced, created and
 // deleted meanwhile, the paths themselves and the directories above them included, and
-// symbolic links may point elsewhere; but all of them must exist when Watch is called. wake must return soon.
+// symbolic links may point elsewhere. wake must return soon.
 func Watch(ctx context.Context, paths []string, debounce time.Duration, wake func()) error {
 	fsw, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -55,13 +55,9 @@ func (w *watcher) addPath(name string) error {
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && isGlob(name):
-		root := globRoot(name)
-		if _, err := os.Stat(root); err == nil {
-			return w.addRoot(root)
-		}
-		return notFound(name, "no directory "+root)
+		return w.addRoot(globRoot(name))
 	case errors.Is(err, fs.ErrNotExist):
-		return notFound(name, "no such file or directory")
+		return w.addRoot(name)
 	case err != nil:
 		return fmt.Errorf("watch %s: %w", name, err)
 	case info.IsDir():
@@ -132,14 +128,13 @@ func exists(name string) bool {
 	return err == nil
 }
 
+// addRoot watches a directory; where there is none, it may become one, or a file.
 func (w *watcher) addRoot(name string) error {
 	root := absolute(name)
 	w.roots = append(w.roots, root)
-	// The parent tells when the root itself is replaced or comes back.
-	if parent := filepath.Dir(root); parent != root {
-		if err := w.watch(parent); err != nil {
-			return err
-		}
+	// What is above tells when the root itself is made, replaced or comes back.
+	if err := w.above(root); err != nil {
+		return err
 	}
 	return w.addTree(root)
 }

@@ -2,13 +2,11 @@ package dirsource_test
 
 import (
 	"context"
-	"errors"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
-	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
 const debounce = 20 * time.Millisecond
@@ -218,11 +216,22 @@ func TestWatchIsNotStarvedByASteadyWriter(t *testing.T) {
 	}
 }
 
-func TestWatchNamesWhatIsMissing(t *testing.T) {
-	tree(t, "a.yaml")
-	for _, path := range []string{"nowhere.yaml", "nowhere/*.yaml"} {
-		if err := dirsource.Watch(t.Context(), []string{path}, debounce, func() {}); !errors.Is(err, oprc.ErrNotFound) {
-			t.Errorf("%s: got %v, want not found", path, err)
-		}
+// What is missing at the start is waited for: a directory, one below it, or a file.
+func TestWatchWaitsForWhatIsMissing(t *testing.T) {
+	for _, path := range []string{"later", "later/inner", "later/inner/*.yaml", "later/inner/a.yaml"} {
+		t.Run(path, func(t *testing.T) {
+			tree(t, "a.yaml")
+			wakes := watch(t, path)
+			write(t, "later/inner/a.yaml", "x")
+			read := func() bool {
+				files, err := dirsource.Read([]string{path}, nil)
+				return err == nil && len(files) == 1
+			}
+			for wantWake(t, wakes, "the path was made"); !read(); {
+				wantWake(t, wakes, "the path was made in part")
+			}
+			write(t, "later/inner/a.yaml", "y")
+			wantWake(t, wakes, "the file was changed afterwards")
+		})
 	}
 }
