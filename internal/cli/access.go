@@ -244,8 +244,7 @@ func (c Config) address(insecure bool) (string, error) {
 	case err != nil:
 		host, port = strings.Trim(c.Listen, "[]"), fmt.Sprint(c.Port)
 	}
-	ip := net.ParseIP(host)
-	if !c.Security.closed() && !insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if !c.Security.closed() && !insecure && !loopback(host) {
 		return "", stepError{
 			usagef("serve would answer everybody on %s without knowing them", net.JoinHostPort(host, port)),
 			"Configure security in oprc.yaml, or security.required with tokens of oprc token create; --insecure serves everybody all the same.",

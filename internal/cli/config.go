@@ -34,6 +34,7 @@ type Config struct {
 	Metrics    EndpointConfig `koanf:"metrics"`
 	Health     EndpointConfig `koanf:"health"`
 	Security   SecurityConfig `koanf:"security"`
+	Pprof      string         `koanf:"pprof"` // loopback address for profiles; "": none
 	Resend     ResendConfig   `koanf:"resend"`
 	Sources    []SourceConfig `koanf:"sources"`
 	// Policies are CUE files of transition policies, or patterns of such, relative
@@ -172,7 +173,7 @@ func (c Config) redisOptions() rdb.Options {
 // they listen, and how they get at repositories, may differ.
 func (c Config) digest(dir string) (string, error) {
 	shared := c
-	shared.Port, shared.Listen, shared.LogLevel, shared.Limits = 0, "", 0, LimitsConfig{}
+	shared.Port, shared.Listen, shared.Pprof, shared.LogLevel, shared.Limits = 0, "", "", 0, LimitsConfig{}
 	shared.Redis, shared.Metrics, shared.Health, shared.Security = RedisConfig{Name: c.Redis.Name}, EndpointConfig{}, EndpointConfig{}, SecurityConfig{}
 	shared.MQ.Brokers, shared.Interval, shared.Policies = "", 0, nil
 	shared.Sources = slices.Clone(c.Sources)
@@ -240,6 +241,9 @@ func (c Config) check() error {
 		errs = append(errs, err)
 	}
 	bad(c.MaxUnits.Class >= 0 && c.MaxUnits.Package >= 0 && c.MaxUnits.Plan >= 0, "maxUnits: %+v: a limit is negative", c.MaxUnits)
+	if err := checkPprof(c.Pprof); err != nil {
+		errs = append(errs, err)
+	}
 	if err := c.Limits.check(); err != nil {
 		errs = append(errs, err)
 	}

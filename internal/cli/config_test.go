@@ -128,6 +128,7 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 		"short interval":          {file: "interval: 10ms\n", want: "interval: 10ms"},
 		"hasty resend":            {file: "resend: {first: 10ms}\n", want: "resend.first: 10ms"},
 		"resend that shrinks":     {file: "resend: {max: 5s}\n", want: "resend.max: 5s is shorter than resend.first, which is 15s"},
+		"profiles for everybody":  {file: "pprof: 0.0.0.0:6060\n", want: "pprof: \"0.0.0.0:6060\" is not a port of the loopback interface"},
 		"bad port":                {file: "port: 70000\n", want: "port: 70000"},
 		"source without a URL":    {file: "sources: [{name: a}]\n", want: "sources[0].url"},
 		"two sources of one name": {file: "sources: [{name: a, url: b}, {name: a, url: c}]\n", want: "sources[1].name"},

@@ -141,7 +141,7 @@ func loadEnviron(k *koanf.Koanf, environ []string) error {
 
 // changedFlag maps the flags that were given to their keys.
 func changedFlag(flags *pflag.FlagSet) func(*pflag.Flag) (string, any) {
-	keys := map[string]string{"port": "port", "listen": "listen", "log-level": "logLevel", "interval": "interval"}
+	keys := map[string]string{"port": "port", "listen": "listen", "log-level": "logLevel", "interval": "interval", "pprof": "pprof"}
 	return func(f *pflag.Flag) (string, any) {
 		key, ok := keys[f.Name]
 		if !ok || !f.Changed {
@@ -156,6 +156,7 @@ func bindConfig(flags *pflag.FlagSet) {
 	flags.Int("port", 8080, "`port` of the REST interface; 0 takes a free one")
 	flags.String("listen", "", "`address` to listen on (default: all where the configuration says who may, else loopback)")
 	flags.String("log-level", "INFO", "`level` of the log: DEBUG, INFO, WARN, ERROR")
+	flags.String("pprof", "", "`address` on loopback to serve profiles on for go tool pprof, such as 127.0.0.1:6060 (default: none)")
 	flags.Duration("interval", time.Minute, "default `time` between polls of a source")
 }
 

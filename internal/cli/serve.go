@@ -94,9 +94,13 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	profiles, err := listenPprof(ctx, c.Pprof)
+	if err != nil {
+		return err
+	}
 	door := newDoor(c.Health.Endpoint)
-	return besides(ctx,
-		func(ctx context.Context) error { return rest.Serve(ctx, listener, door, secure) },
+	serve := func(ctx context.Context) error { return rest.Serve(ctx, listener, door, secure) }
+	return besides(ctx, alsoPprof(profiles, log, serve),
 		func(ctx context.Context, end func()) (err error) {
 			s, err := o.connect(ctx, c, log.With("address", listener.Addr().String()), door)
 			if ctx.Err() != nil {
