@@ -43,7 +43,8 @@ func newEnvCreate(e *env) *cobra.Command {
 		Use:   "create NAME",
 		Short: "Register an environment, or replace what is registered",
 		Long: `Registers an environment. One that exists gets exactly what the flags say, and what
-that changes is printed. Placement counts units; cpu and memory are for people.` +
+that changes is printed; its field kubernetes, for which there are no flags, stays as it
+is: apply a file to change it. Placement counts units; cpu and memory are for people.` +
 			exits(exitOK, exitError, exitInvalid, exitConflict, exitUnavailable, exitDenied, exitUsage, exitInterrupted),
 		Example: `  oprc env create edge-1 --availability 0.95 --label zone=eu
   oprc env create cloud-1 --default --units 200`,
@@ -75,13 +76,17 @@ func (o *envCreateOptions) run(ctx context.Context, s *state, name string) error
 	if capacity != (oprc.Capacity{}) {
 		o.spec.Capacity = &capacity
 	}
-	review := func(_ context.Context, p *plan.Plan) error {
+	cond, err := o.keepPods(ctx, s)
+	if err != nil {
+		return err
+	}
+	cond.Review = func(_ context.Context, p *plan.Plan) error {
 		if o.output != view.Text || p.Summary.Update == 0 {
 			return nil
 		}
 		return view.Output{W: o.err}.Plan(p, "") // what no flag said any more is gone
 	}
-	res, err := s.Apply(ctx, registration(o.spec, o.take), reconcile.Conditions{Review: review}, o.actor())
+	res, err := s.Apply(ctx, registration(o.spec, o.take), cond, o.actor())
 	if invalid, ok := errors.AsType[*oprc.InvalidError](err); ok {
 		return fmt.Errorf("environment %q: %w", name, wrongFlags(invalid))
 	}
@@ -89,6 +94,25 @@ func (o *envCreateOptions) run(ctx context.Context, s *state, name string) error
 		return ownership(err)
 	}
 	return o.env.output(o.output).Applied(*res)
+}
+
+// keepPods takes over how pods run in an environment that exists: no flag says it, and
+// leaving it out would deploy every unit there anew. It holds for the revision that was
+// read.
+func (o *envCreateOptions) keepPods(ctx context.Context, s *state) (reconcile.Conditions, error) {
+	found, err := s.Find(ctx, oprc.KindEnv, o.spec.Name)
+	if errors.Is(err, oprc.ErrNotFound) {
+		return reconcile.Conditions{}, nil
+	}
+	if err != nil {
+		return reconcile.Conditions{}, err
+	}
+	e, ok := found.Doc.(*reconcile.EnvironmentView)
+	if !ok || e.Spec.Kubernetes == nil {
+		return reconcile.Conditions{}, nil
+	}
+	o.spec.Kubernetes = e.Spec.Kubernetes
+	return reconcile.Conditions{If: map[string][]int64{string(oprc.KindEnv) + "/" + e.Name: {e.Rev}}}, nil
 }
 
 // wrongFlags tells all that is wrong with what flags say: they have no lines.

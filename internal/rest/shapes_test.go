@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/oaas-platform/oprc/internal/rest"
 )
 
@@ -79,6 +81,13 @@ func TestEnvironmentsAreWritten(t *testing.T) {
 		t.Errorf("by label: got %v", n)
 	}
 	w.want(w.send("PUT", "/environments/west", "kind: Environment\nname: west\n", "Content-Type", "application/yaml", "If-Match", `"1"`), 412)
+	w.want(w.post("/environments", "kind: Environment\nname: west\nlabels: {zone: b}\nkubernetes: {serviceAccount: functions, tolerations: [{key: gpu}]}\n"), 200)
+	whole := w.want(w.get("/environments/west"), 200)
+	w.want(w.json("PUT", "/environments/west", strings.Replace(whole.body, `"zone":"b"`, `"zone":"c"`, 1)), 200)
+	edited := w.get("/environments/west").json(t)
+	if diff := cmp.Diff(whole.json(t)["kubernetes"], edited["kubernetes"]); diff != "" || edited["labels"].(map[string]any)["zone"] != "c" {
+		t.Errorf("PUT of an edited answer: %v %s", edited["labels"], diff)
+	}
 	w.want(w.send("PUT", "/environments/nowhere", "kind: Environment\nname: nowhere\n", "Content-Type", "application/yaml"), 404)
 	w.want(w.send("DELETE", "/environments/west", ""), 202)
 	w.want(w.get("/environments/west"), 404)

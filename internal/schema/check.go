@@ -124,7 +124,12 @@ func (c *checker) collection(v *value, n *yaml.Node, p *path, s spot) {
 			c.mismatch(v, n, p, "")
 			return
 		}
-		c.entries(n, p, func(val *yaml.Node, p *path) { c.value(v.elem, val, p, spot{}) })
+		c.entries(n, p, func(val *yaml.Node, p *path) {
+			if v.key != nil && !v.key.allows(p.key.Value) {
+				c.report(s.code(), p.key, p, "", "%s: expected %s as key, got %q", p.label(), expected(v.key), shorten(p.key.Value))
+			}
+			c.value(v.elem, val, p, s)
+		})
 	case structShape:
 		c.structure(v.def, n, p, s)
 	}
@@ -193,9 +198,7 @@ func (c *checker) text(v *value, n *yaml.Node, p *path, s spot) {
 	switch {
 	case v.enum != nil:
 		c.enumeration(v, n, p, s, written)
-	case v.pattern != nil && !v.pattern.MatchString(n.Value),
-		v.minRunes > 0 && utf8.RuneCountInString(n.Value) < v.minRunes,
-		v.maxRunes > 0 && utf8.RuneCountInString(n.Value) > v.maxRunes:
+	case !v.allows(n.Value):
 		c.report(s.code(), n, p, s.hint(v, n), "%s: expected %s, got %s", p.label(), expected(v), written)
 		switch {
 		case v.name == "Quantity":
@@ -206,6 +209,12 @@ func (c *checker) text(v *value, n *yaml.Node, p *path, s spot) {
 	case bareName[tag] != "":
 		c.report(oprc.CodeCoerced, n, p, "quote it", "%s: expected a text, got a %s; it is read as the text that is written", p.label(), bareName[tag])
 	}
+}
+
+// allows reports whether a text keeps the limits of the definitions.
+func (v *value) allows(text string) bool {
+	runes := utf8.RuneCountInString(text)
+	return (v.pattern == nil || v.pattern.MatchString(text)) && runes >= v.minRunes && (v.maxRunes == 0 || runes <= v.maxRunes)
 }
 
 var bareName = map[string]string{tagInt: "number", tagFloat: "number", tagBool: "boolean"}
@@ -318,6 +327,8 @@ func expected(v *value) string {
 			return "a name of letters, digits, dots, dashes and underscores that starts and ends with a letter or digit and has at most 253 characters"
 		case v.name == "KubernetesName":
 			return "a name of lower-case letters, digits, dots and dashes that starts and ends with a letter or digit and has at most 253 characters"
+		case v.name == "LabelKey":
+			return "the key of a label: at most 63 letters, digits, dots, dashes and underscores, of which the first and the last are letters or digits, after a domain in lower case and a slash or without them"
 		case v.name == "LabelValue":
 			return "the value of a label: at most 63 letters, digits, dots, dashes and underscores, of which the first and the last are letters or digits"
 		case v.name == "Quantity":

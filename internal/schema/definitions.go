@@ -40,6 +40,7 @@ type value struct {
 	low      *bound
 	high     *bound
 	elem     *value      // of a list or map
+	key      *value      // what the keys of a map must be; nil: any text
 	def      *definition // of a struct, or of what may stand in the place of a text
 }
 
@@ -251,7 +252,7 @@ func structOf(e ast.Expr) (*ast.StructLit, *ast.CallExpr) {
 	return nil, nil
 }
 
-// isMap reports whether a struct literal is {[string]: …}.
+// isMap reports whether a struct literal is {[string]: …}, or one with limits to its keys.
 func isMap(lit *ast.StructLit) bool {
 	if len(lit.Elts) != 1 {
 		return false

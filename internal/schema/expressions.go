@@ -27,8 +27,7 @@ func (d *definitions) value(e ast.Expr) (*value, error) {
 		elem, err := d.value(e.Elts[0].(*ast.Ellipsis).Type)
 		return &value{shape: listShape, elem: elem}, err
 	case *ast.StructLit:
-		elem, err := d.value(e.Elts[0].(*ast.Field).Value)
-		return &value{shape: mapShape, elem: elem}, err
+		return d.mapping(e.Elts[0].(*ast.Field))
 	case *ast.UnaryExpr:
 		return comparison(e)
 	case *ast.CallExpr:
@@ -37,6 +36,19 @@ func (d *definitions) value(e ast.Expr) (*value, error) {
 		return d.binary(e)
 	}
 	return nil, fmt.Errorf("an expression outside the style of the definitions: %T", e)
+}
+
+// mapping reads the one field of {[string]: …} or {[#Key]: …}.
+func (d *definitions) mapping(f *ast.Field) (*value, error) {
+	key, err := d.value(f.Label.(*ast.ListLit).Elts[0])
+	if err != nil {
+		return nil, err
+	}
+	if key.pattern == nil {
+		key = nil
+	}
+	elem, err := d.value(f.Value)
+	return &value{shape: mapShape, elem: elem, key: key}, err
 }
 
 func (d *definitions) ident(name string) (*value, error) {

@@ -204,7 +204,11 @@ func (w *schemaWriter) value(v *value, was map[string]string) node {
 		}
 		return node{"type": []string{"array", "null"}, "items": items}
 	case mapShape:
-		return node{"type": []string{"object", "null"}, "additionalProperties": w.value(v.elem, nil)}
+		s := node{"type": []string{"object", "null"}, "additionalProperties": w.value(v.elem, nil)}
+		if v.key != nil {
+			s["propertyNames"] = node{"pattern": v.key.pattern.String(), "maxLength": v.key.maxRunes}
+		}
+		return s
 	case structShape:
 		return node{"anyOf": []node{w.reference(v.def), {"type": "null"}}}
 	}
