@@ -44,6 +44,7 @@ func TestInit(t *testing.T) {
 func TestExport(t *testing.T) {
 	u := newUser(t)
 	old := strings.Replace(shop, "API_TOKEN: s3cr3t", `API_TOKEN: s3cr3t, AT: "1:30", EQ: "=", ON: "on"`, 1)
+	old = strings.Replace(old, "- name: cart\n", "- name: cart\n  config: {most: 1e21}\n", 1)
 	u.must("apply", "-f", u.file("shop.yaml", old))
 	if got := u.run("export", "shop"); got.code != 0 || strings.Contains(got.out, "s3cr3t") || !strings.Contains(got.err, "Masked values: 1") {
 		t.Errorf("export: %+v", got)
@@ -54,7 +55,7 @@ func TestExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"API_TOKEN: s3cr3t", "AT: '1:30'", "EQ: '='", "'ON': 'on'"} {
+	for _, want := range []string{"API_TOKEN: s3cr3t", "AT: '1:30'", "EQ: '='", "'ON': 'on'", "most: 1.0e+21"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}

@@ -170,7 +170,9 @@ func (c *checker) free(n *yaml.Node, p *path) {
 	case yaml.ScalarNode:
 		f, finite := float(n)
 		if inexact(n) {
-			c.tooLarge(n, p)
+			c.tooLarge(n, p, asText(n))
+		} else if lossy(n) {
+			c.rounded(n, p, asText(n))
 		} else if (n.Tag == tagInt || n.Tag == tagFloat) && finite {
 			c.oddNumber(n, p, f)
 		} else if n.Tag == tagInt || n.Tag == tagFloat {
@@ -266,7 +268,10 @@ func (c *checker) number(v *value, n *yaml.Node, p *path, s spot) {
 	}
 	switch {
 	case inexact(n):
-		c.tooLarge(n, p)
+		c.tooLarge(n, p, "write a smaller number")
+		n.Tag = tagInvalid
+	case lossy(n):
+		c.rounded(n, p, "")
 		n.Tag = tagInvalid
 	case !ok:
 		c.mismatch(v, n, p, numberHint(v, n, s))
@@ -280,9 +285,21 @@ func (c *checker) number(v *value, n *yaml.Node, p *path, s spot) {
 }
 
 // tooLarge reports a whole number that JSON cannot hold exactly.
-func (c *checker) tooLarge(n *yaml.Node, p *path) {
-	c.report(oprc.CodeType, n, p, fmt.Sprintf("write it as a text: %q", n.Value), "%s: whole numbers beyond ±%d are not exact in JSON, got %s", p.label(), maxExact, got(n))
+func (c *checker) tooLarge(n *yaml.Node, p *path, hint string) {
+	c.report(oprc.CodeType, n, p, hint, "%s: whole numbers beyond ±%d are not exact in JSON, got %s", p.label(), maxExact, shorten(n.Value))
 }
+
+// rounded reports a number that would become another one, and says which.
+func (c *checker) rounded(n *yaml.Node, p *path, hint string) {
+	if f, err := strconv.ParseFloat(strings.ReplaceAll(n.Value, "_", ""), 64); err == nil && f != 0 {
+		near := "write " + strconv.FormatFloat(f, 'g', -1, 64)
+		hint = strings.TrimSuffix(near+", or "+hint, ", or ")
+	}
+	c.report(oprc.CodeType, n, p, hint, "%s: JSON holds numbers of 17 digits up to 1.8e308, got %s", p.label(), shorten(n.Value))
+}
+
+// asText is the hint for a number that only a text can hold.
+func asText(n *yaml.Node) string { return fmt.Sprintf("write it as a text: %q", n.Value) }
 
 // oddNumber reports a number whose spelling readers disagree about.
 func (c *checker) oddNumber(n *yaml.Node, p *path, f float64) {

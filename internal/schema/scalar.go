@@ -3,6 +3,7 @@ package schema
 import (
 	"fmt"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -62,6 +63,43 @@ func inexact(n *yaml.Node) bool {
 
 // manyDigits are whole numbers that the parser reads as fractions for their length.
 var manyDigits = lazyregexp.New(`^[-+]?[1-9][0-9_]*$`)
+
+// decimals are numbers with a fraction or an exponent. The parser takes those that are
+// too large for text.
+var decimals = lazyregexp.New(`^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+)([eE][-+]?[0-9]+)?$`)
+
+// lossy reports whether a node is a decimal number that JSON readers, which have
+// doubles, would take for another one: it is none exactly, and the nearest one written
+// with as many digits is not it.
+func lossy(n *yaml.Node) bool {
+	const block = yaml.LiteralStyle | yaml.FoldedStyle
+	plain := n.Kind == yaml.ScalarNode && n.Style&(quotedStyle|block) == 0
+	if !plain || n.Tag != tagFloat && (n.Tag != tagStr || !strings.ContainsAny(n.Value, "eE")) {
+		return false
+	}
+	text := strings.ReplaceAll(n.Value, "_", "")
+	if !decimals().MatchString(text) {
+		return false
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return true
+	}
+	mantissa, _, _ := strings.Cut(strings.ToLower(text), "e")
+	digits := len(strings.Trim(strings.Replace(strings.TrimLeft(mantissa, "+-"), ".", "", 1), "0"))
+	if digits == 0 || digits > mostDigits {
+		return digits > 0
+	}
+	meant, ok := new(big.Rat).SetString(text)
+	if !ok || new(big.Rat).SetFloat64(f).Cmp(meant) == 0 {
+		return !ok
+	}
+	written, _ := new(big.Rat).SetString(strconv.FormatFloat(f, 'e', min(digits, 17)-1, 64))
+	return written.Cmp(meant) != 0
+}
+
+// mostDigits is about how many significant digits the longest double has, written in full.
+const mostDigits = 800
 
 // oddNumber are spellings that one reader takes for octal, binary or grouped digits
 // and another for decimal digits or text.

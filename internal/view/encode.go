@@ -49,11 +49,14 @@ func writeYAML(w io.Writer, v any) error {
 
 // block drops the flow style and the quotes that came with JSON. The printer puts
 // quotes back where a string would read as something else in YAML 1.2; what older
-// readers take for a boolean keeps its own.
+// readers take for a boolean keeps its own, and 1e+21, which they take for text, gets a
+// fraction.
 func block(n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!str" && oldBool().MatchString(n.Value):
 		n.Style = yaml.SingleQuotedStyle
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!float" && !strings.Contains(n.Value, "."):
+		n.Value = strings.Replace(n.Value, "e", ".0e", 1)
 	case n.Kind == yaml.ScalarNode, len(n.Content) > 0:
 		n.Style = 0
 	}
