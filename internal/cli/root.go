@@ -27,17 +27,24 @@ type env struct {
 	tokenless              bool   // the server gets no token
 	inContext              string // the context that was used, for messages
 	color                  string
+	noPager                bool
+	pager                  *pager // nil: output is not kept for one
 }
 
 // getenv returns the last value of a variable, or "".
 func (e *env) getenv(key string) string {
-	value := ""
+	value, _ := e.lookup(key)
+	return value
+}
+
+// lookup returns the last value of a variable, and whether it is set.
+func (e *env) lookup(key string) (value string, set bool) {
 	for _, kv := range e.environ {
 		if k, v, ok := strings.Cut(kv, "="); ok && k == key {
-			value = v
+			value, set = v, true
 		}
 	}
-	return value
+	return value, set
 }
 
 // terminal reports whether a person can be asked: data may go elsewhere.
@@ -50,7 +57,11 @@ func isTerminal(stream any) bool {
 
 // output is where a command's data goes, in a format.
 func (e *env) output(f view.Format) view.Output {
-	return view.Output{W: e.out, Format: f, Now: e.now()}
+	columns := 0
+	if out, is := e.raw.(*os.File); is {
+		columns, _, _ = term.GetSize(out.Fd()) // 0 where it is no terminal
+	}
+	return view.Output{W: e.out, Format: f, Now: e.now(), Columns: columns}
 }
 
 // hint tells a person what to do next, on stderr.
@@ -74,6 +85,7 @@ func Run(ctx context.Context, p Process) int {
 	root.SetOut(p.Out)
 	root.SetErr(p.Err)
 	err := root.ExecuteContext(ctx)
+	e.endPage()
 	if err != nil && strings.HasPrefix(err.Error(), "required flag(s)") { // cobra has no type for it
 		err = usageError{err}
 	}
@@ -116,6 +128,7 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 				return usageError{err}
 			}
 			e.out, e.err = view.NewWriter(p.Out, e.environ, c), view.NewWriter(p.Err, e.environ, c)
+			e.page(cmd)
 			return nil
 		},
 	})
@@ -132,6 +145,7 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 	fs.StringVar(&e.redis, "redis", "", "`URL` of the Redis that holds the state")
 	fs.StringVar(&e.context, "context", "", "`name` of the context to use instead of the current one")
 	fs.StringVar(&e.color, "color", "auto", "`when` to use colour: auto, always, never")
+	fs.BoolVar(&e.noPager, "no-pager", false, "print long output at once: on a terminal, it goes through $OPRC_PAGER, $PAGER or less")
 	showVersion := root.Flags().Bool("version", false, "print the version, as the command version does")
 	bare := root.RunE
 	root.RunE = func(cmd *cobra.Command, words []string) error {

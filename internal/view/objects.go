@@ -73,6 +73,10 @@ func (o Output) listing(kind oprc.Kind, list []reconcile.Object) string {
 		}
 		t.add(row...)
 	}
+	if o.Format != Wide {
+		t.fit("ENVIRONMENTS", o.Columns, firstFew)
+		t.fit("ERROR", o.Columns, cut)
+	}
 	if o.NoHeaders {
 		t.header = nil
 	}

@@ -66,6 +66,42 @@ shop.very-long-name   PENDING     0/2       2            1          cloud-1,edge
 	}
 }
 
+// On a narrow terminal, a list of environments is shortened to those that fit, and so
+// are errors; a terminal that is wide enough changes nothing.
+func TestListingFitsTheTerminal(t *testing.T) {
+	far := deployment("shop.cart", 1, oprc.Down)
+	far.Doc.(*reconcile.DeploymentView).TargetEnvs = []string{"europe-west-1", "us-east-2", "asia-south-1"}
+	far.Doc.(*reconcile.DeploymentView).ErrorMsg = "no such image: registry.example/shop/cart"
+	one := deployment("shop.order", 2, oprc.Running)
+	one.Doc.(*reconcile.DeploymentView).TargetEnvs = []string{"local"}
+	tests := map[int]string{
+		150: `KEY          CONDITION   RUNNING   PARTITIONS   REPLICAS   ENVIRONMENTS                           ERROR
+shop.cart    DOWN        1/2       2            1          europe-west-1,us-east-2,asia-south-1   no such image: registry.example/shop/cart
+shop.order   RUNNING     2/2       2            1          local                                  -
+`,
+		120: `KEY          CONDITION   RUNNING   PARTITIONS   REPLICAS   ENVIRONMENTS   ERROR
+shop.cart    DOWN        1/2       2            1          3 of them      no such image: registry.example/shop/cart
+shop.order   RUNNING     2/2       2            1          local          -
+`,
+		130: `KEY          CONDITION   RUNNING   PARTITIONS   REPLICAS   ENVIRONMENTS            ERROR
+shop.cart    DOWN        1/2       2            1          europe-west-1 +2 more   no such image: registry.example/shop/cart
+shop.order   RUNNING     2/2       2            1          local                   -
+`,
+		80: `KEY          CONDITION   RUNNING   PARTITIONS   REPLICAS   ENVIRONMENTS   ERROR
+shop.cart    DOWN        1/2       2            1          3 of them      no su…
+shop.order   RUNNING     2/2       2            1          local          -
+`,
+	}
+	for columns, want := range tests {
+		got := render(t, view.Output{Columns: columns}, func(o view.Output) error {
+			return o.Objects(oprc.KindDeployment, []reconcile.Object{far, one})
+		})
+		if diff := cmp.Diff(got, want); diff != "" {
+			t.Errorf("%d columns: -got +want\n%s", columns, diff)
+		}
+	}
+}
+
 // Every kind has a row as long as its widest header.
 func TestEveryKindHasARow(t *testing.T) {
 	docs := map[oprc.Kind]any{

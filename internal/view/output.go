@@ -89,6 +89,7 @@ type Output struct {
 	// Path says where a file is in its repository, for what is shown beside it there:
 	// markdown, annotations, SARIF. nil keeps paths as they are.
 	Path      func(file string) string
+	Columns   int      // of the terminal, for listings in text; 0 does not shorten them
 	NoHeaders bool     // tables without their first line
 	Mask      []string // patterns of keys whose values are secret, as in plan.Masked; none hides nothing
 }

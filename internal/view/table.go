@@ -2,6 +2,8 @@ package view
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +28,15 @@ func (t *table) render(indent string) string {
 		}
 		lines = append([][]string{head}, t.rows...)
 	}
+	widths := widthsOf(lines)
+	var b strings.Builder
+	for _, cells := range lines {
+		b.WriteString(strings.TrimRight(indent+align(cells, widths), " ") + "\n")
+	}
+	return b.String()
+}
+
+func widthsOf(lines [][]string) []int {
 	var widths []int
 	for _, cells := range lines {
 		for i, c := range cells {
@@ -35,12 +46,45 @@ func (t *table) render(indent string) string {
 			widths[i] = max(widths[i], lipgloss.Width(c))
 		}
 	}
-	var b strings.Builder
-	for _, cells := range lines {
-		b.WriteString(strings.TrimRight(indent+align(cells, widths), " ") + "\n")
-	}
-	return b.String()
+	return widths
 }
+
+// fit shortens the cells of a column, as far as its header, by what lines are longer
+// than a terminal of so many columns.
+func (t *table) fit(column string, terminal int, shorten func(cell string, width int) string) {
+	at := slices.Index(t.header, column)
+	if at < 0 || terminal <= 0 {
+		return
+	}
+	widths := widthsOf(append([][]string{t.header}, t.rows...))
+	over := -terminal - gap
+	for _, w := range widths {
+		over += w + gap
+	}
+	width := max(widths[at]-over, len(column))
+	for _, cells := range t.rows {
+		if over > 0 && lipgloss.Width(cells[at]) > width {
+			cells[at] = shorten(cells[at], width)
+		}
+	}
+}
+
+// firstFew shortens a list to the names that fit, and how many more there are.
+func firstFew(list string, width int) string {
+	names := strings.Split(list, ",")
+	for n := len(names) - 1; n > 0; n-- {
+		if few := fmt.Sprintf("%s +%d more", strings.Join(names[:n], ","), len(names)-n); lipgloss.Width(few) <= width {
+			return few
+		}
+	}
+	if len(names) == 1 {
+		return list
+	}
+	return strconv.Itoa(len(names)) + " of them"
+}
+
+// gap is the space between two columns.
+const gap = 3
 
 // align pads every cell but the last.
 func align(cells []string, widths []int) string {
@@ -48,7 +92,7 @@ func align(cells []string, widths []int) string {
 	for i, c := range cells {
 		line.WriteString(c)
 		if i < len(cells)-1 {
-			line.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(c)+3))
+			line.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(c)+gap))
 		}
 	}
 	return line.String()
