@@ -51,11 +51,15 @@ func ReadAll(paths []string, stdin io.Reader) (files []oprc.File, unread []strin
 	return files, r.unread, err
 }
 
+// maxKept is how many bytes [Survey] keeps, of the first files.
+const maxKept = 16 << 20
+
 // Survey is Read for whoever looks at the files one after the other: they come
-// without their content, which [oprc.File.Read] reads again. Blob is its SHA-256; a
-// file that changes meanwhile cannot be read again.
+// without their content, which [oprc.File.Read] reads again, or has kept for the first
+// call. Blob is its SHA-256; a file that changes meanwhile cannot be read again.
 func Survey(paths []string, stdin io.Reader) ([]oprc.File, error) {
 	r := reader{seen: map[string]bool{}}
+	var kept atomic.Int64
 	return r.read(paths, stdin, func(f *oprc.File, data []byte) {
 		name, sum := f.Path, sha256.Sum256(data)
 		f.Blob = "sha256:" + hex.EncodeToString(sum[:])
@@ -63,7 +67,14 @@ func Survey(paths []string, stdin io.Reader) ([]oprc.File, error) {
 			f.Data = data
 			return
 		}
+		var first atomic.Pointer[[]byte]
+		if kept.Add(int64(len(data))) <= maxKept {
+			first.Store(&data)
+		}
 		f.Read = func() ([]byte, error) {
+			if data := first.Swap(nil); data != nil {
+				return *data, nil
+			}
 			data, err := content(name)
 			if err == nil && sha256.Sum256(data) != sum {
 				err = fmt.Errorf("read %s: it changed meanwhile", name)

@@ -184,7 +184,7 @@ func (c *checker) free(n *yaml.Node, p *path) {
 }
 
 func (c *checker) text(v *value, n *yaml.Node, p *path, s spot) {
-	written := got(n)
+	was := *n // for a finding says what was written
 	switch {
 	case isText(n):
 	case isBare(n) && c.strict:
@@ -195,21 +195,20 @@ func (c *checker) text(v *value, n *yaml.Node, p *path, s spot) {
 		c.mismatch(v, n, p, "")
 		return
 	}
-	tag := n.Tag
 	n.Tag = tagStr
 	switch {
 	case v.enum != nil:
-		c.enumeration(v, n, p, s, written)
+		c.enumeration(v, n, p, s, was)
 	case !v.allows(n.Value):
-		c.report(s.code(), n, p, s.hint(v, n), "%s: expected %s, got %s", p.label(), expected(v), written)
+		c.report(s.code(), n, p, s.hint(v, n), "%s: expected %s, got %s", p.label(), expected(v), got(&was))
 		switch {
 		case v.name == "Quantity":
 			n.Tag = tagInvalid
 		case s.code() == oprc.CodeMacro && n.Value == "$":
 			n.Value = "@"
 		}
-	case bareName[tag] != "":
-		c.report(oprc.CodeCoerced, n, p, "quote it", "%s: expected a text, got a %s; it is read as the text that is written", p.label(), bareName[tag])
+	case bareName[was.Tag] != "":
+		c.report(oprc.CodeCoerced, n, p, "quote it", "%s: expected a text, got a %s; it is read as the text that is written", p.label(), bareName[was.Tag])
 	}
 }
 
@@ -222,12 +221,13 @@ func (v *value) allows(text string) bool {
 var bareName = map[string]string{tagInt: "number", tagFloat: "number", tagBool: "boolean"}
 
 // enumeration checks a word against those allowed, and maps older words.
-func (c *checker) enumeration(v *value, n *yaml.Node, p *path, s spot, written string) {
+func (c *checker) enumeration(v *value, n *yaml.Node, p *path, s spot, was yaml.Node) {
 	for _, word := range v.enum {
 		if word == n.Value {
 			return
 		}
 	}
+	written := got(&was)
 	var now string
 	if s.field != nil {
 		now = s.field.was[n.Value]
