@@ -196,10 +196,7 @@ func (o *carryOptions) tellWaiting(s *state, res *reconcile.Result) {
 			o.hint(fmt.Sprintf("Environment %q has no active CRM. Its units will be undeployed when a CRM connects.", name))
 			continue
 		}
-		run := o.command("crm", "run", "--env", quote(name))
-		if s.db == nil {
-			run = "oprc --redis URL crm run --env " + quote(name)
-		}
+		run := o.crmCommand(s, name)
 		o.hint(fmt.Sprintf("No CRM has reported from environment %q: its units stay PENDING until one does. Start one with: %s", name, run))
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ func (e *env) settle(ctx context.Context, s *state, want map[string]goal, timeou
 	progress := e.progress(progressAfter)
 	defer progress.end()
 	var open []string
+	if missing := e.missingDaemon(bounded, s); missing != "" {
+		e.hint(missing)
+	}
 	for {
 		units, err := s.List(bounded, oprc.KindUnit)
 		switch {
@@ -64,11 +68,56 @@ func (e *env) settle(ctx context.Context, s *state, want map[string]goal, timeou
 			}
 			return stepError{
 				fmt.Errorf("%w within %s: %s", errNotConverged, timeout, strings.Join(some(open), "; ")),
-				"oprc describe unit ID shows what a unit waits for; oprc get crms shows who is alive.",
+				cmp.Or(e.missing(ctx, s, open), "oprc why unit ID explains what a unit waits for; oprc get crms shows who is alive."),
 			}
 		case <-tick.C:
 		}
 	}
+}
+
+// missingDaemon says that nobody processes reports, and how to change that; "" where
+// somebody does, or it is not known.
+func (e *env) missingDaemon(ctx context.Context, s *state) string {
+	if s.db == nil || s.alone() { // a server is a daemon, and so is this process where it has the state to itself
+		return ""
+	}
+	if leader, err := s.db.Leader(ctx); err != nil || leader != "" {
+		return ""
+	}
+	return "No daemon is running: reports of CRMs are not processed, and every unit stays as it was reported last. Start one with: " + e.command("serve")
+}
+
+// missing says which of the daemon and the CRMs of open units are not there.
+func (e *env) missing(ctx context.Context, s *state, open []string) string {
+	bounded, cancel := context.WithTimeout(ctx, missingAnswer)
+	defer cancel()
+	var all []string
+	if daemon := e.missingDaemon(bounded, s); daemon != "" {
+		all = append(all, daemon)
+	}
+	environments, err := s.List(bounded, oprc.KindEnv)
+	if err != nil {
+		return strings.Join(all, "\n")
+	}
+	for _, obj := range environments {
+		v, ok := obj.Doc.(*reconcile.EnvironmentView)
+		served := ok && (v.Health == oprc.Healthy || v.Health == oprc.Degraded)
+		if ok && !served && slices.ContainsFunc(open, func(line string) bool { return strings.Contains(line, "@"+v.Name+" is ") }) {
+			all = append(all, fmt.Sprintf("No CRM serves environment %s. Start one with: %s", v.Name, e.crmCommand(s, v.Name)))
+		}
+	}
+	return strings.Join(all, "\n")
+}
+
+// missingAnswer is how long the search for who is missing may take.
+const missingAnswer = 5 * time.Second
+
+// crmCommand is a command line that starts a CRM, which needs a Redis.
+func (e *env) crmCommand(s *state, environment string) string {
+	if s.db == nil {
+		return "oprc --redis URL crm run --env " + quote(environment)
+	}
+	return e.command("crm", "run", "--env", quote(environment))
 }
 
 func countedUnits(n int) string {

@@ -39,6 +39,36 @@ type unavailable struct {
 func (e *unavailable) Error() string   { return "redis at " + e.addr + ": " + e.cause }
 func (e *unavailable) Unwrap() []error { return []error{ErrUnavailable, e.err} }
 
+// worded says in our words what a server answered.
+type worded struct {
+	text string
+	err  error
+}
+
+func (e *worded) Error() string { return e.text }
+func (e *worded) Unwrap() error { return e.err }
+
+// wrongKey says which key holds a value of another type, as the scripts of this package
+// name it.
+func wrongKey(err error) string {
+	const what = "a key of the ledger holds a value of another type"
+	_, named, is := strings.Cut(err.Error(), "the wrong kind of value: ")
+	if !is {
+		return what
+	}
+	named, _, _ = strings.Cut(named, " script: ")
+	return what + ": " + named
+}
+
+// Answer is what a Redis answered in its own words, where err does not show it; else "".
+func Answer(err error) string {
+	answer, is := errors.AsType[redis.Error](err)
+	if !is || strings.Contains(err.Error(), answer.Error()) {
+		return ""
+	}
+	return answer.Error()
+}
+
 // wrap says in its error what a caller of rdb can tell apart: ctx ended, Redis is
 // unavailable, Redis denies, or anything else. ctx is the caller's, not the
 // one that was shortened for this call.
@@ -66,13 +96,16 @@ func (d *DB) wrap(ctx context.Context, err error) error {
 	if denied(err) {
 		return fmt.Errorf("redis at %s: %w: %w", d.addr, ErrDenied, err)
 	}
+	if _, is := errors.AsType[*worded](err); is {
+		return err
+	}
 	if errors.Is(err, errDamaged) {
 		d.mistyped.Store(true)
 		return fmt.Errorf("redis at %s: %w", d.addr, err)
 	}
 	if redis.HasErrorPrefix(err, "WRONGTYPE") {
 		d.mistyped.Store(true)
-		return fmt.Errorf("redis at %s: a key of the ledger holds a value of another type: a daemon sets it aside; oprc doctor names it: %w", d.addr, err)
+		return &worded{"redis at " + d.addr + ": " + wrongKey(err) + ": a daemon sets it aside; oprc doctor names it", errors.Join(errDamaged, err)}
 	}
 	if cause := refusal(err); cause != "" {
 		return &unavailable{d.addr, cause, errors.Join(noWrites(err), err)}
@@ -170,8 +203,18 @@ func refusal(err error) string {
 		return "it is a replica, which takes no writes"
 	case redis.IsTryAgainError(err):
 		return "a slot is being moved to another node of the Cluster; it works again once that is done (redis-cli --cluster check shows slots that are left half-way)"
-	case redis.IsLoadingError(err), redis.IsClusterDownError(err), redis.IsMasterDownError(err), redis.IsMaxClientsError(err), answers(err, "BUSY"), answers(err, "UNBLOCKED"):
-		return err.Error()
+	case redis.IsLoadingError(err):
+		return "it has just started, and is reading its data"
+	case redis.IsClusterDownError(err):
+		return "the Cluster is down: some of its slots have no master that can be reached"
+	case redis.IsMasterDownError(err):
+		return "it is a replica that has lost its master"
+	case redis.IsMaxClientsError(err):
+		return "it takes no more connections (maxclients)"
+	case answers(err, "BUSY"):
+		return "it is busy with a script of somebody, and answers nobody until that has ended (SCRIPT KILL ends one that has written nothing)"
+	case answers(err, "UNBLOCKED"):
+		return "it is no master of this slot any more"
 	}
 	return ""
 }

@@ -48,6 +48,9 @@ func TestReadingWhereNothingCanBeWritten(t *testing.T) {
 		if !errors.Is(err, rdb.ErrUnavailable) || !strings.Contains(err.Error(), hint) {
 			t.Errorf("writing: got %v, want unavailable with %q", err, hint)
 		}
+		if answer := rdb.Answer(err); answer == "" || strings.Contains(err.Error(), answer) {
+			t.Errorf("writing: %v shows what Redis answered, or loses it: %q", err, answer)
+		}
 	}
 	reads(open(t, replica.URL()), "replica")
 	if err := raw(t, server.URL()).ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {

@@ -262,6 +262,9 @@ func (w *inquiry) deployment(d *DeploymentView) {
 	w.because(oprc.KindDeployment, d.Key, fmt.Sprintf("%s, %d of %d units run", d.Condition, d.Running, d.Units), "")
 	w.moved(d)
 	w.leftBehind(d)
+	if w.unsent(d) {
+		return
+	}
 	for _, name := range d.TargetEnvs {
 		if w.unreadable(w.health(name)) {
 			return
@@ -323,11 +326,53 @@ func (w *inquiry) leftBehind(d *DeploymentView) {
 	}
 }
 
-// target is the availability that a deployment's class asks for; 0: none.
-func (w *inquiry) target(d *DeploymentView) float64 {
+// unsent explains commands that the catalogue asks for and no environment has: whether it
+// does. What was read from far away hides secrets, and so has other hashes: then only units
+// that are missing count.
+func (w *inquiry) unsent(d *DeploymentView) bool {
+	live, far := w.live(d), map[string]bool{}
+	for _, u := range w.units {
+		if live.Units[u.Unit.TargetEnv] == nil {
+			live.Units[u.Unit.TargetEnv] = map[string]oprc.UnitDigest{}
+		}
+		live.Units[u.Unit.TargetEnv][u.Unit.ID] = oprc.UnitDigest{Generation: u.Generation, SpecHash: u.runs()}
+	}
+	for _, e := range w.environments {
+		far[e.Name] = e.Read.IsZero()
+	}
+	found := false
+	missing := live.Unsent(map[string]bool{d.Key: true})
+	for _, env := range slices.Sorted(maps.Keys(missing)) {
+		n := 0
+		for _, c := range missing[env] {
+			if _, recorded := live.Units[env][c.ID]; !recorded || !far[env] {
+				n++
+			}
+		}
+		e := w.health(env)
+		if n == 0 || e != nil && e.Unreadable != "" {
+			continue
+		}
+		found = true
+		w.because(oprc.KindEnv, env, "not sent", fmt.Sprintf(
+			"commands of %s that were decided and are not in its stream: %d; a daemon sends them within a tick, and its log says what keeps it from that: Redis takes no writes, a slot of a Cluster is being moved, or dispatching is switched off", d.Key, n), "doctor")
+	}
+	return found
+}
+
+// runs is the hash of what the unit is asked to run; "" where it is asked to go.
+func (u *UnitView) runs() string {
+	if u.Op != oprc.Deploy {
+		return ""
+	}
+	return u.SpecHash
+}
+
+// live is what is known of the state around a deployment, without units.
+func (w *inquiry) live(d *DeploymentView) plan.Live {
 	live := plan.Live{
 		Packages: map[string]oprc.PackageRecord{}, Environments: map[string]oprc.EnvironmentState{},
-		Deployments: map[string]oprc.Deployment{d.Key: d.Deployment},
+		Deployments: map[string]oprc.Deployment{d.Key: d.Deployment}, Units: map[string]map[string]oprc.UnitDigest{},
 	}
 	for _, p := range w.packages {
 		live.Packages[p.Name] = p.PackageRecord
@@ -335,7 +380,12 @@ func (w *inquiry) target(d *DeploymentView) float64 {
 	for _, e := range w.environments {
 		live.Environments[e.Name] = e.EnvironmentState
 	}
-	placing, err := plan.ExplainPlacement(live, d.Key, nil)
+	return live
+}
+
+// target is the availability that a deployment's class asks for; 0: none.
+func (w *inquiry) target(d *DeploymentView) float64 {
+	placing, err := plan.ExplainPlacement(w.live(d), d.Key, nil)
 	if err != nil {
 		return 0 // nothing can be said of it
 	}
@@ -367,14 +417,17 @@ func (w *inquiry) unit(u *UnitView) {
 	c := &w.causes[last]
 	switch {
 	case env == nil || env.Health != oprc.Healthy && env.Health != oprc.Degraded:
-		c.Reason = "no CRM serves environment " + u.Unit.TargetEnv + "; the command waits there"
+		c.Reason = "no CRM serves environment " + u.Unit.TargetEnv
+		if !u.Settled {
+			c.Reason += delivery(w.queue(u.Unit.TargetEnv), u, "it is sent again once a CRM sends heartbeats")
+		}
 		w.silent(u.Unit.TargetEnv, env)
 	case !u.Settled:
 		c.Reason = fmt.Sprintf("generation %d was sent %s ago, and no report has answered it", u.Generation, w.now.Sub(u.DispatchedAt).Round(time.Second))
 		if u.Status != nil {
 			c.Reason += fmt.Sprintf("; the last one was about generation %d", u.Status.Generation)
 		}
-		c.Reason += delivery(w.queue(u.Unit.TargetEnv), u)
+		c.Reason += delivery(w.queue(u.Unit.TargetEnv), u, "it will be sent again")
 		c.Next = []string{"get", "crms"}
 	case u.Condition == oprc.Down && u.Status != nil:
 		c.Reason = cmp.Or(u.Status.ErrorMsg, "CRM "+u.Status.CRM+" reports it, without saying why")
@@ -387,8 +440,9 @@ func (w *inquiry) unit(u *UnitView) {
 	}
 }
 
-// delivery says how far a unit's command has come.
-func delivery(q *oprc.CommandQueue, u *UnitView) string {
+// delivery says how far a unit's command has come, and what happens to one that was
+// acknowledged without a report.
+func delivery(q *oprc.CommandQueue, u *UnitView, again string) string {
 	if q == nil {
 		return ""
 	}
@@ -400,7 +454,7 @@ func delivery(q *oprc.CommandQueue, u *UnitView) string {
 	case waits:
 		text = "; no CRM has read it"
 	case !q.Partial:
-		text = "; a CRM has acknowledged it without a report, and it will be sent again"
+		text = "; a CRM has acknowledged it without a report, and " + again
 	}
 	if len(q.Groups) > 0 {
 		text += "; the commands are also read by group " + strings.Join(q.Groups, ", ") + ": CRMs share the group crm, and another group gets every command once more"

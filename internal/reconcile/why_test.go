@@ -91,6 +91,74 @@ func TestWhySaysHowFarACommandHasCome(t *testing.T) {
 	}
 }
 
+// Where no CRM sends heartbeats, a consumer may have acknowledged the command all the same:
+// then nothing waits. What was answered before does not wait either.
+func TestWhyWithoutHeartbeatsSaysHowFarACommandHasCome(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	const nobody = "no CRM serves environment edge"
+	for name, tt := range map[string]struct {
+		settled bool
+		q       oprc.CommandQueue
+		want    string
+	}{
+		"waits":        {false, oprc.CommandQueue{Waiting: map[string]int64{cart: 4}}, nobody + "; no CRM has read it"},
+		"acknowledged": {false, oprc.CommandQueue{}, nobody + "; a CRM has acknowledged it without a report, and it is sent again once a CRM sends heartbeats"},
+		"answered":     {true, oprc.CommandQueue{}, nobody},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := &reconcile.UnitView{Condition: oprc.Down, Settled: tt.settled}
+			u.Unit = oprc.DeploymentUnit{ID: cart, ClsKey: "shop.cart", TargetEnv: "edge"}
+			u.Op, u.Generation, u.DispatchedAt = oprc.Deploy, 4, now.Add(-20*time.Second)
+			got, err := reconcile.Why(t.Context(), queued{listing{{Kind: oprc.KindUnit, Key: cart, Doc: u}}, tt.q}, oprc.KindUnit, cart, now)
+			if err != nil || got.Causes[0].Reason != tt.want {
+				t.Errorf("got %+v, %v\nwant %s", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// What was decided, and is not in the stream of its environment, is no good state: neither
+// a unit that is not recorded, nor one that is recorded as it was before. Over a server,
+// which hides secrets, hashes say nothing.
+func TestWhySaysWhatWasNotSent(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		recorded string // the hash; "": nothing is
+		read     time.Time
+		good     bool
+	}{
+		"nothing recorded":    {"", now, false},
+		"recorded as before":  {"sha256:before", now, false},
+		"another one, by far": {"sha256:before", time.Time{}, true},
+		"nothing, by far":     {"", time.Time{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pkg := &reconcile.PackageView{Name: "shop"}
+			pkg.Spec = oprc.Package{Name: "shop", Classes: []oprc.Class{{Name: "cart"}}, Deployments: []oprc.Deployment{{Key: ".cart", TargetEnvs: []string{"edge"}}}}
+			dep := &reconcile.DeploymentView{Condition: oprc.Running, Units: 1, Running: 1}
+			dep.Key, dep.Pkg, dep.TargetEnvs, dep.Members = "shop.cart", "shop", []string{"edge"}, []oprc.Member{{ID: 1, Env: "edge"}}
+			dep.Assignments = []oprc.Assignment{{Primary: 1, Owners: []int{1}, ShardIDs: []int{1}}}
+			env := &reconcile.EnvironmentView{Name: "edge"}
+			env.Health, env.Read = oprc.Healthy, tt.read
+			world := listing{{Kind: oprc.KindPackage, Key: "shop", Doc: pkg}, {Kind: oprc.KindDeployment, Key: "shop.cart", Doc: dep}, {Kind: oprc.KindEnv, Key: "edge", Doc: env}}
+			if tt.recorded != "" {
+				u := &reconcile.UnitView{Condition: oprc.Running, Settled: true}
+				u.Unit = oprc.DeploymentUnit{ID: cart, ClsKey: "shop.cart", TargetEnv: "edge"}
+				u.Op, u.Generation, u.SpecHash = oprc.Deploy, 1, tt.recorded
+				world = append(world, reconcile.Object{Kind: oprc.KindUnit, Key: cart, Doc: u})
+			}
+			got, err := reconcile.Why(t.Context(), world, "", "shop", now)
+			if err != nil || got.Good != tt.good {
+				t.Fatalf("got %+v, %v", got, err)
+			}
+			last := got.Causes[len(got.Causes)-1]
+			if sent := last.Kind != oprc.KindEnv || !strings.Contains(last.Reason, "are not in its stream: 1;"); sent != tt.good {
+				t.Errorf("got %+v", last)
+			}
+		})
+	}
+}
+
 // leftBehind is a unit of shop.cart that has to go.
 func leftBehind(env string) reconcile.Object {
 	v := &reconcile.UnitView{Condition: oprc.Pending}
