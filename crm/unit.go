@@ -49,7 +49,7 @@ type written struct {
 
 // says reports whether r says nothing else.
 func (w written) says(r oprc.Report) bool {
-	r.Time = w.report.Time
+	r.Time, r.Traceparent = w.report.Time, w.report.Traceparent
 	return reflect.DeepEqual(w.report, r)
 }
 
@@ -81,6 +81,7 @@ func (r *runner) assign(ctx context.Context, o order, streamID string) {
 	}
 	switch {
 	case s.want.same(o):
+		s.want.Traceparent = o.Traceparent // it may have been read from the records first
 		r.repeated(ctx, s, streamID)
 		return
 	case s.settled && s.want.Type == o.Type && s.want.SpecHash == o.SpecHash && o.Generation < s.want.Generation:
@@ -103,6 +104,7 @@ func (r *runner) repeated(ctx context.Context, s *slot, streamID string) {
 		r.out.tell(Event{Type: EventRepeated, Unit: s.id, Generation: s.want.Generation})
 	}
 	if streamID != "" && (s.settled || s.failures > 0) {
+		s.at.Traceparent = s.want.Traceparent
 		r.say(s, s.state, r.claimAcks(s))
 	}
 	if !s.settled {
@@ -297,6 +299,7 @@ func (r *runner) say(s *slot, st State, acks []string) {
 			Type: oprc.ReportStatus, CRM: r.ID, Time: now,
 			ID: s.id, Generation: s.at.Generation, SpecHash: s.at.SpecHash,
 			Condition: st.Condition, ErrorMsg: st.ErrorMsg, Functions: st.Functions, Replicas: slices.Clone(st.Replicas),
+			Traceparent: s.at.Traceparent,
 		},
 		Acks:    acks,
 		Release: st.Condition == Deleted,
@@ -305,6 +308,12 @@ func (r *runner) say(s *slot, st State, acks []string) {
 		it.event = Event{Time: now, Type: EventReported, Unit: s.id, Generation: s.at.Generation, Condition: st.Condition, Message: st.ErrorMsg}
 	}
 	r.out.put(it)
+	if st.Condition != Deploying { // the command is answered; what happens later is not of its trace
+		s.at.Traceparent = ""
+		if s.want.same(s.at) {
+			s.want.Traceparent = ""
+		}
+	}
 }
 
 // disown stops a unit that a colleague has taken over.

@@ -26,8 +26,8 @@ const module = "github.com/oaas-platform/oprc"
 
 var (
 	pure     = []string{"internal/oprc", "internal/resolve", "internal/placement", "internal/plan"}
-	inward   = append(slices.Clone(pure), "internal/reconcile", "internal/loop", "internal/ingest")
-	adapters = []string{"internal/schema", "internal/rdb", "internal/gitsource", "internal/dirsource", "internal/notify", "internal/rest", "internal/rpc", "internal/view", "internal/embedded", "internal/console"}
+	inward   = append(slices.Clone(pure), "internal/reconcile", "internal/loop", "internal/ingest", "internal/trace")
+	adapters = []string{"internal/schema", "internal/rdb", "internal/gitsource", "internal/dirsource", "internal/notify", "internal/rest", "internal/rpc", "internal/view", "internal/embedded", "internal/console", "internal/otlp"}
 )
 
 // arrows: room -> rooms that it may import. A room that is missing here is an error.
@@ -38,9 +38,11 @@ var arrows = map[string][]string{
 	"internal/resolve":            {"internal/oprc"},
 	"internal/placement":          {"internal/oprc"},
 	"internal/plan":               {"internal/oprc", "internal/resolve", "internal/placement"},
-	"internal/reconcile":          pure,
-	"internal/loop":               append(slices.Clone(pure), "internal/reconcile"),
-	"internal/ingest":             append(slices.Clone(pure), "internal/reconcile"),
+	"internal/trace":              {}, // docs/adr/0084: the one room of the core that knows a library of the outside
+	"internal/otlp":               {"internal/trace"},
+	"internal/reconcile":          append(slices.Clone(pure), "internal/trace"),
+	"internal/loop":               append(slices.Clone(pure), "internal/reconcile", "internal/trace"),
+	"internal/ingest":             append(slices.Clone(pure), "internal/reconcile", "internal/trace"),
 	"internal/lazyregexp":         {},
 	"internal/schema":             append(slices.Clone(inward), "internal/lazyregexp", "schema"),
 	"internal/rdb":                append(slices.Clone(inward), "internal/lazyregexp"),
@@ -106,6 +108,12 @@ var homes = map[string][]string{
 	"github.com/spf13/cobra":                {"internal/cli", "internal/manual", "cmd/oprc-crm"},
 	"github.com/spf13/pflag":                {"internal/cli", "internal/manual"},
 	"github.com/wI2L/jsondiff":              {"internal/plan"},
+	"go.opentelemetry.io/otel/exporters":    {"internal/otlp"},
+	"go.opentelemetry.io/otel/sdk":          {"internal/otlp"},
+	"go.opentelemetry.io/otel/attribute":    {"internal/otlp", "internal/trace"},
+	"go.opentelemetry.io/otel/codes":        {"internal/trace"},
+	"go.opentelemetry.io/otel/propagation":  {"internal/trace"},
+	"go.opentelemetry.io/otel/trace":        {"internal/trace"},
 	"go.yaml.in/yaml":                       {"internal/schema", "internal/view", "internal/cli"},
 	"golang.org/x/oauth2":                   {"internal/rest"},
 	"golang.org/x/sync":                     {"internal/cli", "internal/schema", "internal/gitsource", "internal/rest", "internal/reconcile", "internal/loop", "internal/ingest", "internal/notify", "crm"},

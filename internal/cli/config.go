@@ -35,6 +35,7 @@ type Config struct {
 	Health     EndpointConfig `koanf:"health"`
 	Security   SecurityConfig `koanf:"security"`
 	Pprof      string         `koanf:"pprof"` // loopback address for profiles; "": none
+	Traces     TracesConfig   `koanf:"traces"`
 	Resend     ResendConfig   `koanf:"resend"`
 	Sources    []SourceConfig `koanf:"sources"`
 	// Policies are CUE files of transition policies, or patterns of such, relative
@@ -65,6 +66,11 @@ type MQConfig struct {
 // EndpointConfig is the path of an HTTP endpoint.
 type EndpointConfig struct {
 	Endpoint string `koanf:"endpoint"`
+}
+
+// TracesConfig says where spans go. The variables of OpenTelemetry win.
+type TracesConfig struct {
+	Endpoint string `koanf:"endpoint"` // URL of a collector that takes OTLP over HTTP; "": no traces
 }
 
 // ResendConfig says when a command that no CRM has answered goes out again.
@@ -173,7 +179,7 @@ func (c Config) redisOptions() rdb.Options {
 // they listen, and how they get at repositories, may differ.
 func (c Config) digest(dir string) (string, error) {
 	shared := c
-	shared.Port, shared.Listen, shared.Pprof, shared.LogLevel, shared.Limits = 0, "", "", 0, LimitsConfig{}
+	shared.Port, shared.Listen, shared.Pprof, shared.LogLevel, shared.Limits, shared.Traces = 0, "", "", 0, LimitsConfig{}, TracesConfig{}
 	shared.Redis, shared.Metrics, shared.Health, shared.Security = RedisConfig{Name: c.Redis.Name}, EndpointConfig{}, EndpointConfig{}, SecurityConfig{}
 	shared.MQ.Brokers, shared.Interval, shared.Policies = "", 0, nil
 	shared.Sources = slices.Clone(c.Sources)
@@ -241,9 +247,7 @@ func (c Config) check() error {
 		errs = append(errs, err)
 	}
 	bad(c.MaxUnits.Class >= 0 && c.MaxUnits.Package >= 0 && c.MaxUnits.Plan >= 0, "maxUnits: %+v: a limit is negative", c.MaxUnits)
-	if err := checkPprof(c.Pprof); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, checkPprof(c.Pprof), c.Traces.check())
 	if err := c.Limits.check(); err != nil {
 		errs = append(errs, err)
 	}

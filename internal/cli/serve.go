@@ -110,6 +110,11 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 				return err
 			}
 			defer func() { err = errors.Join(err, s.Close()) }()
+			tracer, endTraces, err := o.tracer(ctx, c.Traces, log)
+			if err != nil {
+				return err
+			}
+			defer endTraces()
 			s.reconciler.Judge = judge
 			if err := s.db.Claim(ctx); err != nil && !errors.Is(err, rdb.ErrUnavailable) {
 				return err
@@ -123,6 +128,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 				return err
 			}
 			d.loop.Peers = s.db
+			d.loop.Tracer, d.ingest.Tracer, d.server.Tracer = tracer, tracer, tracer
 			o.follow(s, c)
 			d.server.Preview = o.preview(s)
 			notifier.Sent = metrics.Notified

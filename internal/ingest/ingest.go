@@ -15,6 +15,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/trace"
 )
 
 // Reports is where CRMs' reports wait, and where their effect is kept.
@@ -74,6 +75,8 @@ type Ingest struct {
 	// Lag is told how long a batch's oldest report waited in its stream until its effect
 	// was kept, by Redis' clock and ours; it may be nil.
 	Lag func(env string, d time.Duration)
+
+	Tracer trace.Tracer // of the spans of reports that answer a command with a traceparent
 
 	mu      sync.Mutex
 	counts  Counts
@@ -229,6 +232,7 @@ type batch struct {
 	buried   []oprc.ReportEntry
 	reasons  []string
 	events   []oprc.Event
+	answers  []trace.Past
 	counts   Counts
 	drifted  bool
 	letters  *letters
@@ -249,6 +253,9 @@ func (in *Ingest) carryOut(ctx context.Context, b *batch) error {
 	}
 	if err := in.fold(ctx, b); err != nil {
 		return err
+	}
+	for _, a := range b.answers {
+		in.Tracer.Record(ctx, a)
 	}
 	if err := in.Reports.Flush(ctx, b.env); err != nil {
 		return fmt.Errorf("emit events: %w", err)
@@ -454,6 +461,14 @@ func (b *batch) classmates(digests map[string]oprc.UnitDigest) []string {
 	return ids
 }
 
+// answer is the span of a report: from when its command was sent until it was folded.
+func (b *batch) answer(rec oprc.UnitRecord, r oprc.Report) trace.Past {
+	return trace.Past{
+		Name: "report", Parent: r.Traceparent, From: rec.DispatchedAt, To: b.now,
+		Attributes: map[string]string{"oprc.unit": r.ID, "oprc.crm": r.CRM, "oprc.condition": string(r.Condition)},
+	}
+}
+
 // foldOne folds one report into now, or buries it.
 func (b *batch) foldOne(rec oprc.UnitRecord, now map[string]oprc.Status, e oprc.ReportEntry, touched map[string]bool) {
 	id := e.Report.ID
@@ -466,6 +481,9 @@ func (b *batch) foldOne(rec oprc.UnitRecord, now map[string]oprc.Status, e oprc.
 	case Folded:
 		b.counts.Folded++
 		now[id], touched[id] = st, true
+		if e.Report.Traceparent != "" && len(passed) > 0 {
+			b.answers = append(b.answers, b.answer(rec, e.Report))
+		}
 		b.drifted = b.drifted || reconcile.View(rec, st, oprc.Healthy).Drift
 		from := cmpCondition(was, st)
 		for _, to := range passed {

@@ -13,6 +13,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/trace"
 )
 
 // Lease decides which of several daemons acts.
@@ -93,6 +94,7 @@ type Loop struct {
 	// another than before: in status, reason, revision or held plan. It may be nil.
 	Settled func(Step, oprc.SourceCondition)
 	Resend  Resend
+	Tracer  trace.Tracer                   // of a span for each tick that brings news
 	Resent  func(env string, commands int) // commands that nobody had answered; may be nil
 
 	turn   sync.Mutex

@@ -13,6 +13,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/trace"
 )
 
 // sourceState is what a source's ticks remember. The files of the last revision
@@ -85,7 +86,8 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) er
 	}
 	step := Step{Source: s.c.Name}
 	s.unmet = nil
-	err = l.advance(ctx, s, pass{look: a, token: token, asked: asked, forced: forced, step: &step})
+	work, span := l.Tracer.Begin(ctx, trace.Internal, "tick", "")
+	err = l.advance(work, s, pass{look: a, token: token, asked: asked, forced: forced, step: &step})
 	step.Err = err
 	if err == nil && !a.poll {
 		err = s.unread.err // as long as nobody has asked the repository again
@@ -97,6 +99,9 @@ func (l *Loop) tick(ctx context.Context, s *sourceState, token int64, a look) er
 	}
 	if fresh || step.Result != nil {
 		l.observe(step)
+		span.Set("oprc.source", s.c.Name)
+		span.Set("oprc.commit", s.rev.ID)
+		span.End(err) // a tick without news is no span
 	}
 	l.outrun(err)
 	if ctx.Err() != nil {

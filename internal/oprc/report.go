@@ -34,6 +34,8 @@ type Report struct {
 	ErrorMsg   string                    `json:"errorMsg,omitempty"`
 	Functions  map[string]FunctionStatus `json:"functions,omitempty"` // by function key
 	Replicas   []string                  `json:"replicas,omitempty"`  // names of the processes or pods that serve
+	// Traceparent is that of the command which the report answers, or "".
+	Traceparent string `json:"traceparent,omitempty"`
 
 	// heartbeat
 	Availability float64   `json:"availability,omitempty"`

@@ -160,4 +160,6 @@ type Command struct {
 	Revision   string         `json:"revision,omitempty"`
 	Time       time.Time      `json:"ts"`
 	Unit       DeploymentUnit `json:"unit"`
+	// Traceparent names the span that sent the command (W3C Trace Context); "": there is none.
+	Traceparent string `json:"traceparent,omitempty"`
 }

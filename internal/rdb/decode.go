@@ -69,6 +69,9 @@ func parseTime(text string) (time.Time, error) {
 func parseStatus(r *oprc.Report, env string, f map[string]string) error {
 	r.ID, r.SpecHash, r.ErrorMsg = f["id"], f["specHash"], f["errorMsg"]
 	r.Condition = oprc.Condition(f["condition"])
+	if parent := f["traceparent"]; len(parent) <= oprc.MaxNameLen { // it is of no consequence but for traces
+		r.Traceparent = parent
+	}
 	_, _, _, of, ok := oprc.ParseUnitID(r.ID)
 	var err error
 	switch {

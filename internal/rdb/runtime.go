@@ -254,7 +254,7 @@ func decodeCommands(env string, messages []redis.XMessage) []CommandEntry {
 
 // decodeCommand reads a command, and refuses one that contradicts itself.
 func decodeCommand(env string, raw map[string]string) (oprc.Command, error) {
-	c := oprc.Command{Type: oprc.Op(raw["type"]), ID: raw["id"], SpecHash: raw["specHash"], Revision: raw["revision"]}
+	c := oprc.Command{Type: oprc.Op(raw["type"]), ID: raw["id"], SpecHash: raw["specHash"], Revision: raw["revision"], Traceparent: raw["traceparent"]}
 	_, _, _, of, ok := oprc.ParseUnitID(c.ID)
 	var err error
 	switch {
@@ -323,6 +323,7 @@ func reportFields(r oprc.Report) []any {
 		return out
 	}
 	add("id", r.ID)
+	add("traceparent", r.Traceparent)
 	add("generation", strconv.FormatInt(r.Generation, 10))
 	add("specHash", r.SpecHash)
 	add("condition", string(r.Condition))

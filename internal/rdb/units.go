@@ -17,7 +17,7 @@ import (
 //
 //	KEYS  1 units  2 digests  3 commands  4 fence  5 statuses  6 moved
 //	ARGV  1 fence, 0 for none
-//	      then for each command: id, type, generation, specHash, revision, ts, unit, record
+//	      then for each command: id, type, generation, specHash, revision, ts, unit, record, traceparent or ""
 //	      -> {"ok", id, generation now, …} with those that were refused, or {"fenced", token}
 var dispatch = redis.NewScript(saneToken + bump + typed + `
 local wrong = mistyped({"hash", "hash", "stream", "string", "hash", "any"})
@@ -32,9 +32,12 @@ local function generationOf(doc)
   return ok and type(decoded) == "table" and tonumber(decoded["generation"]) or 0
 end
 local function observed(id) return generationOf(redis.call("HGET", KEYS[5], id)) end
+local function traced(parent)
+  if parent ~= "" then return "traceparent", parent end
+end
 local refused = {"ok"}
 local moved = false
-for i = 2, #ARGV, 8 do
+for i = 2, #ARGV, 9 do
   local id, op, hash = ARGV[i], ARGV[i + 1], ARGV[i + 3]
   local generation = tonumber(ARGV[i + 2])
   local entry = ARGV[i + 2] .. " " .. (op == "deploy" and hash or "-")
@@ -49,7 +52,7 @@ for i = 2, #ARGV, 8 do
   end
   if successor or was == entry then
     redis.call("XADD", KEYS[3], "*", "type", op, "id", id, "generation", ARGV[i + 2], "specHash", hash,
-      "revision", ARGV[i + 4], "ts", ARGV[i + 5], "unit", ARGV[i + 6])
+      "revision", ARGV[i + 4], "ts", ARGV[i + 5], "unit", ARGV[i + 6], traced(ARGV[i + 8]))
   else
     refused[#refused + 1] = id
     refused[#refused + 1] = string.format("%.0f", recorded)
@@ -77,7 +80,7 @@ func (d *DB) dispatch(ctx context.Context, env string, cmds []oprc.Command, fenc
 	keys := []string{d.k.units(env), d.k.unitDigests(env), d.k.commands(env), d.k.fence(env), d.k.statuses(env), d.k.moved(env)}
 	var refused []string
 	for part := range slices.Chunk(cmds, chunk) {
-		args := make([]any, 1, 1+8*len(part))
+		args := make([]any, 1, 1+9*len(part))
 		args[0] = fence
 		generations := make(map[string]int64, len(part))
 		for _, c := range part {
@@ -110,7 +113,7 @@ func appendCommand(args []any, c oprc.Command) []any {
 		Unit: c.Unit, SpecHash: c.SpecHash, Generation: c.Generation, Op: c.Type, Revision: c.Revision, DispatchedAt: at,
 	}
 	return append(args, c.ID, string(c.Type), c.Generation, c.SpecHash, c.Revision, at.Format(time.RFC3339Nano),
-		oprc.MustCanonical(c.Unit), oprc.MustCanonical(record))
+		oprc.MustCanonical(c.Unit), oprc.MustCanonical(record), c.Traceparent)
 }
 
 // forget drops what is kept of undeployed units whose deletion was reported.

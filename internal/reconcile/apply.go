@@ -14,6 +14,7 @@ import (
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
+	"github.com/oaas-platform/oprc/internal/trace"
 )
 
 // Conditions say what must be true of the decision for a request to be applied. The
@@ -296,10 +297,13 @@ func (r *Reconciler) commit(ctx context.Context, p *plan.Plan, live plan.Live, b
 	if p.Empty() {
 		return c, nil
 	}
+	ctx, span := trace.Start(ctx, trace.Internal, "commit")
+	span.Set("oprc.plan", p.ID)
 	if _, err = r.Ledger.Commit(ctx, c); err != nil {
-		return c, fmt.Errorf("write the catalogue: %w", err)
+		err = fmt.Errorf("write the catalogue: %w", err)
 	}
-	return c, nil
+	span.End(err)
+	return c, err
 }
 
 // created lists the packages and environments that the plan creates.
@@ -345,14 +349,18 @@ func (r *Reconciler) dispatch(ctx context.Context, byEnv map[string][]oprc.Comma
 	var g errgroup.Group
 	g.SetLimit(8)
 	for i, env := range slices.Sorted(maps.Keys(byEnv)) {
-		cmds := byEnv[env]
+		ctx, span := trace.Start(ctx, trace.Producer, "dispatch")
+		span.Set("oprc.environment", env)
+		span.SetInt("oprc.commands", len(byEnv[env]))
+		cmds, parent := byEnv[env], trace.Parent(ctx)
 		for j := range cmds {
-			cmds[j].Time, cmds[j].Revision = now, revision
+			cmds[j].Time, cmds[j].Revision, cmds[j].Traceparent = now, revision, parent
 		}
 		g.Go(func() error {
 			if err := r.Ledger.Dispatch(ctx, env, cmds, by.Fence); err != nil {
 				errs[i] = fmt.Errorf("dispatch to %s: %w", env, err)
 			}
+			span.End(errs[i])
 			return nil
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/trace"
 )
 
 // A handler answers a request, or says why not.
@@ -354,7 +355,9 @@ func (a *api) register() {
 // guarded is the way of every request to its handler: who asks, how much of that, with
 // what parameters, for how long.
 func (a *api) guarded(rt *route) http.Handler {
+	name := rt.method + " " + rt.path
 	return a.plain(func(w http.ResponseWriter, r *http.Request) error {
+		trace.Rename(r.Context(), name)
 		if err := a.admit(rt, r); err != nil {
 			return err
 		}

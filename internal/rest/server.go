@@ -22,6 +22,7 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
+	"github.com/oaas-platform/oprc/internal/trace"
 )
 
 // apiVersion is the version of the API. It only grows.
@@ -111,6 +112,7 @@ type Server struct {
 	Unavailable func(error) bool
 	Log         *slog.Logger // nil: nothing is logged
 	Metrics     *Metrics     // nil: the server's own
+	Tracer      trace.Tracer // of a span for each request
 	Access      Access
 	Bounds      Bounds
 	// Hooks are the webhooks that are taken, by source.
