@@ -85,7 +85,9 @@ func (a *attempt) decide(findings oprc.Diagnostics) *Plan {
 	sortChanges(d.changes)
 	p := a.blank(append(findings, d.damage()...))
 	p.Kept = a.kept()
-	p.Changes = append(p.Changes, d.changes...)
+	if d.changes != nil {
+		p.Changes = d.changes
+	}
 	p.Base = a.base(d)
 	p.Summary = summarize(p.Changes, d.unchanged)
 	p.decided, p.rests = a, a.rests()
