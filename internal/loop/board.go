@@ -20,6 +20,7 @@ type board struct {
 	guessed  bool                              // progress holds what was sent and not yet counted
 	claims   map[string][]string               // by source: objects that it claims in vain, "KIND/NAME: owned by ORIGIN"
 	wanted   map[string]wanted                 // by source: what its files hold
+	polled   map[string]time.Time              // by source: what was there then, it has read
 	kept     map[string]bool                   // by source: packages of it wait for others, or for a correction
 	put      map[string]map[string][]time.Time // by source (or keeper) and object: when it was put back
 	statuses map[string]string                 // by source: digest of its status as it was stored last; "" where that is not known
@@ -28,7 +29,7 @@ type board struct {
 func newBoard() board {
 	return board{
 		progress: map[string]progress{}, wanted: map[string]wanted{}, claims: map[string][]string{}, kept: map[string]bool{}, put: map[string]map[string][]time.Time{},
-		statuses: map[string]string{},
+		statuses: map[string]string{}, polled: map[string]time.Time{},
 	}
 }
 
@@ -144,6 +145,22 @@ func (b *board) wants(source string) (w wanted, known bool) {
 	defer b.mu.Unlock()
 	w, known = b.wanted[source]
 	return w, known
+}
+
+// looked notes that a source has read what was there at a time, if not what came later.
+func (b *board) looked(source string, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if at.After(b.polled[source]) {
+		b.polled[source] = at
+	}
+}
+
+// lookedAt is the newest time for which [board.looked] was called.
+func (b *board) lookedAt(source string) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.polled[source]
 }
 
 // givesUp reports whether the files of a source do not hold an object any more.

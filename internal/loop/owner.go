@@ -11,9 +11,12 @@ import (
 	"github.com/oaas-platform/oprc/internal/plan"
 )
 
-// handover is how long a source waits with a deletion until the others that follow the
-// same branch have read the revision, too: one of them may have the package now.
+// handover is how long a source waits with a deletion until the others have read what is
+// there now, too: one of them may have the package.
 const handover = 30 * time.Second
+
+// maxAsked is how many other branches and repositories are looked at for a deletion.
+const maxAsked = 50
 
 // wanted is what the files of a source hold, for the others to know.
 type wanted struct {
@@ -69,7 +72,8 @@ func (l *Loop) free(s *sourceState, live plan.Live, asked oprc.Requests) map[str
 // yield names packages that the source's files do not hold any more, and that it does
 // not delete: another source has them, or may have them. wait means that it is to look
 // again soon.
-func (l *Loop) yield(s *sourceState, live plan.Live, now time.Time) (names map[string]bool, wait bool) {
+func (l *Loop) yield(s *sourceState, live plan.Live, asked oprc.Requests, now time.Time) (names map[string]bool, wait bool) {
+	waits := now.Before(s.readAt.Add(handover))
 	has := map[string]bool{}
 	for _, d := range s.reading.docs {
 		has[object(d)] = true
@@ -83,18 +87,34 @@ func (l *Loop) yield(s *sourceState, live plan.Live, now time.Time) (names map[s
 			if c.Name == s.c.Name {
 				continue
 			}
-			theirs, known := l.board.wants(c.Name)
+			theirs, _ := l.board.wants(c.Name)
 			switch {
 			case theirs.objects["package/"+name]:
 				names[name] = true
 				l.wake(c.Name, look{})
-			case c.URL == s.c.URL && c.Ref == s.c.Ref && !c.Suspend && !c.NoTrack && (!known || theirs.revision != s.rev.ID) && now.Before(s.readAt.Add(handover)):
+			case waits && !l.mayLack(s, c, asked, now):
 				names[name], wait = true, true
-				l.wake(c.Name, look{poll: true, since: s.readAt})
+				if s.asked[c.Name] != s.readAt {
+					s.asked[c.Name] = s.readAt
+					l.wake(c.Name, look{poll: true, since: s.readAt})
+				}
 			}
 		}
 	}
 	return names, wait
+}
+
+// mayLack reports whether another source is known not to have what was missing when s was
+// read, or will not say soon.
+func (l *Loop) mayLack(s *sourceState, other SourceConfig, asked oprc.Requests, now time.Time) bool {
+	theirs, known := l.board.wants(other.Name)
+	switch {
+	case other.Suspend || other.NoTrack:
+		return true
+	case other.URL == s.c.URL && other.Ref == s.c.Ref:
+		return known && theirs.revision == s.rev.ID
+	}
+	return len(l.Sources) > maxAsked || asked.Suspension(other.Name, now) != nil || !l.board.lookedAt(other.Name).Before(s.readAt)
 }
 
 // adopted ends the requests that let the source adopt packages: those that it owns now.

@@ -69,12 +69,13 @@ func TestFailedWritesAreTriedAgain(t *testing.T) {
 	d.repo.commit("a", "shop 1")
 	d.start()
 	d.tick()
-	f.failures.Store(1)
+	f.failures.Store(1 << 30) // until it has been looked at
 	d.repo.commit("b", "shop 2")
 	s := d.tick()
 	if c := condition(s, "Ready"); c.Reason != "ApplyFailed" || !strings.Contains(c.Message, "next try at") || condition(s, "Stalled").Status || s.NextTry.IsZero() {
 		t.Errorf("got %+v", s)
 	}
+	f.failures.Store(0)
 	until(t, "the next try", func() bool { return d.images()["shop"] == "2" })
 	until(t, "all is well", func() bool { s := d.status("main"); return condition(s, "Ready").Status && s.NextTry.IsZero() })
 }

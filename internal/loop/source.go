@@ -92,7 +92,7 @@ type Tick struct {
 
 // runSource keeps one source true until ctx ends.
 func (l *Loop) runSource(ctx context.Context, c SourceConfig, w *waker) error {
-	s := &sourceState{c: c, status: c.status(), reading: &reading{}, next: l.Now().Add(c.Interval)}
+	s := &sourceState{c: c, status: c.status(), reading: &reading{}, asked: map[string]time.Time{}, next: l.Now().Add(c.Interval)}
 	due := time.NewTimer(c.Interval)
 	defer due.Stop()
 	for {

@@ -35,13 +35,14 @@ type sourceState struct {
 	refusedOf   *reading                     // of which revision they are; nil: not known yet
 	next        time.Time                    // when the source is looked at again, whatever happens
 	unread      unread
-	suspended   *oprc.Suspension // as the last tick found it
-	rewinds     bool             // one of the revisions that nobody asked for yet was a rewind
-	empty       error            // the revision holds no package file
-	readAt      time.Time        // when the files were
-	soon        bool             // something is put off, until others have looked
-	notes       []string         // of the files as they were read
-	unmet       error            // what was asked for, and cannot be done: for who asked alone
+	suspended   *oprc.Suspension     // as the last tick found it
+	rewinds     bool                 // one of the revisions that nobody asked for yet was a rewind
+	empty       error                // the revision holds no package file
+	readAt      time.Time            // when the files were
+	asked       map[string]time.Time // by source: for which reading it was asked whether it has what is missing in this one
+	soon        bool                 // something is put off, until others have looked
+	notes       []string             // of the files as they were read
+	unmet       error                // what was asked for, and cannot be done: for who asked alone
 
 	dispatched time.Time // when the last command of the last plan was in its stream
 }
@@ -302,6 +303,11 @@ func (l *Loop) fetch(ctx context.Context, s *sourceState, w pass) (moved bool, n
 	if err != nil {
 		return false, rev, readError{fmt.Errorf("poll: %w", err)}
 	}
+	defer func() {
+		if err == nil {
+			l.board.looked(s.c.Name, w.since)
+		}
+	}()
 	rev = s.taken(rev, w.forced, l.Now().UTC())
 	if rev.ID == s.rev.ID && s.files != nil {
 		return false, rev, nil
@@ -401,7 +407,7 @@ func (l *Loop) carry(ctx context.Context, s *sourceState, w pass) error {
 	contested := l.board.contested(s.c.Name, l.Now())
 	approved, _ := w.asked.Find(oprc.VerbApprove, s.c.Name)
 	free := l.free(s, live, w.asked)
-	yielded, wait := l.yield(s, live, l.Now())
+	yielded, wait := l.yield(s, live, w.asked, l.Now())
 	s.soon = wait
 	world := l.stampOf(live, quarantined(w.asked), adoptions(w.asked, s.c.Name), contested, approved.PlanID, free, yielded)
 	before := s.planned
