@@ -126,7 +126,11 @@ func (o *applyOptions) run(ctx context.Context, planFile []string) error {
 func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request, cond reconcile.Conditions) error {
 	out := o.env.output(o.output)
 	if o.dryRun {
-		p, err := s.Plan(ctx, req)
+		var p *plan.Plan
+		err := o.during(planning(req), func(*step) (err error) {
+			p, err = s.Plan(ctx, req)
+			return err
+		})
 		if err != nil {
 			return o.refused(req.Files, err, o.mask)
 		}
@@ -139,7 +143,7 @@ func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request,
 	var p *plan.Plan // as it was reviewed last
 	var agreed []string
 	cond.AnyRemovals, cond.Approved, cond.Exact = true, o.yes, o.policy.judge != nil || o.guard.given()
-	cond.Review = func(ctx context.Context, now *plan.Plan) error {
+	review := func(ctx context.Context, now *plan.Plan) error {
 		if p == nil {
 			if err := o.tellFindings(req.Files, now.Diagnostics, o.mask); err != nil {
 				return err
@@ -163,15 +167,21 @@ func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request,
 		}
 		return nil
 	}
-	res, err := s.Apply(ctx, req, cond, o.actor())
+	var res *reconcile.Result
+	err := o.during(planning(req), func(at *step) (err error) {
+		cond.Review = func(ctx context.Context, now *plan.Plan) error {
+			return at.pause(func() (string, error) { return "applying " + counted(len(now.Changes), "change"), review(ctx, now) })
+		}
+		if res, err = s.Apply(ctx, req, cond, o.actor()); err != nil {
+			return err
+		}
+		return s.save(ctx)
+	})
 	if req.Source != nil && errors.Is(err, oprc.ErrHeld) && !o.yes {
 		return stepError{err, "Nothing was changed. Look at it with: oprc show PLANFILE; to approve it, add --yes."}
 	}
 	if err != nil {
 		return o.refused(req.Files, err, o.mask)
-	}
-	if err := s.save(ctx); err != nil {
-		return err
 	}
 	if err := out.Applied(*res); err != nil {
 		return err
@@ -182,6 +192,9 @@ func (o *carryOptions) run(ctx context.Context, s *state, req reconcile.Request,
 	}
 	return o.serveAlone(ctx, s, func(ctx context.Context) error { return o.converge(ctx, s, p, packagesOf(req)) })
 }
+
+// planning names the planning of a request, for progress.
+func planning(req reconcile.Request) string { return "planning " + counted(len(req.Files), "file") }
 
 // within reports whether all of names are among others.
 func within(names, others []string) bool {

@@ -47,7 +47,11 @@ func (o *planOptions) plannedAs(ctx context.Context, repo repository) error {
 		if s.reconciler != nil {
 			s.reconciler.Judge = o.policy.judge
 		}
-		pre, err := s.PlanAs(ctx, o.asSource, next)
+		var pre loop.Preview
+		err = o.during("planning "+counted(len(files), "file"), func(*step) (err error) {
+			pre, err = s.PlanAs(ctx, o.asSource, next)
+			return err
+		})
 		if pre.Plan == nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -80,3 +81,8 @@ func Redacted(s string) string { return redacted(s) }
 
 // NewBurst is how webhooks wake a source.
 func NewBurst(wake func() error) (call func() error) { return (&burst{wake: wake}).call }
+
+// During is during on a stream, and what it does gets pause.
+func During(to io.Writer, now func() time.Time, what string, do func(pause func(func() (string, error)) error) error) error {
+	return (&env{err: to, rawErr: to, now: now}).during(what, func(s *step) error { return do(s.pause) })
+}

@@ -164,14 +164,14 @@ func (o *getOptions) queues(ctx context.Context, s *state, crms []reconcile.Obje
 func queueText(q oprc.CommandQueue) string {
 	var parts []string
 	if n := len(q.Waiting); n > 0 {
-		parts = append(parts, fmt.Sprintf("no CRM has read the commands on %d units.", n))
+		parts = append(parts, fmt.Sprintf("no CRM has read the commands on %s.", counted(n, "unit")))
 	}
 	held := map[string]int{}
 	for _, h := range q.Held {
 		held[h.CRM]++
 	}
 	for _, crm := range slices.Sorted(maps.Keys(held)) {
-		parts = append(parts, fmt.Sprintf("CRM %s has read commands on %d units and not answered yet.", crm, held[crm]))
+		parts = append(parts, fmt.Sprintf("CRM %s has read commands on %s and not answered yet.", crm, counted(held[crm], "unit")))
 	}
 	if len(q.Groups) > 0 {
 		parts = append(parts, fmt.Sprintf("Warning: group %s reads the commands besides the CRMs' group crm: it gets every command once more, and commands stay in Redis until it has.", strings.Join(q.Groups, ", ")))

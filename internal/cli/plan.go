@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -167,7 +166,7 @@ func (o *planOptions) run(ctx context.Context) error {
 	o.path = repo.path
 	return o.on(ctx, func(s *state) error {
 		var p *plan.Plan
-		err := o.during(fmt.Sprintf("planning %d files", len(req.Files)), func() (err error) {
+		err := o.during(planning(req), func(*step) (err error) {
 			p, err = s.Plan(ctx, req)
 			return err
 		})

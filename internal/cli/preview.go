@@ -62,7 +62,11 @@ func (o *previewOptions) check(given func(flag string) bool) error {
 // previewed plans the next tick of a source, shows it, and ends as that tick would.
 func (o *planOptions) previewed(ctx context.Context) error {
 	return o.followSource(ctx, o.preview.config, o.preview.source, func(s *state) error {
-		pre, err := s.Preview(ctx, o.preview.source, o.preview.ref)
+		var pre loop.Preview
+		err := o.during("planning source "+o.preview.source, func(*step) (err error) {
+			pre, err = s.Preview(ctx, o.preview.source, o.preview.ref)
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -67,11 +67,18 @@ func firstColumns(text string) string {
 	return text
 }
 
+// A step is something that is being done and may take long. Its name is shown meanwhile.
+type step struct {
+	*progress
+	mu    sync.Mutex
+	what  string
+	begun time.Time
+}
+
 // during does something that may take long, and says meanwhile what it is. It must not
-// write to stderr itself.
-func (e *env) during(what string, do func() error) error {
-	p := e.progress(lineAfter)
-	begun := e.now()
+// write to stderr but in [step.pause].
+func (e *env) during(what string, do func(*step) error) error {
+	s := &step{progress: e.progress(lineAfter), what: what, begun: e.now()}
 	done := make(chan struct{})
 	var shown sync.WaitGroup
 	shown.Go(func() {
@@ -82,13 +89,38 @@ func (e *env) during(what string, do func() error) error {
 			case <-done:
 				return
 			case <-tick.C:
-				p.say(func() string { return fmt.Sprintf("%s: %s", what, e.now().Sub(begun).Round(time.Second)) })
+				s.show()
 			}
 		}
 	})
-	err := do()
+	err := do(s)
 	close(done)
 	shown.Wait()
-	p.end()
+	s.end()
 	return err
+}
+
+func (s *step) show() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.say(func() string { return fmt.Sprintf("%s: %s", s.what, s.env.now().Sub(s.begun).Round(time.Second)) })
+}
+
+// pause does something that may write to stderr or ask a person, and goes on with what
+// it names.
+func (s *step) pause(do func() (next string, err error)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end()
+	next, err := do()
+	s.what, s.begun = next, s.env.now()
+	return err
+}
+
+// counted is "1 file", "2 files".
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -69,7 +69,7 @@ func (o *validateOptions) run(ctx context.Context) error {
 	var nothing error
 	if !known {
 		var documents int
-		err := o.during(fmt.Sprintf("checking %d files", len(files)), func() (err error) {
+		err := o.during("checking "+counted(len(files), "file"), func(*step) (err error) {
 			documents, packages, found, err = o.check(ctx, files)
 			return err
 		})
