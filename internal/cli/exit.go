@@ -118,11 +118,26 @@ func args(check cobra.PositionalArgs, kinds ...oprc.Kind) cobra.PositionalArgs {
 			return usagef("%s takes no argument, got %q", cmd.CommandPath(), words[0])
 		case strings.Contains(err.Error(), "arg(s)") && len(words) == 0: // cobra has no type for it
 			return usagef("%s takes %s: none is given", cmd.CommandPath(), takes)
+		case strings.Contains(err.Error(), "arg(s)") && len(words) == 2 && isKind(words[0], kinds):
+			return usagef("%s takes %s, without the kind: %s %s", cmd.CommandPath(), takes, cmd.CommandPath(), quote(words[1]))
 		case strings.Contains(err.Error(), "arg(s)"):
 			return usagef("%s takes %s, got %s", cmd.CommandPath(), takes, quotedWords(words, " "))
 		}
 		return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
 	}
+}
+
+// usageOf says where the help of a command is, with its first example.
+func usageOf(cmd *cobra.Command) string {
+	if cmd.HasSubCommands() {
+		return cmd.CommandPath() + " --help lists the commands."
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(cmd.Example), "\n")
+	first, _, _ = strings.Cut(first, "  #")
+	if first = strings.TrimSpace(first); first == "" {
+		return cmd.CommandPath() + " --help shows how it is used."
+	}
+	return cmd.CommandPath() + " --help shows how it is used. For example: " + first
 }
 
 // shown wraps an error that its view has told in full already.
@@ -173,12 +188,9 @@ func (e inContextError) Error() string { return fmt.Sprintf("context %s: %v", e.
 // nextStep says what a person can do about err, or "".
 func nextStep(err error) string {
 	var step stepError
-	var usage usageError
 	switch {
 	case errors.As(err, &step):
 		return step.next
-	case errors.As(err, &usage):
-		return "oprc help and oprc COMMAND --help list what there is."
 	case errors.Is(err, rest.ErrDenied):
 		return "Set OPRC_TOKEN to a token that the server knows."
 	case denied(err):

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/view"
@@ -33,6 +34,9 @@ var otherTools = map[string]string{
 
 // unknownCommand is the usage error for a word that is no subcommand.
 func unknownCommand(cmd *cobra.Command, word string) error {
+	if same := otherTools[strings.ToLower(word)]; same != "" && cmd.Parent() == nil && word == "deploy" { // short for deployments, too
+		return usagef("unknown command %q for %q: use oprc %s", word, cmd.CommandPath(), same)
+	}
 	if k, err := parseKind(word); err == nil && cmd.Parent() == nil {
 		return usagef("unknown command %q for %q: use oprc get %s", word, cmd.CommandPath(), k.plural)
 	}
@@ -42,7 +46,35 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 	if same := otherTools[strings.ToLower(word)]; same != "" && cmd.Parent() == nil {
 		return usagef("unknown command %q for %q: use oprc %s", word, cmd.CommandPath(), same)
 	}
+	if same := otherRollouts[word]; same != "" && cmd.Name() == "rollout" {
+		return usagef("unknown command %q for %q: use oprc %s", word, cmd.CommandPath(), same)
+	}
 	return usagef("unknown command %q for %q", word, cmd.CommandPath())
+}
+
+// otherRollouts is what kubectl rollout can do besides.
+var otherRollouts = map[string]string{"undo": "undo PACKAGE", "status": "status DEPLOYMENT --wait", "history": "history PACKAGE", "pause": "source suspend NAME", "resume": "source resume NAME"}
+
+// otherFlags are flags of other tools in one letter, and what does the same here.
+var otherFlags = map[string]string{
+	"f": "oprc plan -f PATH shows what files would change",
+	"v": "oprc version shows the version", "V": "oprc version shows the version",
+	"n": "packages are chosen by --package, environments by --env", "A": "all packages are shown unless --package is given",
+}
+
+// otherFlag adds to the error of a flag that there is none of the one that was probably meant.
+func otherFlag(cmd *cobra.Command, err error) error {
+	if name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --"); unknown {
+		var known []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		if near := oprc.Nearest(name, known); near != "" {
+			return fmt.Errorf("%w: did you mean --%s?", err, near)
+		}
+	}
+	if rest, unknown := strings.CutPrefix(err.Error(), "unknown shorthand flag: '"); unknown && otherFlags[rest[:1]] != "" {
+		return fmt.Errorf("%w: %s", err, otherFlags[rest[:1]])
+	}
+	return err
 }
 
 // nearCommand is the subcommand that a misspelt word most probably meant, or "".

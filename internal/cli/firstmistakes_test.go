@@ -18,6 +18,9 @@ func TestFirstMistakes(t *testing.T) {
 		"delete shop": "oprc delete package shop", "valdate": "did you mean validate", "rollback shop": "oprc undo PACKAGE", "destroy": "oprc delete package NAME", "lint": "oprc validate -f PATH",
 		"help X": `unknown command "X"`, "help valdate": "did you mean validate", "help source aprove": "did you mean approve", "get pakages": "did you mean packages", "fmt": "-f PATH",
 		"create -f " + file: "oprc apply -f PATH", "source aprove x --hard": "did you mean approve", "pods": `unknown command "pods"`, "units": "oprc get units", "edit package shop": "oprc export PACKAGE",
+		"deploy -f " + file: "oprc apply -f PATH", "get pods": "did you mean units", "describe node x": "did you mean environments", "apply --wiat -f " + file: "did you mean --wait",
+		"history package shop": "without the kind: oprc history shop", "diff -f " + file: "oprc plan -f PATH", "-v": "oprc version", "get units -n shop": "--package", "rollout undo shop": "oprc undo PACKAGE",
+		"crm run": "For example: oprc crm run --env", "source aprove": "oprc source --help lists the commands",
 		"status": "oprc status takes PACKAGE | DEPLOYMENT: none is given", "history a b": "oprc history takes PACKAGE, got a b", "version x": `oprc version takes no argument, got "x"`, "blame package": "oprc blame package NAME",
 	} {
 		if got := u.run(strings.Fields(line)...); got.code != 64 || !strings.Contains(got.err, want) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -40,10 +41,23 @@ func parseKind(word string) (kindName, error) {
 		}
 		all = append(all, k.plural)
 	}
-	if near := oprc.Nearest(w, all); near != "" {
+	if near := cmp.Or(otherKinds[w], oprc.Nearest(w, all)); near != "" {
 		return kindName{}, usagef("unknown kind %q: did you mean %s?", word, near)
 	}
 	return kindName{}, usagef("unknown kind %q: one of %s", word, strings.Join(all, ", "))
+}
+
+// otherKinds are words of Kubernetes, and what is most like them here.
+var otherKinds = map[string]string{
+	"po": "units", "pod": "units", "pods": "units", "rs": "units", "replicas": "units", "svc": "functions", "service": "functions", "services": "functions",
+	"no": "environments", "node": "environments", "nodes": "environments", "cluster": "environments", "clusters": "environments",
+	"ns": "packages", "namespace": "packages", "namespaces": "packages", "crd": "classes", "crds": "classes", "gitrepository": "sources", "repo": "sources", "repos": "sources",
+}
+
+// isKind reports whether a word is the name of one of the kinds.
+func isKind(word string, kinds []oprc.Kind) bool {
+	k, err := parseKind(word)
+	return err == nil && slices.Contains(kinds, k.kind)
 }
 
 // A kindRef is a kind, and names of it; no name means all.

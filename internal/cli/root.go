@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -84,7 +85,7 @@ func Run(ctx context.Context, p Process) int {
 	root.SetIn(p.In)
 	root.SetOut(p.Out)
 	root.SetErr(p.Err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	e.endPage()
 	if err != nil && strings.HasPrefix(err.Error(), "required flag(s)") { // cobra has no type for it
 		err = usageError{err}
@@ -96,7 +97,11 @@ func Run(ctx context.Context, p Process) int {
 		err = inContextError{err, e.inContext}
 	}
 	if err != nil && !silent(err) {
-		_, _ = io.WriteString(e.err, view.Problem(err, nextStep(err)))
+		next := nextStep(err)
+		if wrong := (usageError{}); next == "" && errors.As(err, &wrong) {
+			next = usageOf(cmd)
+		}
+		_, _ = io.WriteString(e.err, view.Problem(err, next))
 	}
 	return exitCode(err)
 }
@@ -138,7 +143,7 @@ $XDG_STATE_HOME/oprc, which needs nothing installed and is for development.`,
 		if cmd.HasSubCommands() && depth < len(p.Args) && !strings.HasPrefix(p.Args[depth], "-") {
 			return unknownCommand(cmd, p.Args[depth]) // its flags mean nothing here
 		}
-		return usageError{err}
+		return usageError{otherFlag(cmd, err)}
 	})
 	fs := root.PersistentFlags()
 	fs.StringVar(&e.server, "server", "", "`URL` of an oprc server (REST)")

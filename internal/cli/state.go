@@ -244,7 +244,11 @@ func (e *env) openEmbedded(ctx context.Context, c Config, wait time.Duration) (*
 	if dir == "" {
 		return nil, errors.New("embedded state: neither XDG_STATE_HOME nor HOME is set")
 	}
-	instance, err := embedded.Open(ctx, dir, wait)
+	var instance *embedded.Instance
+	err := e.during("opening the embedded state", func(*step) (err error) {
+		instance, err = embedded.Open(ctx, dir, wait)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
