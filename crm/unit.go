@@ -61,6 +61,22 @@ func (st State) normal() State {
 	return st
 }
 
+// serving are the functions that run: they go on until what replaces them does, and calls
+// can go to them meanwhile.
+func (st State) serving() map[string]FunctionStatus {
+	var out map[string]FunctionStatus
+	for key, f := range st.Functions {
+		if f.Condition != Running {
+			continue
+		}
+		if out == nil {
+			out = map[string]FunctionStatus{}
+		}
+		out[key] = f
+	}
+	return out
+}
+
 // assign gives a unit its order. streamID is the command's that brought it, or ""
 // if it was read from the records.
 func (r *runner) assign(ctx context.Context, o order, streamID string) {
@@ -199,7 +215,7 @@ func (r *runner) begin(s *slot, cancel context.CancelFunc) (t try, ok bool) {
 	s.attempt++
 	s.at = s.want
 	if s.at.Type == oprc.Deploy && !s.foreign && s.failures == 0 {
-		r.say(s, State{Condition: Deploying}, nil)
+		r.say(s, State{Condition: Deploying, Functions: s.state.serving()}, nil)
 	}
 	return try{s.at, s.foreign, r.reporter(s, s.attempt)}, true
 }
