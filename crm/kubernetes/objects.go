@@ -179,6 +179,11 @@ func (mk maker) podMeta() m {
 
 func (mk maker) deployment(command string) wanted {
 	pod := mk.podSpec()
+	if name, there := pod["serviceAccountName"]; there {
+		// The API server copies the name into the field's old name, and from there back where
+		// only the new one is removed. Knative refuses the old one.
+		pod["serviceAccount"] = name
+	}
 	container := pod["containers"].([]any)[0].(m)
 	probe := m{"tcpSocket": m{"port": "http"}}
 	if mk.w.Probe.Path != "" {

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/oaas-platform/oprc/internal/rdb/rdbtest"
 )
 
@@ -24,11 +27,27 @@ availability: 0.95
 kind: Environment
 name: cloud
 availability: 0.95
+kubernetes:
+  pullSecrets: [registry]
+  serviceAccount: functions
+  nodeSelector: {pool: functions, kubernetes.io/os: linux}
+  tolerations: [{key: dedicated, value: functions, effect: NoSchedule}, {key: example.com/gpu}]
 ---
 name: shop
 functions: [{name: pay, provision: {docker: {image: "registry.example/pay:1"}}}]
 classes: [{name: order, functions: [{name: pay, function: .pay}]}]
 deployments: [{_key: .order, targetEnvs: [edge, cloud], replicaCount: 2}]
+-- others.yaml --
+kind: Environment
+name: cloud
+availability: 0.95
+kubernetes:
+  serviceAccount: others
+  nodeSelector: {pool: others}
+-- bare.yaml --
+kind: Environment
+name: cloud
+availability: 0.95
 -- images.json --
 {"images": {"registry.example/*": {"command": ["./echo"], "healthPath": "/health"}}}
 `
@@ -94,6 +113,7 @@ func TestTwoEnvironmentsInOnePlan(t *testing.T) {
 	if got := output("get", "units", "-o", "json"); !strings.Contains(got, "."+s.name+".svc.cluster.local") {
 		t.Errorf("no URL in the cluster:\n%s", got)
 	}
+	s.podsOfAnEnvironment(output, units("RUNNING", "RUNNING"))
 	_ = cloud.Process.Signal(os.Interrupt)
 	_ = cloud.Wait()
 	s.eventually("the replica in the cluster is shown as DOWN", units("RUNNING", "DOWN"))
@@ -108,5 +128,50 @@ func TestTwoEnvironmentsInOnePlan(t *testing.T) {
 	}
 	if len(s.list("Deployment")) != 1 {
 		t.Error("the Deployment is gone with its CRM")
+	}
+}
+
+// podsOfAnEnvironment follows how pods run in the cluster from the environment's document
+// to the Deployment: as declared, exported and applied again, changed, and removed.
+func (s *space) podsOfAnEnvironment(output func(...string) string, running func() bool) {
+	pods := func() map[string]any {
+		for _, d := range s.list("Deployment") {
+			spec, _, _ := unstructured.NestedMap(d.Object, "spec", "template", "spec")
+			out := map[string]any{}
+			for _, field := range []string{"imagePullSecrets", "serviceAccountName", "nodeSelector", "tolerations"} {
+				if v, there := spec[field]; there {
+					out[field] = v
+				}
+			}
+			return out
+		}
+		return nil
+	}
+	declared := map[string]any{
+		"imagePullSecrets":   []any{map[string]any{"name": "registry"}},
+		"serviceAccountName": "functions",
+		"nodeSelector":       map[string]any{"pool": "functions", "kubernetes.io/os": "linux"},
+		"tolerations": []any{
+			map[string]any{"key": "dedicated", "operator": "Equal", "value": "functions", "effect": "NoSchedule"},
+			map[string]any{"key": "example.com/gpu", "operator": "Exists"},
+		},
+	}
+	if diff := cmp.Diff(declared, pods()); diff != "" {
+		s.t.Errorf("pods (-declared +Deployment):\n%s", diff)
+	}
+	output("export", "--environments", "--dir", "out")
+	if again := output("plan", "-f", "out/cloud.yaml"); !strings.Contains(again, "No changes") {
+		s.t.Errorf("what was exported is not what was declared:\n%s", again)
+	}
+	for _, step := range []struct {
+		file string
+		want map[string]any
+	}{
+		{"others.yaml", map[string]any{"serviceAccountName": "others", "nodeSelector": map[string]any{"pool": "others"}}},
+		{"bare.yaml", map[string]any{}},
+		{"out/cloud.yaml", declared},
+	} {
+		output("apply", "-f", step.file, "--yes")
+		s.eventually("pods run as "+step.file+" says", func() bool { return cmp.Equal(step.want, pods()) && running() })
 	}
 }
