@@ -37,10 +37,10 @@ type watched struct {
 	profiles string
 }
 
-func newWatched(t *testing.T) *watched {
+func newWatched(t *testing.T, limits string) *watched {
 	t.Helper()
 	url := rdbtest.Server(t)
-	d := serve(t, fmt.Sprintf("redis: {url: %q}\npprof: 127.0.0.1:0\nlimits: {rate: -1}\n", url))
+	d := serve(t, fmt.Sprintf("redis: {url: %q}\npprof: 127.0.0.1:0\n%s", url, limits))
 	return &watched{d, chaosClient(t, url), regexp.MustCompile(`msg=profiles address=(http://\S+/)`).FindStringSubmatch(d.log.last(1 << 20))[1]}
 }
 
@@ -117,7 +117,7 @@ func (w *watched) raw(more string) net.Conn {
 // Who watches and does not read is dropped, whatever the protocol; who reads gets each event,
 // and the daemon keeps no more for the others than their queues.
 func TestWatchersThatDoNotRead(t *testing.T) {
-	w := newWatched(t)
+	w := newWatched(t, "limits: {rate: -1}\n")
 	_ = w.raw("")
 	_ = w.raw("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -177,7 +177,7 @@ func TestWatchersThatDoNotRead(t *testing.T) {
 
 // Thousands watch over a few connections to Redis, and an event reaches all.
 func TestThousandsOfWatchers(t *testing.T) {
-	w := newWatched(t)
+	w := newWatched(t, "limits: {rate: -1}\n")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var got atomic.Int64
