@@ -53,7 +53,7 @@ func (l *Loop) declare(ctx context.Context, live plan.Live, token int64) (plan.L
 		l.declared.world = l.declares(live, complete)
 		return live, nil
 	}
-	if _, err := l.Reconciler.Carry(ctx, p, live, reconcile.Actor{Name: l.self(), Message: "environments of the configuration", Fence: token}); err != nil {
+	if _, err := l.Reconciler.Carry(ctx, p, live, reconcile.Actor{Name: l.self(), Message: "environments of the configuration", Fence: token, Place: place(token)}); err != nil {
 		return live, fmt.Errorf("environments of the configuration: %w", err)
 	}
 	l.wakeAll(look{})

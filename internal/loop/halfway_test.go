@@ -65,11 +65,11 @@ func (l stumblingLedger) Live(ctx context.Context) (plan.Live, error) {
 	return l.Ledger.Live(ctx)
 }
 
-func (l stumblingLedger) Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64) (int64, error) {
+func (l stumblingLedger) Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64, place string) (int64, error) {
 	if err := l.call("Observe"); err != nil {
 		return 0, err
 	}
-	return l.Ledger.Observe(ctx, version, seen, fence)
+	return l.Ledger.Observe(ctx, version, seen, fence, place)
 }
 
 func (l stumblingLedger) Gone(ctx context.Context, objects []string) (map[string]int64, error) {

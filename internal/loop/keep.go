@@ -64,7 +64,7 @@ func (l *Loop) keep(ctx context.Context) error {
 	logged := ""
 	for {
 		if token, ok := l.token(); ok {
-			err := l.keepOnce(ctx, token)
+			err := l.keepInTurn(ctx, token)
 			l.outrun(err)
 			if err != nil && ctx.Err() == nil && err.Error() != logged {
 				l.Log.Warn("keeper", "error", err)
@@ -94,6 +94,21 @@ func (l *Loop) mend(ctx context.Context) {
 		}
 	}
 }
+
+// keepInTurn is keepOnce, once more in turn where others wait to write, and come first.
+func (l *Loop) keepInTurn(ctx context.Context, token int64) error {
+	race := l.Reconciler.Race(place(token))
+	defer race.End(ctx)
+	for {
+		err := l.keepOnce(ctx, token)
+		if !errors.Is(err, reconcile.ErrQueued) || !race.Again(ctx, err) {
+			return err
+		}
+	}
+}
+
+// place is the leader's in the queue of writers: it writes one thing at a time.
+func place(token int64) string { return fmt.Sprint("leader ", token) }
 
 func (l *Loop) keepOnce(ctx context.Context, token int64) error {
 	l.mend(ctx)
@@ -327,7 +342,7 @@ func (l *Loop) maintain(ctx context.Context, live plan.Live, token int64) error 
 		return err
 	}
 	l.keeper.maintain = planned{}
-	res, err := l.Reconciler.Carry(ctx, p, live, reconcile.Actor{Name: l.self(), Message: "maintain " + strings.Join(origins, ", "), Fence: token})
+	res, err := l.Reconciler.Carry(ctx, p, live, reconcile.Actor{Name: l.self(), Message: "maintain " + strings.Join(origins, ", "), Fence: token, Place: place(token)})
 	l.observe(Step{Plan: p, Result: res, Err: err})
 	if err != nil {
 		return err

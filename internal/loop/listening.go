@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -38,7 +39,7 @@ func (h *listening) heard(now time.Time) bool {
 // placements do not flee from environments whose heartbeats are on their way. What is
 // seen of environments is recorded: whoever decided otherwise decides again.
 func (l *Loop) live(ctx context.Context, token int64) (plan.Live, error) {
-	race := l.Reconciler.Race()
+	race := l.Reconciler.Race("")
 	for {
 		live, err := l.Reconciler.Ledger.Live(ctx)
 		if err != nil {
@@ -47,8 +48,8 @@ func (l *Loop) live(ctx context.Context, token int64) (plan.Live, error) {
 		if !l.listening.heard(l.Now()) {
 			live = withoutSilence(live)
 		}
-		live, err = l.Reconciler.Observe(ctx, live, token)
-		if !reconcile.Lost(err) || !race.Again(ctx) {
+		live, err = l.Reconciler.Observe(ctx, live, reconcile.Actor{Fence: token, Place: place(token)})
+		if err == nil || errors.Is(err, reconcile.ErrQueued) || !race.Again(ctx, err) {
 			return live, err
 		}
 	}

@@ -61,9 +61,13 @@ func (e *deafEnv) CommandsRead(context.Context, string) (read, last string, err 
 
 func (e *deafEnv) CommandsHeld(context.Context, string) (map[string]int64, error) { return nil, nil }
 
-func (e *deafEnv) Observe(_ context.Context, version int64, _ map[string]*oprc.Observation, _ int64) (int64, error) {
+func (e *deafEnv) Observe(_ context.Context, version int64, _ map[string]*oprc.Observation, _ int64, _ string) (int64, error) {
 	return version, nil
 }
+
+func (e *deafEnv) AwaitTurn(context.Context, string, bool) (int, error) { return 0, nil }
+
+func (e *deafEnv) EndTurn(context.Context, string) error { return nil }
 
 func (e *deafEnv) Dispatch(_ context.Context, env string, cmds []oprc.Command, _ int64) error {
 	if time.Now().Before(e.away) {

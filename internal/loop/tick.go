@@ -282,10 +282,11 @@ func (l *Loop) advance(ctx context.Context, s *sourceState, w pass) error {
 	w.step.Revision, w.step.Files = s.rev, s.files
 	l.turn.Lock() // one plan at a time: they would only refuse each other
 	defer l.turn.Unlock()
-	race := l.Reconciler.Race()
+	race := l.Reconciler.Race(place(w.token))
+	defer race.End(ctx)
 	for {
 		err := l.carry(ctx, s, w)
-		if !reconcile.Lost(err) || needsSomeone(err) || w.step.Result != nil || s.planned.done || !race.Again(ctx) {
+		if needsSomeone(err) || w.step.Result != nil || s.planned.done || !race.Again(ctx, err) {
 			return err
 		}
 	}
@@ -497,7 +498,7 @@ func (l *Loop) apply(ctx context.Context, s *sourceState, p *plan.Plan, live pla
 		return nil
 	}
 	by := reconcile.Actor{
-		Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: w.token, Daemon: l.self(), Again: s.status.Applied == s.rev.ID, Waited: w.waited,
+		Name: s.rev.Author, Revision: s.rev.ID, Message: s.rev.Message, Fence: w.token, Place: place(w.token), Daemon: l.self(), Again: s.status.Applied == s.rev.ID, Waited: w.waited,
 	}
 	if w.approvedBy != "" {
 		by.Message += "; approved by " + w.approvedBy

@@ -56,9 +56,10 @@ end
 //
 //	KEYS  1 lease  2 digests  3 packages  4 environments  5 classes  6 functions
 //	      7 deployments  8 sources  9 events  10 known  11 ledger  12 version  13 gone
-//	      14 index  15 refs  16… histories
+//	      14 index  15 refs  16 turns  17… histories
 //	ARGV  1 fence, 0 for none  2 version that must still be  3 ledger that it must be of,
 //	      "" for none yet  4 id for a ledger that has none  5 format  6 token of this commit
+//	      7 place in the queue of writers, "" for none
 //	      then four lists, each behind its length:
 //	      writes    hash (index of KEYS), field, document, object, revision or "" for the next, "digest blob",
 //	                entry of the index or ""
@@ -67,10 +68,10 @@ end
 //	      events    entry
 //	ARGV  last two: length of a history, length of the events
 //	      -> {"done", version, "" or "unindexed": the index does not follow}, {"fenced", token},
-//	         or {"moved", version now, ledger now}
-var commit = redis.NewScript(versions + indexed + typed + `
+//	         {"moved", version now, ledger now}, or {"queued"}: it is somebody else's turn
+var commit = redis.NewScript(versions + indexed + typed + turns + `
 local wrong = mistyped({ -- the index is derived, and is deleted below
-  "hash", "hash", "hash", "hash", "hash", "hash", "hash", "hash", "stream", "set", "hash", "string", "hash", "any", "any", "stream",
+  "hash", "hash", "hash", "hash", "hash", "hash", "hash", "hash", "stream", "set", "hash", "string", "hash", "any", "any", "any", "stream",
 })
 if wrong then return wrong end
 local at = 0
@@ -81,7 +82,7 @@ local function revision(object)
 end
 
 local fence, decided, ledger = take(), take(), take()
-local new, format, token = take(), take(), take()
+local new, format, token, place = take(), take(), take(), take()
 if fence ~= "0" then
   local leads = redis.call("HGET", KEYS[1], "token")
   if leads ~= fence then return {"fenced", leads or "0"} end
@@ -92,6 +93,8 @@ if decided ~= is or ledger ~= of then
   if redis.call("HGET", KEYS[11], "commit") == token then return {"done", is, ""} end
   return {"moved", is, of}
 end
+if others(KEYS[16], place) then return {"queued"} end
+if place ~= "" then redis.call("HDEL", KEYS[16], place) end
 
 if of == "" then redis.call("HSET", KEYS[11], "id", new, "format", format) end
 redis.call("HSET", KEYS[11], "commit", token)
@@ -162,11 +165,12 @@ var hashOf = map[oprc.Kind]int{
 	oprc.KindDeployment: 7, oprc.KindSource: 8,
 }
 
-const firstHistory = 16
+const firstHistory = 17
 
 // Commit writes all of c if the catalogue's slot is as c was decided on, else nothing: then
 // it is an *oprc.ConflictError. It returns the new version. A stale fence is an
-// [oprc.ErrFenced] and a conflict.
+// [oprc.ErrFenced] and a conflict. Where it is somebody else's turn it is a
+// [reconcile.ErrQueued]; a commit gives up the place in the queue that it names.
 //
 // When the answer is lost on the way and the client asks again, the second answer is the
 // first. Where no answer comes at all, the commit may have happened: the caller reads again.
@@ -174,9 +178,9 @@ func (d *DB) Commit(ctx context.Context, c reconcile.Commit) (int64, error) {
 	keys := []string{
 		d.k.lease(), d.k.catalogueDigests(), d.k.packages(), d.k.environments(), d.k.classes(), d.k.functions(),
 		d.k.deployments(), d.k.sources(), d.k.events(), d.k.known(), d.k.ledger(), d.k.version(), d.k.gone(),
-		d.k.index(), d.k.refs(),
+		d.k.index(), d.k.refs(), d.k.turns(),
 	}
-	args := []any{c.Fence, c.Version, c.Ledger, rand.Text(), Format, rand.Text()}
+	args := []any{c.Fence, c.Version, c.Ledger, rand.Text(), Format, rand.Text(), c.Place}
 	args, err := appendWrites(args, c)
 	if err != nil {
 		return 0, err
@@ -208,6 +212,8 @@ func (d *DB) Commit(ctx context.Context, c reconcile.Commit) (int64, error) {
 		return 0, fenced(c.Fence, answer[1])
 	case "moved":
 		return 0, movedOn(c.Version, answer[1])
+	case "queued":
+		return 0, reconcile.ErrQueued
 	}
 	if answer[2] != "" {
 		_ = d.reindex(ctx) // what was asked for is written; without an index everything is read
@@ -226,19 +232,20 @@ func movedOn(from int64, to string) error {
 // observe records what is observed of environments, if the catalogue's slot is as it was
 // read. The version moves only when an observation does.
 //
-//	KEYS  1 lease  2 version  3 observed  4 index  5 refs
-//	ARGV  1 fence, 0 for none  2 version that must still be
+//	KEYS  1 lease  2 version  3 observed  4 index  5 refs  6 turns
+//	ARGV  1 fence, 0 for none  2 version that must still be  3 place in the queue of writers
 //	      then for each environment: name, observation or "" for none
-//	      -> {"done", version}, {"fenced", token}, or {"moved", version now}
-var observe = redis.NewScript(versions + indexed + `
+//	      -> {"done", version}, {"fenced", token}, {"moved", version now}, or {"queued"}
+var observe = redis.NewScript(versions + indexed + turns + `
 if ARGV[1] ~= "0" then
   local leads = redis.call("HGET", KEYS[1], "token")
   if leads ~= ARGV[1] then return {"fenced", leads or "0"} end
 end
 local is = version(KEYS[2])
 if ARGV[2] ~= is then return {"moved", is} end
+if others(KEYS[6], ARGV[3]) then return {"queued"} end
 local changed = false
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   if (redis.call("HGET", KEYS[3], ARGV[i]) or "") ~= ARGV[i + 1] then
     changed = true
     if ARGV[i + 1] == "" then redis.call("HDEL", KEYS[3], ARGV[i]) else redis.call("HSET", KEYS[3], ARGV[i], ARGV[i + 1]) end
@@ -251,9 +258,10 @@ return {"done", now}`)
 
 // Observe records what is observed of environments, nil where one is not there any more,
 // and returns the version that this makes. Where the version is no longer the one given
-// it is an *oprc.ConflictError; a stale fence is an [oprc.ErrFenced].
-func (d *DB) Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64) (int64, error) {
-	args := []any{fence, version}
+// it is an *oprc.ConflictError; a stale fence is an [oprc.ErrFenced]; where it is somebody
+// else's turn, a [reconcile.ErrQueued].
+func (d *DB) Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64, place string) (int64, error) {
+	args := []any{fence, version, place}
 	for _, env := range slices.Sorted(maps.Keys(seen)) {
 		value := []byte{}
 		if o := seen[env]; o != nil {
@@ -263,7 +271,7 @@ func (d *DB) Observe(ctx context.Context, version int64, seen map[string]*oprc.O
 	}
 	bounded, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	answer, err := observe.Run(bounded, d.c, []string{d.k.lease(), d.k.version(), d.k.observed(), d.k.index(), d.k.refs()}, args...).StringSlice()
+	answer, err := observe.Run(bounded, d.c, []string{d.k.lease(), d.k.version(), d.k.observed(), d.k.index(), d.k.refs(), d.k.turns()}, args...).StringSlice()
 	if err != nil {
 		return 0, d.wrap(ctx, err)
 	}
@@ -272,6 +280,8 @@ func (d *DB) Observe(ctx context.Context, version int64, seen map[string]*oprc.O
 		return 0, fenced(fence, answer[1])
 	case "moved":
 		return 0, movedOn(version, answer[1])
+	case "queued":
+		return 0, reconcile.ErrQueued
 	}
 	return strconv.ParseInt(answer[1], 10, 64)
 }

@@ -131,7 +131,7 @@ func TestCommitIsComparedAndSet(t *testing.T) {
 			},
 			"an observation": func(live plan.Live) (plan.Live, error) {
 				up.Availability += 0.1
-				_, err := db.Observe(t.Context(), live.Version, map[string]*oprc.Observation{"edge": &up}, 0)
+				_, err := db.Observe(t.Context(), live.Version, map[string]*oprc.Observation{"edge": &up}, 0, "")
 				return live, err
 			},
 			"another ledger": func(live plan.Live) (plan.Live, error) {
@@ -161,19 +161,19 @@ func TestObserve(t *testing.T) {
 		most := 0
 		seen := map[string]*oprc.Observation{"edge": {Health: oprc.Degraded, Units: &most}, "gone": nil}
 		for i, want := range []int64{1, 1} {
-			if got := must(db.Observe(t.Context(), int64(i), seen, 0))(t); got != want {
+			if got := must(db.Observe(t.Context(), int64(i), seen, 0, ""))(t); got != want {
 				t.Errorf("%d: version %d, want %d", i, got, want)
 			}
 		}
 		equal(t, must(db.Live(t.Context()))(t).Observed, map[string]oprc.Observation{"edge": *seen["edge"]})
-		if _, err := db.Observe(t.Context(), 0, seen, 0); !errors.Is(err, oprc.ErrConflict) {
+		if _, err := db.Observe(t.Context(), 0, seen, 0, ""); !errors.Is(err, oprc.ErrConflict) {
 			t.Errorf("on an old version: got %v, want a conflict", err)
 		}
-		if _, err := db.Observe(t.Context(), 1, seen, 7); !errors.Is(err, oprc.ErrFenced) {
+		if _, err := db.Observe(t.Context(), 1, seen, 7, ""); !errors.Is(err, oprc.ErrFenced) {
 			t.Errorf("without the lease: got %v, want fenced", err)
 		}
 		seen["edge"] = nil
-		if got := must(db.Observe(t.Context(), 1, seen, 0))(t); got != 2 {
+		if got := must(db.Observe(t.Context(), 1, seen, 0, ""))(t); got != 2 {
 			t.Errorf("gone: version %d, want 2", got)
 		}
 		equal(t, must(db.Live(t.Context()))(t).Observed, nil)

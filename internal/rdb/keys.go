@@ -28,6 +28,7 @@ func (k Keys) ledger() string           { return k.N + ":{catalog}:ledger" }   /
 func (k Keys) version() string          { return k.N + ":{catalog}:version" }  // STRING, counts what Commit and Observe change
 func (k Keys) observed() string         { return k.N + ":{catalog}:observed" } // HASH env -> Observation; writer: Observe
 func (k Keys) gone() string             { return k.N + ":{catalog}:gone" }     // HASH package/name, environment/name -> revision under which it was deleted
+func (k Keys) turns() string            { return k.N + ":{catalog}:turns" }    // HASH place -> "since until": who waits to write; writer: AwaitTurn, Commit
 
 func (k Keys) index() string { return k.N + ":{catalog}:index" } // HASH, see index.go
 func (k Keys) refs() string  { return k.N + ":{catalog}:refs" }  // ZSET, see index.go

@@ -37,7 +37,7 @@ func (k Keys) typeOf(key string) string {
 			return "stream"
 		case slices.Contains([]string{
 			"packages", "classes", "functions", "deployments", "digests", "environments", "sources", "held", "requests", "lease",
-			"ledger", "observed", "gone", "tokens", "daemons", "index",
+			"ledger", "observed", "gone", "tokens", "daemons", "index", "turns",
 		}, rest):
 			return "hash"
 		}
@@ -125,7 +125,7 @@ func (d *DB) usualTypes(ctx context.Context) (wrong bool, err error) {
 	keys := []string{
 		k.packages(), k.classes(), k.functions(), k.deployments(), k.catalogueDigests(), k.environments(), k.sources(), k.held(),
 		k.requests(), k.lease(), k.events(), k.known(), k.ledger(), k.version(), k.observed(), k.gone(), k.tokens(), k.daemons(), k.topic(),
-		k.index(), k.refs(),
+		k.index(), k.refs(), k.turns(),
 	}
 	envs, err := d.knownEnvironments(ctx)
 	if err != nil && !d.mistyped.Load() {

@@ -121,9 +121,11 @@ func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by
 	if len(cond.If) > 0 || cond.Saved != nil {
 		d.Part = nil // of which the conditions may say something else
 	}
-	race, reviewed := r.Race(), ""
+	race, reviewed := r.Race(rivalName()), ""
+	defer race.End(ctx)
+	by.Place = race.place
 	for {
-		live, err := r.live(ctx, d.Part, by.Fence)
+		live, err := r.live(ctx, d.Part, by)
 		if err == nil {
 			var p *plan.Plan
 			if p, err = d.Decide(ctx, live); p != nil {
@@ -138,11 +140,12 @@ func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by
 				return nil, err
 			}
 			if cond.Review != nil && p.ID != reviewed {
+				race.rest() // nobody waits for a person
 				if err := cond.Review(ctx, p.Explain()); err != nil {
 					return nil, err
 				}
 				reviewed = p.ID
-				race.extend()
+				race.extend(ctx)
 			}
 			var res *Result
 			if res, err = r.carry(ctx, p, live, by, d); err == nil {
@@ -150,7 +153,7 @@ func (r *Reconciler) Apply(ctx context.Context, req Request, cond Conditions, by
 				return res, nil
 			}
 		}
-		if !Lost(err) || !race.Again(ctx) {
+		if !race.Again(ctx, err) {
 			return nil, cmp.Or(ctx.Err(), err)
 		}
 	}
@@ -164,18 +167,18 @@ func Lost(err error) bool {
 }
 
 // live reads live state with what is observed of environments recorded under its version.
-func (r *Reconciler) live(ctx context.Context, part *plan.Part, fence int64) (plan.Live, error) {
+func (r *Reconciler) live(ctx context.Context, part *plan.Part, by Actor) (plan.Live, error) {
 	live, err := r.needed(ctx, part)
 	if err != nil {
 		return live, fmt.Errorf("read live state: %w", err)
 	}
-	return r.Observe(ctx, live, fence)
+	return r.Observe(ctx, live, by)
 }
 
 // Observe records what live state shows of environments where the catalogue's slot says
 // otherwise, and returns live state at the version that this makes. A commit on it is
 // refused once any of that has moved.
-func (r *Reconciler) Observe(ctx context.Context, live plan.Live, fence int64) (plan.Live, error) {
+func (r *Reconciler) Observe(ctx context.Context, live plan.Live, by Actor) (plan.Live, error) {
 	moved := map[string]*oprc.Observation{}
 	for name, state := range live.Environments {
 		now := state.Observed()
@@ -191,7 +194,7 @@ func (r *Reconciler) Observe(ctx context.Context, live plan.Live, fence int64) (
 	if len(moved) == 0 {
 		return live, nil
 	}
-	version, err := r.Ledger.Observe(ctx, live.Version, moved, fence)
+	version, err := r.Ledger.Observe(ctx, live.Version, moved, by.Fence, by.Place)
 	if err != nil {
 		return live, fmt.Errorf("record what is observed of environments: %w", err)
 	}
@@ -324,7 +327,7 @@ func created(p *plan.Plan, live plan.Live) []string {
 // state that it saw then.
 func (r *Reconciler) deliver(ctx context.Context, p *plan.Plan, part *plan.Part, by Actor, now time.Time) (plan.Live, error) {
 	cmds, classes := p.Commands(), p.Classes()
-	race := r.Race()
+	pause := newPause(r.Now)
 	for {
 		sent := r.dispatch(ctx, cmds, revisionOf(p, by), by, now)
 		if sent != nil && (!errors.Is(sent, oprc.ErrConflict) || errors.Is(sent, oprc.ErrFenced)) {
@@ -337,7 +340,7 @@ func (r *Reconciler) deliver(ctx context.Context, p *plan.Plan, part *plan.Part,
 		if cmds = live.Unsent(classes); len(cmds) == 0 || len(classes) == 0 {
 			return live, nil
 		}
-		if !race.Again(ctx) {
+		if !pause.again(ctx) {
 			return live, errors.Join(sent, &oprc.ConflictError{Reason: "others keep sending to the same units", Objects: slices.Sorted(maps.Keys(cmds))})
 		}
 	}

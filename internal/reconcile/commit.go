@@ -16,7 +16,7 @@ import (
 // package of which only placements and units move has that in its history, with the cause.
 func newCommit(p *plan.Plan, live plan.Live, gone map[string]int64, by Actor, now time.Time) Commit {
 	c := Commit{
-		Ledger: live.Ledger, Version: live.Version, Fence: by.Fence,
+		Ledger: live.Ledger, Version: live.Version, Fence: by.Fence, Place: by.Place,
 		Packages:     map[string]oprc.PackageRecord{},
 		Environments: map[string]oprc.EnvironmentRecord{},
 		Classes:      map[string]oprc.Class{},

@@ -87,7 +87,7 @@ func (l *simLedger) moved() error {
 	return &oprc.ConflictError{Reason: "moved", Objects: []string{fmt.Sprint("catalogue: now ", l.live.Version)}}
 }
 
-func (l *simLedger) Observe(_ context.Context, version int64, seen map[string]*oprc.Observation, _ int64) (int64, error) {
+func (l *simLedger) Observe(_ context.Context, version int64, seen map[string]*oprc.Observation, _ int64, _ string) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.careless && version != l.live.Version {
@@ -102,6 +102,11 @@ func (l *simLedger) Observe(_ context.Context, version int64, seen map[string]*o
 	l.live.Version++
 	return l.live.Version, nil
 }
+
+// The queue of writers is a courtesy: what is committed is right without it.
+func (l *simLedger) AwaitTurn(context.Context, string, bool) (int, error) { return 0, nil }
+
+func (l *simLedger) EndTurn(context.Context, string) error { return nil }
 
 func (l *simLedger) Gone(_ context.Context, objects []string) (map[string]int64, error) {
 	l.mu.Lock()
@@ -364,9 +369,9 @@ func (l gated) Live(ctx context.Context) (plan.Live, error) {
 	return live, err
 }
 
-func (l gated) Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64) (int64, error) {
+func (l gated) Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64, place string) (int64, error) {
 	l.gate.pass(l.id)
-	return l.simLedger.Observe(ctx, version, seen, fence)
+	return l.simLedger.Observe(ctx, version, seen, fence, place)
 }
 
 func (l gated) Gone(ctx context.Context, objects []string) (map[string]int64, error) {

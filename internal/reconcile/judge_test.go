@@ -24,7 +24,7 @@ type paper struct {
 
 func (p *paper) Live(context.Context) (plan.Live, error) { return p.live, nil }
 
-func (p *paper) Observe(_ context.Context, version int64, _ map[string]*oprc.Observation, _ int64) (int64, error) {
+func (p *paper) Observe(_ context.Context, version int64, _ map[string]*oprc.Observation, _ int64, _ string) (int64, error) {
 	return version + 1, nil
 }
 
@@ -34,6 +34,10 @@ func (p *paper) Commit(context.Context, reconcile.Commit) (int64, error) {
 }
 
 func (p *paper) Gone(context.Context, []string) (map[string]int64, error) { return nil, nil }
+
+func (p *paper) AwaitTurn(context.Context, string, bool) (int, error) { return 0, nil }
+
+func (p *paper) EndTurn(context.Context, string) error { return nil }
 
 func (p *paper) Dispatch(context.Context, string, []oprc.Command, int64) error { return nil }
 

@@ -24,13 +24,15 @@ type Ledger interface {
 
 	// Observe records what is observed of environments, nil where one is not there any
 	// more, and returns the version that this makes. Where version is no longer the
-	// catalogue's it fails with an *oprc.ConflictError.
-	Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64) (int64, error)
+	// catalogue's it fails with an *oprc.ConflictError, and with ErrQueued where somebody
+	// else than who has the place is first in the queue of writers.
+	Observe(ctx context.Context, version int64, seen map[string]*oprc.Observation, fence int64, place string) (int64, error)
 
 	// Commit writes all of c to the catalogue, and returns the version that this makes; or
 	// nothing, with an *oprc.ConflictError, if the catalogue is no longer of the version
 	// and ledger that c was decided on, or c.Fence is a token that another leader has
-	// outrun.
+	// outrun; or with ErrQueued, where another place than c.Place is first in the queue of
+	// writers. c.Place is given up with it.
 	Commit(ctx context.Context, c Commit) (int64, error)
 
 	// Gone returns the revisions under which packages and environments were deleted, by
@@ -43,7 +45,23 @@ type Ledger interface {
 	// command that repeats the recorded generation and specHash is queued again
 	// without a new record.
 	Dispatch(ctx context.Context, env string, cmds []oprc.Command, fence int64) error
+
+	Turns
 }
+
+// Turns is the queue of writers. It is a courtesy: who lost races for the catalogue waits
+// in it, and while somebody is first the others cannot write. What is committed is right
+// without it.
+type Turns interface {
+	// AwaitTurn keeps a place for some seconds; where there is none, join takes one at the
+	// end. It returns how many are ahead, -1 without a place.
+	AwaitTurn(ctx context.Context, place string, join bool) (ahead int, err error)
+	EndTurn(ctx context.Context, place string) error
+}
+
+// ErrQueued says that others wait to write the catalogue, and come first. It is an
+// oprc.ErrConflict: nothing was written.
+var ErrQueued error = &oprc.ConflictError{Reason: "others wait to write, and come first"}
 
 // A Commit is one atomic write of the catalogue.
 type Commit struct {
@@ -57,7 +75,8 @@ type Commit struct {
 	Delete       []Ref                        // objects of any of these kinds
 	History      map[string]oprc.HistoryEntry // by package, or "environment/NAME"
 	Events       []oprc.Event
-	Fence        int64 // the leader's token; 0: not a leader, do not check
+	Fence        int64  // the leader's token; 0: not a leader, do not check
+	Place        string // in the queue of writers; "": none
 }
 
 // A Ref names an object.
@@ -104,6 +123,7 @@ type Actor struct {
 	Revision string `json:"revision,omitempty"` // commit that is carried out, or ""
 	Message  string `json:"message,omitempty"`
 	Fence    int64  `json:"-"`
+	Place    string `json:"-"` // in the queue of writers; "": none
 	// Daemon acts where the revision does not ask for what is done: it moves what cannot
 	// stay where it is, and reverts changes. Again means that the revision was applied before:
 	// then all but deletions, and packages that had to wait, is the daemon's doing. "": all

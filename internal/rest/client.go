@@ -62,8 +62,8 @@ func (c *Client) Apply(ctx context.Context, req reconcile.Request, cond reconcil
 	if cond.Review == nil {
 		return c.apply(ctx, req, cond, by)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, persist, oprc.ErrConflict)
-	defer cancel()
+	over := time.NewTimer(persist)
+	defer over.Stop()
 	for seen := ""; ; {
 		p, err := c.Plan(ctx, req)
 		if err != nil && (p == nil || cond.PlanID == "" || p.ID == cond.PlanID) {
@@ -74,6 +74,7 @@ func (c *Client) Apply(ctx context.Context, req reconcile.Request, cond reconcil
 				return nil, err
 			}
 			seen = p.ID
+			over.Reset(persist) // a person took some to look
 		}
 		agreed := cond
 		agreed.Removals, agreed.AnyRemovals = p.Removals(), false
@@ -84,6 +85,11 @@ func (c *Client) Apply(ctx context.Context, req reconcile.Request, cond reconcil
 		again := cond.PlanID == "" && (errors.Is(err, oprc.ErrHeld) || cond.Exact && errors.Is(err, oprc.ErrConflict))
 		if err == nil || !again || ctx.Err() != nil {
 			return res, err
+		}
+		select {
+		case <-over.C:
+			return res, err
+		default:
 		}
 	}
 }
