@@ -327,6 +327,28 @@ func (o *doctorOptions) sources(ctx context.Context, s *state) error {
 		}
 	}
 	o.each(oprc.KindSource, wrong, fmt.Sprintf("%d ready", len(list)))
+	return o.left(ctx, s, list)
+}
+
+// left names the packages of sources that no daemon follows any more.
+func (o *doctorOptions) left(ctx context.Context, s *state, sources []reconcile.Object) error {
+	list, err := s.List(ctx, oprc.KindPackage)
+	if err != nil {
+		return err
+	}
+	of := map[string][]string{}
+	for _, obj := range list {
+		p := obj.Doc.(*reconcile.PackageView)
+		name, is := strings.CutPrefix(p.Origin, "git:")
+		if is && name != devSource && !slices.ContainsFunc(sources, func(s reconcile.Object) bool { return s.Key == name }) {
+			of[name] = append(of[name], p.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		n := len(of[name])
+		o.warn("source "+name, fmt.Sprintf("no daemon follows it any more; packages that it left, which stay as they are: %d, the first is %s", n, of[name][0]),
+			"oprc delete package "+of[name][0]+", or let another source have it in its files")
+	}
 	return nil
 }
 

@@ -39,14 +39,15 @@ const Stdin = "<stdin>"
 // [oprc.ErrNotFound]. Of a file that is too large only the first
 // [oprc.MaxFileSize] bytes and one more are returned.
 func Read(paths []string, stdin io.Reader) ([]oprc.File, error) {
-	files, _, err := ReadAll(paths, stdin)
-	return files, err
+	r := reader{seen: map[string]bool{}}
+	return r.read(paths, stdin, func(f *oprc.File, data []byte) { f.Data = data })
 }
 
 // ReadAll is Read, and names the files and directories that were passed over: those that an
-// .oprcignore file names, and links that lead out of the directory or nowhere.
+// .oprcignore file names, and links that lead out of the directory or nowhere. A file of a
+// directory that cannot be read comes without its content; [oprc.File.Read] says why.
 func ReadAll(paths []string, stdin io.Reader) (files []oprc.File, unread []string, err error) {
-	r := reader{seen: map[string]bool{}}
+	r := reader{seen: map[string]bool{}, lenient: true}
 	files, err = r.read(paths, stdin, func(f *oprc.File, data []byte) { f.Data = data })
 	return files, r.unread, err
 }
@@ -104,8 +105,11 @@ func (r *reader) read(paths []string, stdin io.Reader, take func(*oprc.File, []b
 				} else {
 					data, errs[i] = content(files[i].Path)
 				}
-				if errs[i] == nil {
+				switch err := errs[i]; {
+				case err == nil:
 					take(&files[i], data)
+				case r.lenient && files[i].Found:
+					errs[i], files[i].Read = nil, func() ([]byte, error) { return nil, err }
 				}
 			}
 		})
@@ -120,9 +124,10 @@ func (r *reader) read(paths []string, stdin io.Reader, take func(*oprc.File, []b
 }
 
 type reader struct {
-	files  []oprc.File
-	unread []string
-	seen   map[string]bool // by real path
+	files   []oprc.File
+	unread  []string
+	seen    map[string]bool // by real path
+	lenient bool            // one file that cannot be read does not stop the others
 }
 
 func (r *reader) add(name string) error {
@@ -189,7 +194,11 @@ func (r *reader) directory(root string) error {
 		return err
 	}
 	if len(r.seen) == before && !r.holdsSeen(root) {
-		return notFound(root, "the directory holds no *.yaml, *.yml or *.json file")
+		why := "the directory holds no *.yaml, *.yml or *.json file"
+		if n := len(r.unread); n > 0 {
+			why += fmt.Sprintf(" that is read; passed over for .oprcignore or as links: %d, the first is %s", n, r.unread[0])
+		}
+		return notFound(root, why)
 	}
 	return nil
 }

@@ -137,7 +137,9 @@ func (w *walk) file(e object.TreeEntry, name string) error {
 	}
 	switch {
 	case e.Mode == filemode.Symlink:
+		w.unread = append(w.unread, name)
 		w.note(name, fmt.Sprintf("is a symbolic link to %q, which is not followed", data[:min(len(data), 200)]))
+		return nil
 	case bytes.HasPrefix(data, []byte("version https://git-lfs.github.com/spec/")):
 		w.note(name, "is a Git LFS pointer; packages belong into the repository itself")
 	case len(data) > oprc.MaxFileSize:

@@ -142,12 +142,15 @@ func (w *inquiry) explain(kind oprc.Kind, key string) bool {
 // pkg explains what its source does not carry out; else its worst deployment.
 func (w *inquiry) pkg(p *PackageView) {
 	w.because(oprc.KindPackage, p.Name, fmt.Sprintf("revision %d by %s", p.Rev, cmp.Or(p.AppliedBy, "somebody")), damage(p.Damaged))
-	w.claims(p)
-	if name, ok := strings.CutPrefix(p.Origin, "git:"); ok {
-		for _, s := range w.sources {
-			if s.Name == name && (w.kept(s, p.Name) || w.stopped(s)) {
-				return
-			}
+	claimed := w.claims(p)
+	if name, ok := strings.CutPrefix(p.Origin, originGit); ok {
+		i := slices.IndexFunc(w.sources, func(s *oprc.SourceStatus) bool { return s.Name == name })
+		switch {
+		case i < 0 && claimed:
+		case i < 0:
+			w.because(oprc.KindSource, name, "no daemon follows it: what it applied stays, and is free for everybody to change or to delete", "")
+		case w.kept(w.sources[i], p.Name), w.stopped(w.sources[i]):
+			return
 		}
 	}
 	worst := oprc.Condition("")
@@ -170,14 +173,17 @@ func damage(objects []string) string {
 	return "records are lost or altered: " + enumerate(objects) + "; a daemon writes what it can within a tick, oprc doctor says what to do about the rest"
 }
 
-// claims names the sources that have the package as well, in vain: it is another's.
-func (w *inquiry) claims(p *PackageView) {
+// claims names the sources that have the package as well, in vain: it is another's. It
+// reports whether there is one.
+func (w *inquiry) claims(p *PackageView) (claimed bool) {
 	for _, s := range w.sources {
 		if originGit+s.Name != p.Origin && slices.Contains(s.Kept, p.Name) {
 			w.because(oprc.KindSource, s.Name, "at revision "+s.Revision, fmt.Sprintf(
 				"its files hold package %s as well, which is owned by %s; `oprc adopt %[1]s --by %[3]s` hands it over", p.Name, p.Origin, s.Name), "adopt", p.Name, "--by", s.Name)
+			claimed = true
 		}
 	}
+	return claimed
 }
 
 // keptOut explains a package that is not there because its source refuses it.
@@ -250,8 +256,11 @@ func (w *inquiry) source(s *oprc.SourceStatus) {
 		return
 	}
 	if len(s.Findings) > 0 {
-		w.because(oprc.KindSource, s.Name, "at revision "+s.Revision,
-			fmt.Sprintf("%d packages are kept at their last good state: %s", len(s.Kept), s.Findings[0].String()), "describe", "source", s.Name)
+		kept := "what came from a file with errors is kept as it is"
+		if len(s.Kept) > 0 {
+			kept = "kept at their last good state: " + enumerate(s.Kept)
+		}
+		w.because(oprc.KindSource, s.Name, "at revision "+s.Revision, kept+": "+s.Findings[0].String(), "describe", "source", s.Name)
 		return
 	}
 	w.because(oprc.KindSource, s.Name, "applied "+s.Applied, "")
