@@ -28,6 +28,7 @@ type doctorOptions struct {
 
 	checks []view.Check
 	failed error // the first thing that keeps oprc from working
+	idle   bool  // no daemon is running
 }
 
 func newDoctor(e *env) *cobra.Command {
@@ -189,7 +190,7 @@ func (o *doctorOptions) redisServer(ctx context.Context, s *state) error {
 	if r.Evicts != "" {
 		o.warn("redis", it+" drops keys when memory runs out: "+r.Evicts, "set maxmemory-policy noeviction")
 	}
-	if r.Leader == "" {
+	if o.idle = r.Leader == ""; o.idle {
 		o.warn("daemon", "no daemon is running: reports are not processed and drift is not corrected", "oprc serve --config oprc.yaml")
 	} else {
 		o.check("daemon", nil, r.Leader+" leads")
@@ -276,7 +277,7 @@ func (o *doctorOptions) environments(list []reconcile.Object) {
 		case oprc.EnvDown:
 			wrong = append(wrong, warning("environment "+e.Name, "all of its CRMs are silent", "oprc why "+e.Name))
 		case oprc.HealthUnknown:
-			wrong = append(wrong, warning("environment "+e.Name, "no CRM has ever reported from it", "oprc crm run --env "+e.Name))
+			wrong = append(wrong, o.unheard(e.Name))
 		}
 	}
 	if healthy := len(list) - unreadable; healthy > 0 {
@@ -328,6 +329,14 @@ func (o *doctorOptions) sources(ctx context.Context, s *state) error {
 	}
 	o.each(oprc.KindSource, wrong, fmt.Sprintf("%d ready", len(list)))
 	return o.left(ctx, s, list)
+}
+
+// unheard is the warning of an environment of whose CRMs nothing is known.
+func (o *doctorOptions) unheard(env string) view.Check {
+	if o.idle {
+		return warning("environment "+env, "nobody has read what its CRMs report: no daemon is running", "oprc serve --config oprc.yaml")
+	}
+	return warning("environment "+env, "no CRM has ever reported from it", "oprc crm run --env "+env)
 }
 
 // left names the packages of sources that no daemon follows any more.

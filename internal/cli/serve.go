@@ -46,8 +46,10 @@ Without tokens, OpenID Connect or client certificates in the configuration the A
 listens on loopback only.
 
 While Redis is away the daemon waits and recovers. Several daemons may run on one
-Redis: a lease decides which of them acts.` +
-			exits(exitOK, exitError, exitInvalid, exitUsage, exitDenied, exitInterrupted),
+Redis: a lease decides which of them acts.
+
+Ctrl-C and SIGTERM end it in order, with exit code 0.` +
+			exits(exitOK, exitError, exitInvalid, exitUsage, exitDenied),
 		Example: `  oprc serve --config oprc.yaml
   OAAS_PM_DB_HOST=redis.internal oprc serve --config /etc/oprc/oprc.yaml --port 9090`,
 		Args: args(cobra.NoArgs),

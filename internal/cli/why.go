@@ -65,7 +65,13 @@ func (o *whyOptions) run(ctx context.Context, s *state, kind oprc.Kind, key stri
 			next = o.next(s, c.Next)
 		}
 	}
-	return o.env.output(o.output).Why(x, next)
+	if err := o.env.output(o.output).Why(x, next); err != nil || x.Good {
+		return err
+	}
+	if missing := o.missingDaemon(ctx, s); missing != "" {
+		o.hint(missing)
+	}
+	return nil
 }
 
 // next is a command line that reaches the same state; what only a Redis can serve says
