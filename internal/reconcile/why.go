@@ -219,6 +219,10 @@ func (w *inquiry) kept(s *oprc.SourceStatus, pkg string) bool {
 	return false
 }
 
+// waitsForPerson are reasons of a source that nothing but a change elsewhere ends: in a
+// repository, in the configuration, or by the owner of what it claims.
+var waitsForPerson = map[string]bool{"Conflict": true, "RevisionNotFound": true, "VerificationFailed": true, "Denied": true}
+
 // stopped explains a source that carries nothing out.
 func (w *inquiry) stopped(s *oprc.SourceStatus) bool {
 	if until := s.Suspended; until != nil {
@@ -235,7 +239,11 @@ func (w *inquiry) stopped(s *oprc.SourceStatus) bool {
 	}
 	for _, c := range s.Conditions {
 		if c.Type == "Ready" && !c.Status && c.Reason != "InvalidPackages" {
-			w.because(oprc.KindSource, s.Name, c.Reason+" since "+c.Since.UTC().Format(time.RFC3339), c.Message, "source", "reconcile", s.Name)
+			next := []string{"source", "reconcile", s.Name}
+			if waitsForPerson[c.Reason] { // looking again finds the same
+				next = []string{"describe", "source", s.Name}
+			}
+			w.because(oprc.KindSource, s.Name, c.Reason+" since "+c.Since.UTC().Format(time.RFC3339), c.Message, next...)
 			return true
 		}
 	}
