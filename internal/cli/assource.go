@@ -28,10 +28,12 @@ func (o *planOptions) checkAsSource(given func(flag string) bool) error {
 
 // plannedAs plans files as the next revision of a source, and ends as its tick would.
 func (o *planOptions) plannedAs(ctx context.Context, repo repository) error {
-	files, unread, err := dirsource.ReadAll(o.files, o.in)
+	read, err := dirsource.ReadAll(o.files, o.in)
 	if err != nil {
 		return err
 	}
+	o.passed(read.Links)
+	files := read.Files
 	return o.on(ctx, func(s *state) error {
 		named, err := s.namedBy(ctx, o.asSource, repo)
 		if err != nil {
@@ -41,7 +43,7 @@ func (o *planOptions) plannedAs(ctx context.Context, repo repository) error {
 		for i := range files {
 			files[i].Path, files[i].Found = named(files[i].Path), true
 		}
-		for _, path := range unread {
+		for _, path := range read.Unread {
 			next.Unread = append(next.Unread, named(path))
 		}
 		if s.reconciler != nil {

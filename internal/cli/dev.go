@@ -107,7 +107,7 @@ func (o *devOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	screen := &devScreen{env: o.env, state: s, console: fmt.Sprintf("http://%s/", listener.Addr())}
+	screen := &devScreen{env: o.wrapped(), state: s, console: fmt.Sprintf("http://%s/", listener.Addr())}
 	d.loop.Observe = screen.step
 	o.banner(s, listener, src)
 	err = d.run(ctx,
@@ -134,7 +134,7 @@ const devSource = "dev"
 
 func (o *devOptions) banner(s *state, l net.Listener, src loop.SourceConfig) {
 	hide := oprc.Secrets{Patterns: rest.DefaultMask}
-	_, _ = fmt.Fprintf(o.err, `source   %s
+	_, _ = fmt.Fprintf(o.wrapped().err, `source   %s
 console  http://%s/
 api      http://%[2]s/api
 redis    %s (embedded, for development)

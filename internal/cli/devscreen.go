@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/charmbracelet/x/term"
 
 	"github.com/oaas-platform/oprc/internal/loop"
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -157,4 +160,31 @@ func deploymentLine(v *reconcile.DeploymentView) string {
 		line += ": " + strconv.Quote(v.ErrorMsg) // a CRM's words: nothing of them reaches the terminal as it is
 	}
 	return line
+}
+
+// wrapped is the environment of a command whose lines are broken at spaces, where the
+// terminal would break them inside of words.
+func (e *env) wrapped() *env {
+	w := *e
+	w.out, w.err = wrapper{e.out, e.raw}, wrapper{e.err, e.rawErr}
+	return &w
+}
+
+// A wrapper breaks lines for the terminal that they go to, as wide as it is by then.
+type wrapper struct {
+	io.Writer
+	terminal any
+}
+
+func (w wrapper) Write(p []byte) (int, error) {
+	f, is := w.terminal.(*os.File)
+	if !is {
+		return w.Writer.Write(p)
+	}
+	columns, _, err := term.GetSize(f.Fd())
+	if err != nil { // it is no terminal
+		return w.Writer.Write(p)
+	}
+	_, err = io.WriteString(w.Writer, view.Wrap(string(p), columns))
+	return len(p), err
 }

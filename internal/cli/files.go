@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/google/renameio/v2/maybe"
 
@@ -20,7 +21,22 @@ func (e *env) packageFiles(paths []string) ([]oprc.File, error) {
 	if len(paths) == 0 {
 		return nil, usagef("no files given: name files or directories with -f PATH, or - for stdin")
 	}
-	return dirsource.Read(paths, e.in)
+	read, err := dirsource.Read(paths, e.in)
+	e.passed(read.Links)
+	return read.Files, err
+}
+
+// passed says which links below the directories that -f names are not followed.
+func (e *env) passed(links []string) {
+	const few = 3
+	if len(links) == 0 {
+		return
+	}
+	first := strings.Join(links[:min(few, len(links))], ", ")
+	if more := len(links) - few; more > 0 {
+		first += fmt.Sprintf(" and %d more", more)
+	}
+	e.hint("Not read, for links are not followed there: " + first)
 }
 
 func contents(files []oprc.File) map[string][]byte {

@@ -10,12 +10,16 @@ import (
 
 	"github.com/google/renameio/v2/maybe"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/oaas-platform/oprc/internal/dirsource"
 	"github.com/oaas-platform/oprc/internal/oprc"
 	"github.com/oaas-platform/oprc/internal/schema"
 	"github.com/oaas-platform/oprc/internal/view"
 )
+
+// writers is how many files are rewritten at a time: each waits until it is on the disk.
+const writers = 32
 
 var errUnformatted = fmt.Errorf("files are not formatted: %w", oprc.ErrInvalid)
 
@@ -51,43 +55,42 @@ func (o *fmtOptions) run(paths []string) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	changed := false
-	for _, f := range files {
+	var g errgroup.Group
+	g.SetLimit(writers)
+	errs := make([]error, len(files))
+	changed := make([]bool, len(files))
+	for i, f := range files {
 		out, err := schema.Format(f)
 		switch {
 		case err != nil:
-			errs = append(errs, inFile(f.Path, err))
+			errs[i] = inFile(f.Path, err)
 		case f.Path == dirsource.Stdin && !o.check && !o.diff:
 			if _, err := o.raw.Write(out); err != nil {
 				return err
 			}
-		case !bytes.Equal(out, f.Data):
-			changed = true
-			errs = append(errs, o.rewrite(f, out))
+		case bytes.Equal(out, f.Data):
+		case o.diff:
+			changed[i], errs[i] = true, o.output(view.Text).Rewrite(f.Path, string(f.Data), string(out))
+		case o.check:
+			changed[i] = true
+		default:
+			changed[i] = true
+			g.Go(func() error { errs[i] = replace(f.Path, out); return nil })
+		}
+	}
+	_ = g.Wait() // each file has an error of its own
+	for i, f := range files {
+		if changed[i] && !o.diff && errs[i] == nil {
+			_, errs[i] = fmt.Fprintln(o.out, f.Path)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if o.check && changed {
+	if o.check && slices.Contains(changed, true) {
 		return shown{errUnformatted}
 	}
 	return nil
-}
-
-// rewrite writes a file, or says how it would change.
-func (o *fmtOptions) rewrite(f oprc.File, to []byte) error {
-	if o.diff {
-		return o.output(view.Text).Rewrite(f.Path, string(f.Data), string(to))
-	}
-	if !o.check {
-		if err := replace(f.Path, to); err != nil {
-			return err
-		}
-	}
-	_, err := fmt.Fprintln(o.out, f.Path)
-	return err
 }
 
 // replace writes a file that exists, whole or not at all, with the permissions that

@@ -76,29 +76,28 @@ type dirFiles struct {
 	root  string // where no repository may be, because it would be followed as one
 	paths []string
 
-	mu     sync.Mutex
-	files  []oprc.File
-	unread []string
-	empty  error // there is a directory, and no file of packages in it
+	mu    sync.Mutex
+	read  dirsource.Reading
+	empty error // there is a directory, and no file of packages in it
 }
 
 func (d *dirFiles) Poll(context.Context, time.Time) (loop.Revision, error) {
 	if d.root != "" && isRepository(d.root) {
 		return loop.Revision{}, fmt.Errorf("%s has become a Git repository, which was none when oprc serve was started. Start oprc serve again to follow it: %w", d.root, oprc.ErrInvalid)
 	}
-	files, unread, err := dirsource.ReadAll(d.paths, strings.NewReader(""))
+	read, err := dirsource.ReadAll(d.paths, strings.NewReader(""))
 	empty := err
 	if err != nil && (!errors.Is(err, oprc.ErrNotFound) || !d.exist()) {
 		return loop.Revision{}, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.files, d.unread, d.empty = files, unread, empty
+	d.read, d.empty = read, empty
 	sums := map[string]string{}
-	for _, f := range files {
+	for _, f := range read.Files {
 		sums[f.Path] = oprc.DigestBytes(f.Data)
 	}
-	for _, name := range unread { // one that is deleted keeps its package no longer
+	for _, name := range read.Unread { // one that is deleted keeps its package no longer
 		sums[name] = "passed over"
 	}
 	return loop.Revision{ID: shortRevision(oprc.Digest(sums)), Author: "dev"}, nil
@@ -107,7 +106,7 @@ func (d *dirFiles) Poll(context.Context, time.Time) (loop.Revision, error) {
 func (d *dirFiles) Files(context.Context, loop.Revision) ([]oprc.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.files, d.empty
+	return d.read.Files, d.empty
 }
 
 // exist reports whether all paths lead somewhere: a directory that is not mounted is no
@@ -120,7 +119,18 @@ func (d *dirFiles) exist() bool {
 func (d *dirFiles) Unread() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.unread
+	return d.read.Unread
+}
+
+// Notes names the links that are not followed.
+func (d *dirFiles) Notes() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []string
+	for _, link := range d.read.Links {
+		out = append(out, link+" is not followed")
+	}
+	return out
 }
 
 // shortRevision is the first 12 digits of a digest, as people compare them.

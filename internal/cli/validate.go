@@ -116,7 +116,9 @@ func (o *validateOptions) surveyed() ([]oprc.File, error) {
 	if o.live || len(o.files) == 0 {
 		return o.packageFiles(o.files)
 	}
-	return dirsource.Survey(o.files, o.in)
+	read, err := dirsource.Survey(o.files, o.in)
+	o.passed(read.Links)
+	return read.Files, err
 }
 
 func (o *validateOptions) check(ctx context.Context, files []oprc.File) (documents, packages int, found oprc.Diagnostics, err error) {

@@ -27,7 +27,19 @@ import (
 // Stdin is the path that the content of standard input is given.
 const Stdin = "<stdin>"
 
-// Read returns the content of what paths name, sorted by path, each file once:
+// A Reading is what was found. Files are sorted by path, each is there once.
+type Reading struct {
+	Files []oprc.File
+
+	// Unread names the files and directories that were passed over: those that an
+	// .oprcignore file names, and links that are not followed.
+	Unread []string
+
+	// Links says of each symbolic link that is not followed where it leads.
+	Links []string
+}
+
+// Read returns the content of what paths name:
 // files, pipes and devices as they are, directories with everything below them that
 // [oprc.IsPackageFile], globs with the files and directories they match, and
 // "-" for stdin.
@@ -38,18 +50,16 @@ const Stdin = "<stdin>"
 // that names nothing, or a directory without a single such file, is an
 // [oprc.ErrNotFound]. Of a file that is too large only the first
 // [oprc.MaxFileSize] bytes and one more are returned.
-func Read(paths []string, stdin io.Reader) ([]oprc.File, error) {
+func Read(paths []string, stdin io.Reader) (Reading, error) {
 	r := reader{seen: map[string]bool{}}
 	return r.read(paths, stdin, func(f *oprc.File, data []byte) { f.Data = data })
 }
 
-// ReadAll is Read, and names the files and directories that were passed over: those that an
-// .oprcignore file names, and links that lead out of the directory or nowhere. A file of a
-// directory that cannot be read comes without its content; [oprc.File.Read] says why.
-func ReadAll(paths []string, stdin io.Reader) (files []oprc.File, unread []string, err error) {
+// ReadAll is Read, and one file of a directory that cannot be read does not stop the others:
+// it comes without its content; [oprc.File.Read] says why.
+func ReadAll(paths []string, stdin io.Reader) (Reading, error) {
 	r := reader{seen: map[string]bool{}, lenient: true}
-	files, err = r.read(paths, stdin, func(f *oprc.File, data []byte) { f.Data = data })
-	return files, r.unread, err
+	return r.read(paths, stdin, func(f *oprc.File, data []byte) { f.Data = data })
 }
 
 // maxKept is how many bytes [Survey] keeps, of the first files.
@@ -58,7 +68,7 @@ const maxKept = 16 << 20
 // Survey is Read for whoever looks at the files one after the other: they come
 // without their content, which [oprc.File.Read] reads again, or has kept for the first
 // call. Blob is its SHA-256; a file that changes meanwhile cannot be read again.
-func Survey(paths []string, stdin io.Reader) ([]oprc.File, error) {
+func Survey(paths []string, stdin io.Reader) (Reading, error) {
 	r := reader{seen: map[string]bool{}}
 	var kept atomic.Int64
 	return r.read(paths, stdin, func(f *oprc.File, data []byte) {
@@ -86,10 +96,10 @@ func Survey(paths []string, stdin io.Reader) ([]oprc.File, error) {
 }
 
 // read finds the files, and gives the content of each to take, several at a time.
-func (r *reader) read(paths []string, stdin io.Reader, take func(*oprc.File, []byte)) ([]oprc.File, error) {
+func (r *reader) read(paths []string, stdin io.Reader, take func(*oprc.File, []byte)) (Reading, error) {
 	for _, p := range paths {
 		if err := r.add(p); err != nil {
-			return nil, err
+			return Reading{Unread: r.unread, Links: r.links}, err
 		}
 	}
 	files, errs := r.files, make([]error, len(r.files))
@@ -117,15 +127,16 @@ func (r *reader) read(paths []string, stdin io.Reader, take func(*oprc.File, []b
 	wg.Wait()
 	for _, err := range errs {
 		if err != nil {
-			return nil, err
+			return Reading{}, err
 		}
 	}
-	return files, nil
+	return Reading{Files: files, Unread: r.unread, Links: r.links}, nil
 }
 
 type reader struct {
 	files   []oprc.File
 	unread  []string
+	links   []string
 	seen    map[string]bool // by real path
 	lenient bool            // one file that cannot be read does not stop the others
 }
@@ -147,6 +158,9 @@ func (r *reader) add(name string) error {
 	case errors.Is(err, fs.ErrNotExist) && isGlob(name):
 		return r.glob(name)
 	case errors.Is(err, fs.ErrNotExist):
+		if to, err := os.Readlink(name); err == nil {
+			return notFound(name, fmt.Sprintf("it is a symbolic link to %s, which does not exist", to))
+		}
 		return notFound(name, "no such file or directory")
 	}
 	return fmt.Errorf("read %s: %w", name, err)
@@ -161,8 +175,11 @@ func (r *reader) glob(pattern string) error {
 	for _, m := range matches {
 		info, err := os.Stat(m)
 		switch {
-		case err != nil:
-			continue // a dangling link, or gone meanwhile
+		case err != nil: // a dangling link, or gone meanwhile
+			if oprc.IsPackageFile(filepath.Base(m)) {
+				r.passLink(m)
+			}
+			continue
 		case oprc.Hidden(filepath.Base(m)) && !oprc.Hidden(filepath.Base(pattern)):
 			continue
 		case info.IsDir():
@@ -249,9 +266,12 @@ func (r *reader) walk(root string) error {
 		case d.IsDir():
 			rules[rel], err = ownRules(root, rel, above)
 			return err
-		case !oprc.IsPackageFile(rel):
 		case d.Type()&fs.ModeSymlink != 0:
-			links = append(links, filepath.Join(root, rel))
+			name := filepath.Join(root, rel)
+			if oprc.IsPackageFile(rel) || !oprc.Hidden(d.Name()) && isDirectory(name) && !above.Match(strings.Split(rel, "/"), true) {
+				links = append(links, name)
+			}
+		case !oprc.IsPackageFile(rel):
 		case d.Type().IsRegular():
 			r.take(oprc.File{Path: filepath.Join(root, rel), Found: true}, filepath.Join(real, rel))
 		}
@@ -263,11 +283,30 @@ func (r *reader) walk(root string) error {
 	for _, name := range links {
 		if !staysInside(root, name) {
 			r.unread = append(r.unread, name)
+			r.passLink(name)
 		} else if err := r.file(name, true); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// passLink keeps where a link leads that is not followed.
+func (r *reader) passLink(name string) {
+	to, err := os.Readlink(name)
+	if err != nil {
+		return // gone meanwhile
+	}
+	what := "which leads out of the directory"
+	switch info, err := os.Stat(name); {
+	case errors.Is(err, fs.ErrNotExist):
+		what = "which does not exist"
+	case err != nil:
+		what = "which cannot be read"
+	case info.IsDir():
+		what = "which is a directory"
+	}
+	r.links = append(r.links, fmt.Sprintf("%s (a link to %s, %s)", name, to, what))
 }
 
 // ownRules adds the rules of a directory's own file, if it has one.
@@ -298,6 +337,11 @@ func (r *reader) take(f oprc.File, real string) {
 		r.seen[real] = true
 		r.files = append(r.files, f)
 	}
+}
+
+func isDirectory(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
 }
 
 func isRegular(name string) bool {

@@ -67,7 +67,7 @@ func TestRead(t *testing.T) {
 				n, found := strings.CutPrefix(n, "+")
 				want = append(want, oprc.File{Path: n, Data: []byte("content of " + n), Found: found})
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, got.Files); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -78,18 +78,18 @@ func TestReadPassesOverWhatIsIgnored(t *testing.T) {
 	tree(t, "pkgs/a.yaml", "pkgs/chart/values.yaml", "pkgs/team/local.yaml", "pkgs/team/b.yaml")
 	write(t, "pkgs/.oprcignore", "chart/\n")
 	write(t, "pkgs/team/.oprcignore", "/local.yaml\n")
-	files, unread, err := dirsource.ReadAll([]string{"pkgs", "pkgs/chart/values.yaml"}, nil)
+	read, err := dirsource.ReadAll([]string{"pkgs", "pkgs/chart/values.yaml"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, f := range files {
+	for _, f := range read.Files {
 		got = append(got, f.Path)
 	}
 	if diff := cmp.Diff([]string{"pkgs/a.yaml", "pkgs/chart/values.yaml", "pkgs/team/b.yaml"}, got); diff != "" { // what is named is read
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"pkgs/chart", "pkgs/team/local.yaml"}, unread); diff != "" {
+	if diff := cmp.Diff([]string{"pkgs/chart", "pkgs/team/local.yaml"}, read.Unread); diff != "" {
 		t.Errorf("passed over: -want +got:\n%s", diff)
 	}
 }
@@ -120,6 +120,7 @@ func TestReadFollowsNoLinkOutOfTheDirectory(t *testing.T) {
 		"pkgs/out":          "../out",
 		"pkgs/loop":         ".",
 		"pkgs/dangling.yml": "nowhere",
+		"pkgs/..was":        "../out",         // hidden, as what Kubernetes mounts beside it
 		"pkgs/again.yaml":   "a.yaml",         // read under its own name
 		"pkgs/cm.yaml":      "..data/cm.yaml", // how Kubernetes mounts a ConfigMap
 		"mount":             "pkgs",           // the named path itself may be a link
@@ -130,18 +131,27 @@ func TestReadFollowsNoLinkOutOfTheDirectory(t *testing.T) {
 		}
 	}
 	for _, root := range []string{"pkgs", "mount"} {
-		got, unread, err := dirsource.ReadAll([]string{root}, nil)
+		got, err := dirsource.ReadAll([]string{root}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]string{root + "/dangling.yml", root + "/secret.yaml"}, unread); diff != "" {
+		if diff := cmp.Diff([]string{root + "/dangling.yml", root + "/loop", root + "/out", root + "/secret.yaml"}, got.Unread); diff != "" {
 			t.Errorf("%s: passed over: -want +got:\n%s", root, diff)
 		}
 		want := []oprc.File{
 			{Path: root + "/a.yaml", Data: []byte("content of pkgs/a.yaml"), Found: true},
 			{Path: root + "/cm.yaml", Data: []byte("content of pkgs/..data/cm.yaml"), Found: true},
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		wantLinks := []string{
+			root + "/dangling.yml (a link to nowhere, which does not exist)",
+			root + "/loop (a link to ., which is a directory)",
+			root + "/out (a link to ../out, which is a directory)",
+			root + "/secret.yaml (a link to ../secret.yaml, which leads out of the directory)",
+		}
+		if diff := cmp.Diff(wantLinks, got.Links); diff != "" {
+			t.Errorf("%s: links: -want +got:\n%s", root, diff)
+		}
+		if diff := cmp.Diff(want, got.Files); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", root, diff)
 		}
 	}
@@ -157,7 +167,7 @@ func TestReadStopsAByteAfterTheLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(got[0].Data); n != oprc.MaxFileSize+1 {
+	if n := len(got.Files[0].Data); n != oprc.MaxFileSize+1 {
 		t.Errorf("got %d bytes, want %d", n, oprc.MaxFileSize+1)
 	}
 }

@@ -24,7 +24,8 @@ func TestReadAllGoesOn(t *testing.T) {
 		}
 		defer func() { _ = syscall.Seteuid(0) }()
 	}
-	files, _, err := dirsource.ReadAll([]string{"pkgs"}, nil)
+	read, err := dirsource.ReadAll([]string{"pkgs"}, nil)
+	files := read.Files
 	if err != nil || len(files) != 2 || files[0].Data == nil {
 		t.Fatalf("got %v, %v", files, err)
 	}

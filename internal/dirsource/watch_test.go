@@ -224,8 +224,8 @@ func TestWatchWaitsForWhatIsMissing(t *testing.T) {
 			wakes := watch(t, path)
 			write(t, "later/inner/a.yaml", "x")
 			read := func() bool {
-				files, err := dirsource.Read([]string{path}, nil)
-				return err == nil && len(files) == 1
+				got, err := dirsource.Read([]string{path}, nil)
+				return err == nil && len(got.Files) == 1
 			}
 			for wantWake(t, wakes, "the path was made"); !read(); {
 				wantWake(t, wakes, "the path was made in part")

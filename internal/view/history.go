@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
@@ -72,9 +73,9 @@ func (o Output) Event(e oprc.Event) error {
 	return o.print(EventLine(e) + "\n")
 }
 
-// EventLine is one event in one line of styled text.
+// EventLine is one event in one line of styled text, with the time of day where the reader is.
 func EventLine(e oprc.Event) string {
-	parts := []string{faint(e.Time.UTC().Format("15:04:05")), bold(clean(e.Type))}
+	parts := []string{faint(e.Time.Local().Format(time.TimeOnly)), bold(clean(e.Type))}
 	if e.Key != "" {
 		parts = append(parts, strings.TrimPrefix(fmt.Sprintf("%s/%s", e.Kind, clean(e.Key)), "/"))
 	}
