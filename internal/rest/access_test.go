@@ -172,11 +172,24 @@ func TestLimitsOfATokenHold(t *testing.T) {
 			t.Errorf("%s: %s %s: got %d, want one of %v: %s", c.who, c.method, c.path, a.status, c.want, a.body)
 		}
 	}
+	w.apply(oprc.OriginAPI, in("both", "cloud-1")) // it moves: for a while a replica is in each
+	w.runs("cloud-1", "both.cart/0/0@cloud-1", "both.add")
+	w.apply(oprc.OriginAPI, in("both", "edge-1"))
+	for who, want := range map[string]int{"all": 2, "edgy": 1} { // the past begins where it came
+		if a := as(who, "GET", "/history/both", ""); a.json(t)["total"] != float64(want) {
+			t.Errorf("the history for %s: got %s, want %d", who, a.body, want)
+		}
+	}
+	for env, want := range map[string]int{"cloud-1": 0, "nowhere": 0, "edge-1": 3} {
+		if a := as("edgy", "GET", "/topology?env="+env, ""); a.json(t)["total"] != float64(want) {
+			t.Errorf("the topology of %s: got %s, want %d", env, a.body, want)
+		}
+	}
 	for _, path := range []string{"/plan", "/packages?dryRun=true"} {
 		for what, body := range map[string]string{
 			"a plan": in("next", "edge-1"), "no environment": strings.Replace(in("next", "edge-1"), "targetEnvs: [edge-1]", "partitionCount: 1", 1), "one that is not known": in("next", "edge-2"),
 		} {
-			if a := as("edgy", "POST", path, body); strings.Contains(a.body, "cloud-1") || !slices.Contains([]int{200, 400, 403}, a.status) {
+			if a := as("edgy", "POST", path, body); strings.Contains(a.body, "cloud-1") || strings.Contains(a.body, "east") || !slices.Contains([]int{200, 400, 403}, a.status) {
 				t.Errorf("%s, %s: got %d %s", path, what, a.status, a.body)
 			}
 		}

@@ -292,7 +292,7 @@ func (a *api) named(r *http.Request) error {
 }
 
 func (a *api) whoami(w http.ResponseWriter, r *http.Request) error {
-	return a.reply(w, r, http.StatusOK, caller(r))
+	return a.say(w, r, http.StatusOK, caller(r))
 }
 
 func (a *api) canI(w http.ResponseWriter, r *http.Request) error {
@@ -301,7 +301,7 @@ func (a *api) canI(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.reply(w, r, http.StatusOK, p)
+	return a.say(w, r, http.StatusOK, p)
 }
 
 func (a *api) listTokens(w http.ResponseWriter, r *http.Request) error {

@@ -194,6 +194,8 @@ func (a *api) planSource(w http.ResponseWriter, r *http.Request) error {
 	if !complete {
 		pre.Plan = pre.Plan.Masked(a.Mask)
 	}
-	pre.Plan = caller(r).within(pre.Plan)
+	if pre.Plan, err = a.within(r, pre.Plan); err != nil {
+		return err
+	}
 	return a.reply(w, r, http.StatusOK, pre)
 }

@@ -19,6 +19,7 @@ type eventReader interface {
 	WatchEvents(ctx context.Context, after string, block time.Duration) ([]oprc.Event, error)
 	LastEvent(ctx context.Context) (string, error)
 	FirstEvent(ctx context.Context) (string, error)
+	EnvironmentNames(ctx context.Context) ([]string, error)
 }
 
 // A hub reads events once, for all who watch. It reads while somebody does.
@@ -36,8 +37,21 @@ type hub struct {
 
 // A frame is an event, written once for all.
 type frame struct {
-	event oprc.Event
-	json  []byte
+	event        oprc.Event
+	json         []byte
+	environments func() ([]string, error) // that there are; asked once for all who must not see some
+}
+
+func (h *hub) frames(ctx context.Context, events []oprc.Event) []*frame {
+	environments := sync.OnceValues(func() ([]string, error) { return h.from.EnvironmentNames(ctx) })
+	frames := make([]*frame, 0, len(events))
+	for _, e := range events {
+		raw, err := json.Marshal(e)
+		if err == nil { // it is made of text and times
+			frames = append(frames, &frame{e, raw, environments})
+		}
+	}
+	return frames
 }
 
 // A watcher gets frames until it is dropped, which closes the channel.
@@ -116,13 +130,7 @@ func (h *hub) read(ctx context.Context, ended chan<- struct{}) {
 
 // hand gives events to every watcher, and drops those that are too slow.
 func (h *hub) hand(ctx context.Context, events []oprc.Event) (last string) {
-	frames := make([]*frame, 0, len(events))
-	for _, e := range events {
-		raw, err := json.Marshal(e)
-		if err == nil { // it is made of text and times
-			frames = append(frames, &frame{e, raw})
-		}
-	}
+	frames := h.frames(ctx, events)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	last = events[len(events)-1].ID
@@ -146,7 +154,7 @@ func (h *hub) hand(ctx context.Context, events []oprc.Event) (last string) {
 }
 
 // catchUp hands the events after since, up to those that the watcher gets by itself.
-func (h *hub) catchUp(ctx context.Context, w *watcher, since string, to func(oprc.Event) error) error {
+func (h *hub) catchUp(ctx context.Context, w *watcher, since string, to func(*frame) error) error {
 	for !laterEvent(since, w.from) && since != w.from {
 		events, err := h.page(ctx, since)
 		if err != nil {
@@ -155,11 +163,11 @@ func (h *hub) catchUp(ctx context.Context, w *watcher, since string, to func(opr
 		if len(events) == 0 {
 			return nil
 		}
-		for _, e := range events {
-			if since = e.ID; laterEvent(since, w.from) {
+		for _, next := range h.frames(ctx, events) {
+			if since = next.event.ID; laterEvent(since, w.from) {
 				return nil
 			}
-			if err := to(e); err != nil {
+			if err := to(next); err != nil {
 				return err
 			}
 		}

@@ -161,7 +161,7 @@ func (a *api) replyObject(w http.ResponseWriter, r *http.Request, status int, o 
 	if err != nil {
 		return err
 	}
-	raw, err := a.encode(doc)
+	raw, err := a.encode(r, doc)
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (a *api) postPackage(w http.ResponseWriter, r *http.Request) error {
 	if len(answers) != 1 {
 		return a.reply(w, r, status, paged(window{limit: len(answers)}, answers))
 	}
-	raw, err := a.encode(shown(last)) // as GET answers, whose tag it shall be
+	raw, err := a.encode(r, shown(last)) // as GET answers, whose tag it shall be
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (a *api) carry(w http.ResponseWriter, r *http.Request, req reconcile.Reques
 	if err != nil {
 		return nil, false, err
 	}
-	return nil, true, a.reply(w, r, http.StatusOK, caller(r).within(p.Masked(a.Mask)))
+	return nil, true, a.replyPlan(w, r, p)
 }
 
 // permitting lets only those decisions be carried out that are within the caller's

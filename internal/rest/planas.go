@@ -34,8 +34,12 @@ func (a *api) planAsSource(w http.ResponseWriter, r *http.Request) error {
 	if err := caller(r).permits(pre.Plan, false); err != nil {
 		return err
 	}
+	seen, err := a.within(r, pre.Plan.Masked(a.Mask))
+	if err != nil {
+		return err
+	}
 	return a.reply(w, r, http.StatusOK, SourcePlan{
-		Source: r.PathValue("key"), Plan: caller(r).within(pre.Plan.Masked(a.Mask)), Held: pre.Held, Left: list(slices.Sorted(maps.Keys(pre.Left))),
+		Source: r.PathValue("key"), Plan: seen, Held: pre.Held, Left: list(slices.Sorted(maps.Keys(pre.Left))),
 		Suspended: pre.Suspended, TakenAt: a.now().UTC(),
 	})
 }

@@ -66,7 +66,7 @@ func (a *api) getPlan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.reply(w, r, http.StatusOK, caller(r).within(was.Plan.Masked(a.Mask)))
+	return a.replyPlan(w, r, was.Plan)
 }
 
 // postPlan answers with the plan of a submitted package, secrets masked, and keeps
@@ -93,7 +93,16 @@ func (a *api) postPlan(w http.ResponseWriter, r *http.Request) error {
 	if err := a.keep(r, req, p); err != nil {
 		return err
 	}
-	return a.reply(w, r, http.StatusOK, caller(r).within(p.Masked(a.Mask)))
+	return a.replyPlan(w, r, p)
+}
+
+// replyPlan answers with what the caller may see of a plan, without its secrets.
+func (a *api) replyPlan(w http.ResponseWriter, r *http.Request, p *plan.Plan) error {
+	seen, err := a.within(r, p.Masked(a.Mask))
+	if err != nil {
+		return err
+	}
+	return a.reply(w, r, http.StatusOK, seen)
 }
 
 func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
@@ -119,7 +128,11 @@ func (a *api) planRequest(w http.ResponseWriter, r *http.Request) error {
 	if denied := caller(r).permits(p, false); denied != nil {
 		return denied
 	}
-	raw, failed := plan.Encode(caller(r).within(p))
+	seen, failed := a.within(r, p)
+	if failed != nil {
+		return failed
+	}
+	raw, failed := plan.Encode(seen)
 	if failed != nil {
 		return failed
 	}

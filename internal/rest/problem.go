@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -125,8 +126,25 @@ func (a *api) unavailable(err error) bool {
 // problemFor is the problem as the caller may see it.
 func (a *api) problemFor(r *http.Request, err error) problem {
 	p := a.problemOf(err)
+	var beyond *beyondError
+	switch p.Type { // the other kinds are about the request, and about what it names
+	case kindInvalid, kindConflict, kindHeld, kindDenied, kindUnfinished:
+	default:
+		return p
+	}
+	if errors.As(err, &beyond) {
+		return p
+	}
+	others, err := a.elsewhere(r)
+	if err != nil {
+		return a.problemOf(err)
+	}
+	p.Detail, p.Objects = others.text(p.Detail), slices.Clone(p.Objects)
+	for n := range p.Objects {
+		p.Objects[n] = others.text(p.Objects[n])
+	}
 	if len(p.Diagnostics) > 0 {
-		p.Diagnostics = caller(r).findings(p.Diagnostics)
+		p.Diagnostics = others.findings(p.Diagnostics)
 		p.Detail = (&oprc.InvalidError{Diagnostics: p.Diagnostics}).Error()
 	}
 	return p

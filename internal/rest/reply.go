@@ -14,11 +14,21 @@ import (
 	"github.com/oaas-platform/oprc/internal/oprc"
 )
 
-// reply answers with v as JSON, with secrets masked.
+// reply answers with v as JSON, with secrets masked, and without what is beyond the
+// caller's limits of environments.
 func (a *api) reply(w http.ResponseWriter, r *http.Request, status int, v any) error {
-	raw, err := a.encode(v)
+	raw, err := a.encode(r, v)
 	if err != nil {
 		return err
+	}
+	return a.send(w, r, status, append(raw, '\n'))
+}
+
+// say answers with v, which holds nothing of the state: it does not need the state.
+func (a *api) say(w http.ResponseWriter, r *http.Request, status int, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
 	}
 	return a.send(w, r, status, append(raw, '\n'))
 }
@@ -93,12 +103,16 @@ func contentTag(raw []byte) string {
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 
-func (a *api) encode(v any) ([]byte, error) {
+func (a *api) encode(r *http.Request, v any) ([]byte, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("encode answer: %w", err)
 	}
-	return oprc.Secrets{Patterns: a.Mask}.Hide(raw), nil
+	others, err := a.elsewhere(r)
+	if err != nil {
+		return nil, err
+	}
+	return others.hide(oprc.Secrets{Patterns: a.Mask}.Hide(raw))
 }
 
 // holdsMask reports whether a document carries the mask where a secret belongs: it

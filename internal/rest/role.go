@@ -193,6 +193,12 @@ func (i *Identity) seesEvent(e oprc.Event) bool {
 	return (env == "" || matches(i.Environments, env)) && (pkg == "" || matches(i.Packages, pkg))
 }
 
+// seesEntry reports whether the caller would have seen a package as an entry of its history
+// has it.
+func (i *Identity) seesEntry(pkg string, e oprc.HistoryEntry) bool {
+	return e.Spec == nil || i.sees(reconcile.Object{Doc: &reconcile.PackageView{Name: pkg, PackageRecord: oprc.PackageRecord{Spec: *e.Spec}}})
+}
+
 func packageOfEvent(e oprc.Event) string {
 	switch e.Kind {
 	case oprc.KindPackage:
@@ -259,47 +265,16 @@ func (i *Identity) permits(p *plan.Plan, apply bool) error {
 		}
 		for _, env := range envsOfChange(c) {
 			if !matches(i.Environments, env) {
-				beyond["environment/"+env] = true
+				beyond["environment/"+hidden] = true // the caller may not have named it
 			}
 		}
 	}
 	return i.denied(beyond)
 }
 
-// within is a plan that the caller may see without what names environments and packages
-// beyond the limits: what it rests on, and what findings say that there is. Its id covers
-// none of that.
-func (i *Identity) within(p *plan.Plan) *plan.Plan {
-	if p == nil || !i.limited() {
-		return p
-	}
-	bare := *p
-	bare.Base = plan.Base{Packages: among(i.Packages, p.Base.Packages), Environments: among(i.Environments, p.Base.Environments), Observed: among(i.Environments, p.Base.Observed)}
-	bare.Diagnostics = i.findings(p.Diagnostics)
-	return &bare
-}
-
 func among[V any](patterns []string, all map[string]V) map[string]V {
 	out := maps.Clone(all)
 	maps.DeleteFunc(out, func(name string, _ V) bool { return !matches(patterns, name) })
-	return out
-}
-
-// findings are those of a request of the caller's, without the list of the environments
-// that there are.
-func (i *Identity) findings(all oprc.Diagnostics) oprc.Diagnostics {
-	if len(i.Environments) == 0 {
-		return all
-	}
-	out := slices.Clone(all)
-	for n, d := range out {
-		if d.Code == oprc.CodeEnvironment {
-			out[n].Message, _, _ = strings.Cut(d.Message, "; known: ")
-			if strings.HasPrefix(d.Hint, "did you mean ") {
-				out[n].Hint = "name one that is there for you: oprc get environments"
-			}
-		}
-	}
 	return out
 }
 
@@ -326,8 +301,14 @@ func (i *Identity) denied(beyond map[string]bool) error {
 	if len(beyond) == 0 {
 		return nil
 	}
-	return &oprc.DeniedError{Reason: "beyond the limits of " + i.Name, Objects: slices.Sorted(maps.Keys(beyond))}
+	return &beyondError{oprc.DeniedError{Reason: "beyond the limits of " + i.Name, Objects: slices.Sorted(maps.Keys(beyond))}}
 }
+
+// A beyondError refuses what is beyond a caller's limits. It names only what the caller
+// named before.
+type beyondError struct{ oprc.DeniedError }
+
+func (e *beyondError) Unwrap() error { return &e.DeniedError }
 
 func envsOfChange(c plan.Change) []string {
 	switch c.Kind {

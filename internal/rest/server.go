@@ -212,14 +212,14 @@ func (a *api) recovered(next http.Handler) http.Handler {
 }
 
 func (a *api) health(w http.ResponseWriter, r *http.Request) error {
-	return a.reply(w, r, http.StatusOK, map[string]string{"status": "UP"})
+	return a.say(w, r, http.StatusOK, map[string]string{"status": "UP"})
 }
 
 // ready answers 503 while the state cannot be reached. While it can only be read the
 // answer is 200, or nobody could read it, and says DEGRADED and why.
 func (a *api) ready(w http.ResponseWriter, r *http.Request) error {
 	if a.Ready == nil {
-		return a.reply(w, r, http.StatusOK, readiness{Status: "READY"})
+		return a.say(w, r, http.StatusOK, readiness{Status: "READY"})
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
@@ -230,9 +230,9 @@ func (a *api) ready(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return refuse(http.StatusServiceUnavailable, "%v", err)
 	case degraded != "":
-		return a.reply(w, r, http.StatusOK, readiness{Status: "DEGRADED", Reason: degraded})
+		return a.say(w, r, http.StatusOK, readiness{Status: "DEGRADED", Reason: degraded})
 	}
-	return a.reply(w, r, http.StatusOK, readiness{Status: "READY"})
+	return a.say(w, r, http.StatusOK, readiness{Status: "READY"})
 }
 
 type readiness struct {

@@ -169,9 +169,13 @@ func (a *api) undoPackage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if got, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); got != requestType {
-		return a.reply(w, r, http.StatusOK, caller(r).within(p.Masked(a.Mask)))
+		return a.replyPlan(w, r, p)
 	}
-	raw, err := plan.Encode(caller(r).within(p))
+	seen, err := a.within(r, p)
+	if err != nil {
+		return err
+	}
+	raw, err := plan.Encode(seen)
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,8 @@ func (a *api) topology(w http.ResponseWriter, r *http.Request) error {
 	if keys, err = a.seenDeployments(r, in, keys); err != nil {
 		return err
 	}
+	env := q.Get("env")
+	unseen := !matches(caller(r).Environments, env) && env != "" // a replica that leaves may still be there
 	p := topologyPage{Conditions: map[oprc.Condition]int{}, Offset: win.offset}
 	condition, part := strings.ToUpper(q.Get("condition")), strings.ToLower(q.Get("class"))
 	var on []string
@@ -59,7 +61,7 @@ func (a *api) topology(w http.ResponseWriter, r *http.Request) error {
 		t, _ := in.Topology(key)
 		if (condition == "" || condition == string(c)) && (!unwell || c != oprc.Running || t.Drift) &&
 			(part == "" || strings.Contains(strings.ToLower(key), part)) &&
-			(q.Get("package") == "" || q.Get("package") == t.Package) && (q.Get("env") == "" || runsIn(t, q.Get("env"))) {
+			(q.Get("package") == "" || q.Get("package") == t.Package) && (env == "" || !unseen && runsIn(t, env)) {
 			on = append(on, key)
 		}
 	}

@@ -3,7 +3,6 @@ package rest
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -55,6 +54,7 @@ func (a *api) history(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.findPackage(r, name); err != nil && (len(all) == 0 || caller(r).limited()) {
 		return err
 	}
+	all = slices.DeleteFunc(all, func(e oprc.HistoryEntry) bool { return !caller(r).seesEntry(name, e) })
 	return a.reply(w, r, http.StatusOK, paged(win, all))
 }
 
@@ -111,7 +111,7 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer a.watchers.leave(me)
 	who, keep := caller(r), newEventFilter(r)
-	f := follower{hub: a.watchers, me: me, since: since, wants: func(e oprc.Event) bool { return who.seesEvent(e) && keep.passes(e) }}
+	f := follower{hub: a.watchers, me: me, since: since, who: who, wants: func(e oprc.Event) bool { return who.seesEvent(e) && keep.passes(e) }}
 	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return a.watchSocket(ctx, cancel, w, r, f)
 	}
@@ -136,21 +136,33 @@ type follower struct {
 	hub   *hub
 	me    *watcher
 	since string
+	who   *Identity
 	wants func(oprc.Event) bool
+}
+
+// send sends an event, as far as it is the client's to see.
+func (f follower) send(to sink, next *frame) error {
+	raw := next.json
+	if f.who.narrow() {
+		names, err := next.environments()
+		if err != nil {
+			return err
+		}
+		if raw, err = f.who.elsewhere(names).hide(raw); err != nil {
+			return err
+		}
+	}
+	return to.event(next.event.ID, next.event.Type, raw)
 }
 
 // follow feeds a sink until ctx ends, the sink fails, or it is too slow.
 func (f follower) follow(ctx context.Context, to sink) error {
 	if f.since != "" {
-		err := f.hub.catchUp(ctx, f.me, f.since, func(e oprc.Event) error {
-			if !f.wants(e) {
+		err := f.hub.catchUp(ctx, f.me, f.since, func(next *frame) error {
+			if !f.wants(next.event) {
 				return nil
 			}
-			raw, err := json.Marshal(e)
-			if err != nil {
-				return err
-			}
-			return to.event(e.ID, e.Type, raw)
+			return f.send(to, next)
 		})
 		if err != nil {
 			return err
@@ -173,7 +185,7 @@ func (f follower) follow(ctx context.Context, to sink) error {
 			if !f.wants(next.event) || f.since != "" && !laterEvent(next.event.ID, f.since) {
 				continue
 			}
-			if err := to.event(next.event.ID, next.event.Type, next.json); err != nil {
+			if err := f.send(to, next); err != nil {
 				return err
 			}
 		}
