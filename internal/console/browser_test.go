@@ -326,11 +326,12 @@ func TestBrowserFollows(t *testing.T) {
 	w.settled(b)
 	b.open("/ui/packages/shop")
 	b.run(chromedp.WaitVisible("#live.on"), chromedp.Evaluate(`document.querySelector("#spec").open = false; window.mark = 1`, nil))
-	w.apply(strings.Replace(shop, "add:1", "add:9", 1))
-	shown := time.Now() // by the API, from now on
-	b.text("#history", "add:9")
-	if took := time.Since(shown); took > time.Second {
-		t.Logf("the page took %s to follow: too long, unless the machine was busy", took.Round(time.Millisecond))
+	best := time.Hour
+	for try := range 5 {
+		best = min(best, b.followed(strings.Replace(shop, "add:1", fmt.Sprintf("add:9%d", try), 1), fmt.Sprintf("add:9%d", try)))
+	}
+	if best > time.Second {
+		t.Errorf("the page takes %s to follow, in the best of five tries", best)
 	}
 	var same, open bool
 	b.run(chromedp.Evaluate("window.mark === 1", &same), chromedp.Evaluate(`document.querySelector("#spec").open`, &open))
@@ -338,6 +339,43 @@ func TestBrowserFollows(t *testing.T) {
 		t.Errorf("the same page: %v; the spec was opened again: %v", same, open)
 	}
 	b.quiet("following")
+}
+
+// followed applies a file, and returns how long after that the open page shows a word: by the
+// clock of the page, which is the clock of the test. The time for which the page or the test
+// stood still, because the machine was busy, does not count.
+func (b *tab) followed(file, word string) time.Duration {
+	b.t.Helper()
+	b.run(chromedp.Evaluate(fmt.Sprintf(`
+		window.seen = 0; window.lost = 0; window.last = Date.now(); clearInterval(window.pulse);
+		window.pulse = setInterval(() => { const now = Date.now(); if (!seen) lost += Math.max(0, now - last - 30); last = now; }, 10);
+		new MutationObserver((_, o) => {
+			if (document.querySelector("#history")?.textContent.includes(%q)) { seen = Date.now(); o.disconnect(); }
+		}).observe(document.body, {childList: true, subtree: true, characterData: true}); 0`, word), nil))
+	ctx, stop := context.WithCancel(b.t.Context())
+	still := make(chan time.Duration)
+	b.w.apply(file)
+	applied := time.Now()
+	go func() { still <- stoodStill(ctx) }()
+	b.text("#history", word)
+	stop()
+	var seen, lost float64
+	b.run(chromedp.Evaluate("seen", &seen), chromedp.Evaluate("lost", &lost))
+	took := time.UnixMilli(int64(seen)).Sub(applied).Round(time.Millisecond)
+	idle := time.Duration(lost)*time.Millisecond + <-still
+	b.t.Logf("the page followed after %s, for %s of which it or the test stood still", took, idle.Round(time.Millisecond))
+	return took - idle
+}
+
+// stoodStill adds up for how long this process was not run until the context ends.
+func stoodStill(ctx context.Context) (lost time.Duration) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for last := time.Now(); ctx.Err() == nil; last = time.Now() {
+		<-tick.C
+		lost += max(0, time.Since(last)-30*time.Millisecond)
+	}
+	return lost
 }
 
 // Each act is done as a person does it, and a viewer is refused.

@@ -10,7 +10,7 @@ import (
 )
 
 // A graphPage shows which classes inherit from which, and which packages need which, from
-// left to right. A change of the focus reaches what is marked "down".
+// left to right: what a package comes from, and what needs it. A change of the focus reaches what is marked "down".
 type graphPage struct {
 	Package, Of   string
 	Nodes         []*node
@@ -18,6 +18,8 @@ type graphPage struct {
 	Width, Height int
 	Reached       []string
 	Names         []string // that can be in focus
+	Dependants    int      // packages that need this one and are not drawn
+	Undrawn       int      // classes and packages beyond what is drawn
 }
 
 // A node is a class or a package.
@@ -55,23 +57,29 @@ func (s *server) graph(v *visit) error {
 		return &problem{Status: http.StatusNotFound, Detail: "There is no package " + pkg + "."}
 	}
 	p := graphPage{Package: pkg, Of: of}
-	nodes := nodesOf(k.packages)
-	if len(nodes) > graphNodes {
-		nodes = nodes[:graphNodes]
+	needing, more, err := v.dependants(pkg)
+	if err != nil {
+		return err
 	}
-	p.draw(nodes)
+	p.Dependants = more
+	nodes := nodesOf(k.packages, needing)
+	p.Undrawn = max(0, len(nodes)-graphNodes)
+	p.draw(nodes[:len(nodes)-p.Undrawn])
 	return v.render(http.StatusOK, "graph", "packages", "Inheritance of "+pkg, p)
 }
 
-// nodesOf are the packages and their classes, sorted by key.
-func nodesOf(packages []reconcile.Object) []*node {
+// nodesOf are the packages and their classes, each once, what a package comes from first.
+func nodesOf(from, needing []reconcile.Object) []*node {
 	var out []*node
-	for _, o := range packages {
+	seen := map[string]bool{}
+	for _, o := range slices.Concat(from, needing) {
 		p, ok := o.Doc.(*reconcile.PackageView)
-		if !ok {
+		if !ok || seen[o.Key] {
 			continue
 		}
-		out = append(out, &node{Key: "package " + o.Key, Kind: "package", Label: o.Key, Link: pathOf("packages", o.Key), from: prefixed(p.Spec.Required)})
+		seen[o.Key] = true
+		others := slices.DeleteFunc(mentioned(p.Spec), func(name string) bool { return name == o.Key })
+		out = append(out, &node{Key: "package " + o.Key, Kind: "package", Label: o.Key, Link: pathOf("packages", o.Key), from: prefixed(others)})
 		for _, c := range p.Spec.Classes {
 			key := oprc.Key(o.Key, c.Name)
 			n := &node{Key: key, Kind: "class", Label: key, Link: pathOf("classes", key)}
@@ -81,7 +89,6 @@ func nodesOf(packages []reconcile.Object) []*node {
 			out = append(out, n)
 		}
 	}
-	slices.SortFunc(out, func(a, b *node) int { return strings.Compare(a.Key, b.Key) })
 	return out
 }
 
@@ -96,24 +103,31 @@ func prefixed(names []string) []string {
 // draw gives each node the layer behind all that it comes from, and marks the way of a
 // change of the focus.
 func (p *graphPage) draw(nodes []*node) {
+	slices.SortFunc(nodes, func(a, b *node) int { return strings.Compare(a.Key, b.Key) })
 	of := map[string]*node{}
 	for _, n := range nodes {
 		of[n.Key] = n
 		p.Names = append(p.Names, n.Key)
 	}
-	var layer func(n *node, depth int) int
-	layer = func(n *node, depth int) int {
-		at := 0
+	layers := map[*node]int{}
+	var layer func(n *node) int
+	layer = func(n *node) int {
+		at, known := layers[n]
+		if known {
+			return at
+		}
+		layers[n] = 0 // for who comes from itself
 		for _, key := range n.from {
-			if up := of[key]; up != nil && depth < len(nodes) {
-				at = max(at, layer(up, depth+1)+1)
+			if up := of[key]; up != nil {
+				at = max(at, layer(up)+1)
 			}
 		}
+		layers[n] = at
 		return at
 	}
 	rows := map[int]int{}
 	for _, n := range nodes {
-		n.Layer = layer(n, 0)
+		n.Layer = layer(n)
 		n.X, n.Y = n.Layer*layerWidth+4, rows[n.Layer]*rowHeight+4
 		rows[n.Layer]++
 		p.Width, p.Height = max(p.Width, n.X+boxWidth+4), max(p.Height, n.Y+boxHeight+4)

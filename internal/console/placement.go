@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
@@ -51,6 +53,35 @@ func (v *visit) kin(pkg string) (kin, error) {
 		}
 	}
 	return k, nil
+}
+
+// dependants reads the packages that need one, and those that need these in turn. The
+// number is of others that were found; what needs them is not looked for.
+func (v *visit) dependants(pkg string) (out []reconcile.Object, more int, err error) {
+	seen, next := map[string]bool{pkg: true}, []string{pkg}
+	for len(next) > 0 && more == 0 {
+		found, err := objects[reconcile.PackageView](v, "packages", url.Values{
+			"needs": {strings.Join(next, ",")}, "limit": {strconv.Itoa(kinAtMost)},
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+		next = nil
+		for _, o := range found.Items {
+			switch {
+			case seen[o.Key]:
+				continue
+			case len(out) == kinAtMost:
+				more++
+			default:
+				out = append(out, reconcile.Object{Kind: oprc.KindPackage, Key: o.Key, Doc: &o.Doc})
+				next = append(next, o.Key)
+			}
+			seen[o.Key] = true
+		}
+		more += found.Total - len(found.Items)
+	}
+	return out, more, nil
 }
 
 // mentioned names the packages that a package refers to.

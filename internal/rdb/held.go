@@ -56,8 +56,11 @@ func (d *DB) HeldPlan(ctx context.Context, id string) (*plan.Plan, error) {
 	want := strings.TrimPrefix(id, "sha256:")
 	var found *plan.Plan
 	for _, raw := range all {
+		if len(want) < least || !strings.Contains(raw, want) {
+			continue // another plan, which may be large, is not decoded
+		}
 		p, err := plan.Decode([]byte(raw))
-		if err != nil || len(want) < least || !strings.HasPrefix(strings.TrimPrefix(p.ID, "sha256:"), want) {
+		if err != nil || !strings.HasPrefix(strings.TrimPrefix(p.ID, "sha256:"), want) {
 			continue
 		}
 		if found != nil && found.ID != p.ID {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/oaas-platform/oprc/internal/oprc"
+	"github.com/oaas-platform/oprc/internal/plan"
 	"github.com/oaas-platform/oprc/internal/reconcile"
 )
 
@@ -15,12 +16,16 @@ import (
 type filter struct {
 	pkg, class, env, condition string
 	label, value               string
+	needs                      string // packages, with a comma before and behind each
 	since                      time.Time
 }
 
 func newFilter(q url.Values) (filter, error) {
 	f := filter{pkg: q.Get("package"), class: q.Get("class"), env: q.Get("env"), condition: strings.ToUpper(q.Get("condition"))}
 	f.label, f.value, _ = strings.Cut(q.Get("label"), "=")
+	if names := q.Get("needs"); names != "" {
+		f.needs = "," + names + ","
+	}
 	if text := q.Get("since"); text != "" {
 		var err error
 		if f.since, err = time.Parse(time.RFC3339, text); err != nil {
@@ -64,6 +69,7 @@ func (f filter) passes(o reconcile.Object) bool {
 		(f.class == "" || seen.class == f.class) &&
 		(f.condition == "" || seen.condition == f.condition) &&
 		(f.label == "" || f.labelled(o)) &&
+		(f.needs == "" || f.needing(o)) &&
 		(f.since.IsZero() || !seen.changed.Before(f.since))
 }
 
@@ -74,6 +80,14 @@ func (f filter) labelled(o reconcile.Object) bool {
 	}
 	value, has := env.Spec.Labels[f.label]
 	return has && (f.value == "" || value == f.value)
+}
+
+// needing reports whether o is a package that refers to one of those that are looked for.
+func (f filter) needing(o reconcile.Object) bool {
+	p, ok := o.Doc.(*reconcile.PackageView)
+	return ok && slices.ContainsFunc(plan.ReferencesOf(p.Spec).Reads, func(name string) bool {
+		return strings.Contains(f.needs, ","+name+",")
+	})
 }
 
 // traits are what filters look at.

@@ -77,6 +77,7 @@ func pageParams(kind oprc.Kind) []param {
 		words("env", "Only objects in this environment."),
 		words("condition", "Only objects in this condition."),
 		words("label", "Only environments with this label: NAME=VALUE, or NAME."),
+		words("needs", "Only packages that refer to this one: by what they require, inherit from or bind. Several names are separated by commas."),
 		words("since", "Only objects that changed at or after this time (RFC 3339)."),
 	}, windowParams()...)
 }
