@@ -112,12 +112,11 @@ func (p Probe) Record(ctx context.Context, c oprc.Command) error {
 }
 
 func (p Probe) record(ctx context.Context, tx redis.Pipeliner, c oprc.Command) {
-	args := appendCommand(nil, c)
 	digest := fmt.Sprintf("%d %s", c.Generation, c.SpecHash)
 	if c.Type != oprc.Deploy {
 		digest = fmt.Sprintf("%d -", c.Generation)
 	}
-	tx.HSet(ctx, p.DB.k.units(p.Env), c.ID, args[len(args)-1])
+	tx.HSet(ctx, p.DB.k.units(p.Env), c.ID, recordOf(c))
 	tx.HSet(ctx, p.DB.k.unitDigests(p.Env), c.ID, digest)
 }
 

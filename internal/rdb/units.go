@@ -108,12 +108,15 @@ func (d *DB) dispatch(ctx context.Context, env string, cmds []oprc.Command, fenc
 }
 
 func appendCommand(args []any, c oprc.Command) []any {
-	at := c.Time.UTC()
-	record := oprc.UnitRecord{
-		Unit: c.Unit, SpecHash: c.SpecHash, Generation: c.Generation, Op: c.Type, Revision: c.Revision, DispatchedAt: at,
-	}
-	return append(args, c.ID, string(c.Type), c.Generation, c.SpecHash, c.Revision, at.Format(time.RFC3339Nano),
-		oprc.MustCanonical(c.Unit), oprc.MustCanonical(record), c.Traceparent)
+	return append(args, c.ID, string(c.Type), c.Generation, c.SpecHash, c.Revision, c.Time.UTC().Format(time.RFC3339Nano),
+		oprc.MustCanonical(c.Unit), recordOf(c), c.Traceparent)
+}
+
+// recordOf is what is kept of the unit once a command was sent.
+func recordOf(c oprc.Command) []byte {
+	return oprc.MustCanonical(oprc.UnitRecord{
+		Unit: c.Unit, SpecHash: c.SpecHash, Generation: c.Generation, Op: c.Type, Revision: c.Revision, DispatchedAt: c.Time.UTC(),
+	})
 }
 
 // forget drops what is kept of undeployed units whose deletion was reported.
