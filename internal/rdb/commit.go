@@ -94,7 +94,6 @@ if decided ~= is or ledger ~= of then
   return {"moved", is, of}
 end
 if others(KEYS[16], place) then return {"queued"} end
-if place ~= "" then redis.call("HDEL", KEYS[16], place) end
 
 if of == "" then redis.call("HSET", KEYS[11], "id", new, "format", format) end
 redis.call("HSET", KEYS[11], "commit", token)
@@ -147,6 +146,7 @@ end
 for _ = 1, tonumber(take()) do
   redis.call("XADD", KEYS[9], "MAXLEN", "~", ARGV[#ARGV], "*", "event", take())
 end
+if redis.call("EXISTS", KEYS[16]) == 1 then leave(KEYS[16], place) end
 return {"done", now, follows and "" or "unindexed"}`)
 
 // parseVersion reads a version as the scripts do: what they cannot have written is 0, as

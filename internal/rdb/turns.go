@@ -12,29 +12,41 @@ import (
 const placeKept = 3 * time.Second
 
 // turns is Lua: the queue of writers, those who lost races for the catalogue. A place that
-// is over, or that this program cannot have written, counts as absent.
+// is over, or that this program cannot have written, counts as absent. Reading the queue
+// writes nothing: a script that has deleted something is not kept from writing by a full
+// memory.
 const turns = `
-local function queue(key)
-  if redis.call("EXISTS", key) == 0 then return {} end
-  if redis.call("TYPE", key)["ok"] ~= "hash" then redis.call("DEL", key) return {} end
+local function queue(key) -- places in their order, and fields that are over
+  local places, over = {}, {}
+  if redis.call("TYPE", key)["ok"] ~= "hash" then return places, over end
   local t = redis.call("TIME")
   local now = t[1] * 1000000 + t[2]
-  local places, rows = {}, redis.call("HGETALL", key)
+  local rows = redis.call("HGETALL", key)
   for i = 1, #rows, 2 do
     local since, till = string.match(rows[i + 1], "^(%d+) (%d+)$")
     since, till = tonumber(since or ""), tonumber(till or "")
     if not till or till <= now or till > now + 3000000 then
-      redis.call("HDEL", key, rows[i])
+      over[#over + 1] = rows[i]
     else
       places[#places + 1] = {rows[i], since}
     end
   end
   table.sort(places, function(a, b) return a[2] < b[2] or a[2] == b[2] and a[1] < b[1] end)
-  return places
+  return places, over
 end
 local function others(key, place) -- somebody else's turn it is
   local places = queue(key)
   return #places > 0 and places[1][1] ~= place
+end
+local function sweep(key, over)
+  local is = redis.call("TYPE", key)["ok"]
+  if is ~= "hash" and is ~= "none" then redis.call("DEL", key) end
+  for _, place in ipairs(over) do redis.call("HDEL", key, place) end
+end
+local function leave(key, place)
+  local _, over = queue(key)
+  over[#over + 1] = place
+  sweep(key, over)
 end
 `
 
@@ -46,7 +58,8 @@ end
 var await = redis.NewScript(turns + `
 local t = redis.call("TIME")
 local now = t[1] * 1000000 + t[2]
-local places = queue(KEYS[1])
+local places, over = queue(KEYS[1])
+sweep(KEYS[1], over)
 local function keep(since)
   redis.call("HSET", KEYS[1], ARGV[1], string.format("%.0f %.0f", since, now + tonumber(ARGV[2])))
 end
