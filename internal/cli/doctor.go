@@ -345,11 +345,14 @@ func (o *doctorOptions) left(ctx context.Context, s *state, sources []reconcile.
 	if err != nil {
 		return err
 	}
+	followed := map[string]bool{devSource: true} // what an ended dev left is known to be anybody's
+	for _, obj := range sources {
+		followed[obj.Key] = true
+	}
 	of := map[string][]string{}
 	for _, obj := range list {
 		p := obj.Doc.(*reconcile.PackageView)
-		name, is := strings.CutPrefix(p.Origin, "git:")
-		if is && name != devSource && !slices.ContainsFunc(sources, func(s reconcile.Object) bool { return s.Key == name }) {
+		if name, is := strings.CutPrefix(p.Origin, "git:"); is && !followed[name] {
 			of[name] = append(of[name], p.Name)
 		}
 	}

@@ -26,7 +26,8 @@ var (
 // An elsewhere takes the environments beyond a caller's limits out of answers.
 type elsewhere struct {
 	who   *Identity
-	names []string // of environments beyond the limits, the longest first
+	names []string        // of environments beyond the limits, the longest first
+	known map[string]bool // the names
 }
 
 // elsewhere is what is beyond the limits of who asks; nil: nothing is.
@@ -46,18 +47,22 @@ func (i *Identity) narrow() bool { return len(i.Environments) > 0 }
 
 // elsewhere is what is beyond the limits of the environments with these names.
 func (i *Identity) elsewhere(names []string) *elsewhere {
-	e := &elsewhere{who: i}
+	e := &elsewhere{who: i, known: map[string]bool{}}
 	e.learn(names...)
 	return e
 }
 
 func (e *elsewhere) learn(names ...string) {
+	were := len(e.names)
 	for _, name := range names {
-		if e.beyond(name) && !slices.Contains(e.names, name) {
+		if !e.known[name] && e.beyond(name) {
+			e.known[name] = true
 			e.names = append(e.names, name)
 		}
 	}
-	slices.SortFunc(e.names, func(a, b string) int { return len(b) - len(a) })
+	if len(e.names) > were {
+		slices.SortFunc(e.names, func(a, b string) int { return len(b) - len(a) })
+	}
 }
 
 func (e *elsewhere) beyond(env string) bool { return env != "" && !matches(e.who.Environments, env) }
